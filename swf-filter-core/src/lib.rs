@@ -1,1 +1,7 @@
-//! Shared.
+//! The pure core of swf-filter: what a policy means, and the tables that make the kernel act on it.
+//!
+//! Nothing here opens a file or a socket, reads a clock or talks to the kernel: every input is an argument, so that
+//! every behaviour can be tested, and fuzzed, as a function.
+
+pub mod policy;
+pub mod prefix;

@@ -1,0 +1,136 @@
+//! The policy model: what an operator wrote, checked and linked.
+//!
+//! Text goes in, a [`Policy`] or a list of [`Problem`]s comes out; nothing is half-accepted. This module reads no files:
+//! the caller hands in the text of each policy file, and a function that fetches set files by name.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::prefix::PrefixList;
+
+/// Where something stands in a policy file. Lines and columns count from 1, columns in characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The file, as it was named to the parser.
+    pub file: Arc<str>,
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+}
+
+/// A whole policy: every file merged, every reference resolved.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Protected hosts, in the order of files and blocks.
+    pub hosts: Vec<Host>,
+    /// VPCs, in the order of files and blocks.
+    pub vpcs: Vec<Vpc>,
+    /// Sets, in the order of files and blocks.
+    pub sets: Vec<Set>,
+    /// Sources that no policy can lock out; from config.toml, not from policy files.
+    pub always_allow: Vec<Entry>,
+}
+
+/// A protected host: a set of destination addresses and ports, and who may reach it.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// How it is called in reports.
+    pub name: Arc<str>,
+    /// Where the block stands.
+    pub origin: Origin,
+    /// Protected destination addresses, each as a /32 or /128, ranges and prefixes written out.
+    pub addresses: PrefixList,
+    /// Protected ports.
+    pub ports: Ports,
+    /// What happens to a source that nothing matches.
+    pub default: Effect,
+    /// Whether drops are carried out.
+    pub mode: Mode,
+    /// Sources that pass.
+    pub allow: Vec<Entry>,
+    /// Sources that drop.
+    pub deny: Vec<Entry>,
+}
+
+/// A VPC: where its packets come in, and its source ranges.
+#[derive(Clone, Debug)]
+pub struct Vpc {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Where the block stands.
+    pub origin: Origin,
+    /// Source ranges.
+    pub cidrs: PrefixList,
+    /// Interfaces that its packets come in on.
+    pub interfaces: Vec<Arc<str>>,
+    /// VLANs that its packets carry.
+    pub vlans: Vec<u16>,
+    /// Endpoint ids, for the listener.
+    pub endpoints: Vec<Arc<str>>,
+}
+
+/// A named list of prefixes.
+#[derive(Clone, Debug)]
+pub struct Set {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where the block stands.
+    pub origin: Origin,
+    /// All its prefixes: those written inline first, then those of the file in its order.
+    pub prefixes: PrefixList,
+    /// The file's name as the policy wrote it, if there is one.
+    pub file: Option<Arc<str>>,
+}
+
+/// One entry of an allow or deny list: one rule.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// As it was written, for reports.
+    pub text: Arc<str>,
+    /// Where it stands.
+    pub origin: Origin,
+    /// What it matches.
+    pub source: Source,
+}
+
+/// What an entry matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An address, a prefix, or a range split into prefixes.
+    Prefixes(PrefixList),
+    /// A set, as an index into [`Policy::sets`].
+    Set(usize),
+    /// A VPC, as an index into [`Policy::vpcs`].
+    Vpc(usize),
+}
+
+/// Pass or drop, as a policy says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// Let through.
+    Pass,
+    /// Discard.
+    Drop,
+}
+
+/// Whether drops are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Count and report what would be dropped, and pass it.
+    Audit,
+    /// Drop.
+    Enforce,
+}
+
+/// Protected ports of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Ports {
+    /// Every port and every IP protocol.
+    All,
+    /// These ranges of TCP and UDP ports, both ends included, ascending, neither overlapping nor adjacent.
+    Ranges(Vec<(u16, u16)>),
+}
