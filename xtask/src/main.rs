@@ -1,2 +1,66 @@
-//! Main.
-fn main() {}
+//! The one door to building, checking, testing and showing swf-filter.
+//!
+//! It only runs commands: it depends on no other crate of the workspace, so it still builds when they do not.
+//! Arguments are matched by hand. A parser crate would be most of the build time of the first command on a new machine.
+
+mod bpf;
+mod build;
+mod check;
+mod command;
+mod demo;
+mod machine;
+mod omissions;
+mod setup;
+mod test;
+mod workspace;
+
+use std::env;
+
+use anyhow::{Result, bail};
+
+use build::Profile;
+
+fn main() -> Result<()> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["setup"] => setup::run()?.finish(Ok(())),
+        ["build"] => build(Profile::Dev),
+        ["build", "--release"] => build(Profile::Release),
+        ["test", rest @ ..] => test::run(setup::run()?, rest),
+        ["check"] => check::run(setup::run()?),
+        ["demo"] => demo(),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("unknown command `{}`\n\n{USAGE}", args.join(" ")),
+    }
+}
+
+fn build(profile: Profile) -> Result<()> {
+    let setup = setup::run()?;
+    let outcome = build::run(setup.bpf.as_ref(), profile).map(drop);
+    setup.finish(outcome)
+}
+
+fn demo() -> Result<()> {
+    let setup = setup::run()?;
+    let outcome =
+        build::run(setup.bpf.as_ref(), Profile::Release).and_then(|built| demo::run(&built.binary));
+    setup.finish(outcome)
+}
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  setup              install what is missing: Debian packages, bpf-linker, `core` for BPF
+  build [--release]  build the kernel program, then the workspace with it inside
+  test [ARGS]        build, then `cargo test` with ARGS; kernel tests need root
+  check              formatting, lints on the host and on the BPF target, licences, stray text
+  demo               show the filter at work between network namespaces; needs root
+
+Each command runs setup first. Environment:
+  CI=true                                    what is left out is a failure
+  SWF_FILTER_BPF_TOOLCHAIN=debian|rust-src   where `core` for BPF comes from; default: whichever works
+";

@@ -1,0 +1,126 @@
+//! The compiler for the kernel program.
+//!
+//! The BPF target ships with no `core`. It is either built from the toolchain's own source, which needs `rust-src` and
+//! `-Z build-std`, or taken built from Debian, whose security archive carries a whole second toolchain for it.
+//! aya-build is not used: it knows only the first way, and it would put a compiler run inside the build script.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::{command, workspace};
+
+/// A compiler and linker that can build the kernel program.
+#[derive(Debug)]
+pub(crate) struct Toolchain {
+    pub(crate) core: Core,
+    pub(crate) linker: PathBuf,
+}
+
+/// Where `core` for BPF comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Core {
+    Debian,
+    RustSrc,
+}
+
+impl Core {
+    /// The name that `SWF_FILTER_BPF_TOOLCHAIN` knows it by.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Debian => "debian",
+            Self::RustSrc => "rust-src",
+        }
+    }
+
+    /// Whether it is installed.
+    pub(crate) fn ready(self) -> bool {
+        match self {
+            Self::Debian => {
+                DEBIAN_FILES.iter().all(|file| PathBuf::from(file).exists()) && debian_core()
+            }
+            Self::RustSrc => rust_src().is_ok_and(|core| core.exists()),
+        }
+    }
+}
+
+impl Toolchain {
+    /// A cargo subcommand, `build` or `clippy`, on the kernel program and its target; always optimised, because the
+    /// verifier refuses what is not.
+    pub(crate) fn cargo(&self, subcommand: &str) -> Command {
+        let mut command = match self.core {
+            Core::Debian => debian_cargo(subcommand),
+            Core::RustSrc => {
+                let mut command = command::cargo(subcommand);
+                command.arg("-Zbuild-std=core").env("RUSTC_BOOTSTRAP", "1");
+                command
+            }
+        };
+        command
+            .args(["--release", "--target", TARGET])
+            .current_dir(workspace::root().join("swf-filter-ebpf"))
+            .env("CARGO_TARGET_DIR", self.target())
+            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker)
+            .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
+        command
+    }
+
+    /// What `cargo("build")` leaves behind.
+    pub(crate) fn artifact(&self) -> PathBuf {
+        self.target().join(TARGET).join("release/swf-filter")
+    }
+
+    /// Each compiler has its own folder, so that changing between them rebuilds nothing.
+    fn target(&self) -> PathBuf {
+        workspace::target().join("bpf").join(self.core.name())
+    }
+}
+
+/// Debian's cargo, by full path: a `cargo` or `cargo-clippy` found by name is rustup's.
+fn debian_cargo(subcommand: &str) -> Command {
+    let mut command = match subcommand {
+        "clippy" => Command::new(DEBIAN_CLIPPY),
+        _ => Command::new("/usr/bin/cargo"),
+    };
+    command
+        .arg(subcommand)
+        .env("CARGO", "/usr/bin/cargo")
+        .env("RUSTC", "/usr/bin/rustc")
+        // Allows aya-ebpf, and nothing else, its unstable features on a stable compiler.
+        .env("RUSTC_BOOTSTRAP", "aya_ebpf")
+        // `cargo run` puts rustup's libraries in front of Debian's.
+        .env_remove("LD_LIBRARY_PATH");
+    command
+}
+
+fn debian_core() -> bool {
+    let files = std::fs::read_dir("/usr/lib/rustlib/bpfel-unknown-none/lib");
+    files.is_ok_and(|files| {
+        files
+            .flatten()
+            .any(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
+    })
+}
+
+fn rust_src() -> Result<PathBuf> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let sysroot =
+        command::output(Command::new(rustc).args(["--print", "sysroot"])).context("no sysroot")?;
+    Ok(PathBuf::from(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml"))
+}
+
+/// Debian's linter for the kernel program; a package of its own.
+pub(crate) const DEBIAN_CLIPPY: &str = "/usr/bin/cargo-clippy";
+
+const DEBIAN_FILES: [&str; 2] = ["/usr/bin/cargo", "/usr/bin/rustc"];
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// `bpf_target_arch` chooses aya's register layout, the other two make the BTF that the loader relocates by.
+const RUSTFLAGS: [&str; 3] = [
+    "--cfg=bpf_target_arch=\"x86_64\"",
+    "-Cdebuginfo=2",
+    "-Clink-arg=--btf",
+];
