@@ -9,5 +9,6 @@
 //!   ([`net`]). Everything it makes is removed when its guard is dropped, also by a panic.
 
 pub mod frames;
+pub mod generate;
 pub mod model;
 pub mod oracle;
