@@ -1,0 +1,442 @@
+//! Reads a frame as far as a verdict needs: VLAN, addresses, protocol, ports.
+//!
+//! Bytes are reached through [`Frame`], not a slice: the kernel's verifier refuses slices made from packet pointers
+//! ("invalid access to packet"), and takes a bounds check for each fixed-size read.
+//!
+//! Reading never trusts what it can do without: length fields of the IP header and checksums are not consulted, because
+//! whoever receives the packet discards what they contradict, and a verdict that read on can only have judged a packet
+//! that nobody gets.
+
+use crate::reason::Reason;
+
+/// A frame, from its destination MAC address on.
+pub trait Frame {
+    /// The `N` bytes that start at `offset`, if the frame has them all.
+    fn array<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+}
+
+impl Frame for [u8] {
+    fn array<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let start = usize::try_from(offset).ok()?;
+        self.get(start..)?.first_chunk().copied()
+    }
+}
+
+/// Bytes of two MAC addresses, after which the first Ethernet type stands.
+const MAC_ADDRESSES: u32 = 12;
+/// Bytes of an Ethernet type, and of the control information after a VLAN type.
+const TYPE: u32 = 2;
+const VLAN_TAG: u32 = 4;
+/// The id bits of a VLAN tag's control information (IEEE 802.1Q).
+const VLAN_ID: u16 = 0x0fff;
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
+
+/// What the Ethernet header and VLAN tags say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Where the network header starts.
+    pub offset: u32,
+    /// What it is.
+    pub network: Network,
+    /// The id of the outermost tag whose id is not 0; 0 without such a tag.
+    pub vlan: u16,
+}
+
+/// The network layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+    /// Anything else.
+    Other,
+}
+
+/// Reads the Ethernet header and up to two VLAN tags.
+///
+/// # Errors
+///
+/// The reason why the frame is unreadable.
+#[inline(always)]
+pub fn link<F: Frame + ?Sized>(frame: &F) -> Result<Link, Reason> {
+    let mut kind = u16_at(frame, MAC_ADDRESSES)?;
+    let mut offset = MAC_ADDRESSES + TYPE;
+    let mut vlan = 0;
+    for _ in 0..2 {
+        if !is_tag(kind) {
+            break;
+        }
+        let [control_high, control_low, kind_high, kind_low] =
+            frame.array(offset).ok_or(Reason::Truncated)?;
+        // A tag with id 0 only carries a priority: the frame belongs to the VLAN of the next tag, if any.
+        if vlan == 0 {
+            vlan = u16::from_be_bytes([control_high, control_low]) & VLAN_ID;
+        }
+        kind = u16::from_be_bytes([kind_high, kind_low]);
+        offset += VLAN_TAG;
+    }
+    if is_tag(kind) {
+        return Err(Reason::TooManyTags);
+    }
+    let network = match kind {
+        ETHERTYPE_IPV4 => Network::V4,
+        ETHERTYPE_IPV6 => Network::V6,
+        _ => Network::Other,
+    };
+    Ok(Link {
+        offset,
+        network,
+        vlan,
+    })
+}
+
+#[inline(always)]
+fn is_tag(kind: u16) -> bool {
+    kind == ETHERTYPE_VLAN || kind == ETHERTYPE_SERVICE_VLAN
+}
+
+/// An IPv6 address as two big-endian halves: BPF has no 128-bit registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct V6 {
+    /// The first 64 bits.
+    pub high: u64,
+    /// The last 64 bits.
+    pub low: u64,
+}
+
+impl V6 {
+    /// The address in network byte order.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_halves(high: [u8; 8], low: [u8; 8]) -> Self {
+        Self {
+            high: u64::from_be_bytes(high),
+            low: u64::from_be_bytes(low),
+        }
+    }
+}
+
+impl From<u128> for V6 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the halves are what is wanted"
+    )]
+    fn from(address: u128) -> Self {
+        Self {
+            high: (address >> 64) as u64,
+            low: address as u64,
+        }
+    }
+}
+
+impl From<V6> for u128 {
+    fn from(address: V6) -> Self {
+        (Self::from(address.high) << 64) | Self::from(address.low)
+    }
+}
+
+/// The fixed part of an IPv4 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderV4 {
+    /// Source address.
+    pub source: u32,
+    /// Destination address.
+    pub destination: u32,
+    header_words: u8,
+    fragment: u16,
+    protocol: u8,
+}
+
+/// The fixed part of an IPv6 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderV6 {
+    /// Source address.
+    pub source: V6,
+    /// Destination address.
+    pub destination: V6,
+    next_header: u8,
+    hop_limit: u8,
+}
+
+/// Bytes of an IPv4 header without options, and of an IPv6 header.
+const HEADER_V4: u32 = 20;
+const HEADER_V6: u32 = 40;
+/// The offset bits of IPv4's flags and fragment offset field (RFC 791, section 3.1).
+const FRAGMENT_OFFSET_V4: u16 = 0x1fff;
+/// The offset bits of the fragment header's second 16-bit word (RFC 8200, section 4.5).
+const FRAGMENT_OFFSET_V6: u16 = 0xfff8;
+
+/// Reads the fixed part of an IPv4 header.
+///
+/// # Errors
+///
+/// The reason why it is unreadable.
+#[inline(always)]
+pub fn header_v4<F: Frame + ?Sized>(frame: &F, link: Link) -> Result<HeaderV4, Reason> {
+    // Read in pieces of at most eight bytes, which the compiler turns into register loads instead of stack copies.
+    let [
+        version_and_length,
+        _,
+        _,
+        _,
+        _,
+        _,
+        fragment_high,
+        fragment_low,
+    ] = frame.array(link.offset).ok_or(Reason::Truncated)?;
+    let [_, protocol, _, _] = frame.array(link.offset + 8).ok_or(Reason::Truncated)?;
+    let source = frame.array(link.offset + 12).ok_or(Reason::Truncated)?;
+    let destination = frame.array(link.offset + 16).ok_or(Reason::Truncated)?;
+    if version_and_length >> 4 != 4 {
+        return Err(Reason::BadVersion);
+    }
+    Ok(HeaderV4 {
+        source: u32::from_be_bytes(source),
+        destination: u32::from_be_bytes(destination),
+        header_words: version_and_length & 0x0f,
+        fragment: u16::from_be_bytes([fragment_high, fragment_low]),
+        protocol,
+    })
+}
+
+/// Reads an IPv6 header.
+///
+/// # Errors
+///
+/// The reason why it is unreadable.
+#[inline(always)]
+pub fn header_v6<F: Frame + ?Sized>(frame: &F, link: Link) -> Result<HeaderV6, Reason> {
+    let [version, _, _, _, _, _, next_header, hop_limit] =
+        frame.array(link.offset).ok_or(Reason::Truncated)?;
+    let source_high = frame.array(link.offset + 8).ok_or(Reason::Truncated)?;
+    let source_low = frame.array(link.offset + 16).ok_or(Reason::Truncated)?;
+    let destination_high = frame.array(link.offset + 24).ok_or(Reason::Truncated)?;
+    let destination_low = frame.array(link.offset + 32).ok_or(Reason::Truncated)?;
+    if version >> 4 != 6 {
+        return Err(Reason::BadVersion);
+    }
+    Ok(HeaderV6 {
+        source: V6::from_halves(source_high, source_low),
+        destination: V6::from_halves(destination_high, destination_low),
+        next_header,
+        hop_limit,
+    })
+}
+
+const HOP_BY_HOP: u8 = 0;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const ICMPV6: u8 = 58;
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// Extension headers stepped over before giving up. RFC 8200 allows seven occurrences in all (section 4.1).
+const MAX_EXTENSION_HEADERS: u32 = 8;
+
+/// What stands above the network layer.
+///
+/// A struct whose fields are always set, not an enum with payloads: a payload that is not there is an uninitialised
+/// register to the verifier, which refuses to spill it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// What could be read.
+    pub kind: TransportKind,
+    /// The IP protocol; [`UNKNOWN_PROTOCOL`] if it cannot be found out.
+    pub protocol: u8,
+    /// Source port; 0 unless [`TransportKind::Ports`].
+    pub source_port: u16,
+    /// Destination port; 0 unless [`TransportKind::Ports`].
+    pub destination_port: u16,
+}
+
+/// The protocol number of what has none, which the registry reserves.
+pub const UNKNOWN_PROTOCOL: u8 = 255;
+
+/// How far a transport could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportKind {
+    /// IPv6 neighbour discovery that came from this link (RFC 4861: hop limit 255).
+    NeighborDiscovery,
+    /// TCP or UDP whose ports are not in this frame: a later fragment, or cut off.
+    NoPorts,
+    /// Neither TCP nor UDP.
+    Other,
+    /// TCP or UDP, with ports.
+    Ports,
+    /// The protocol cannot be found out.
+    Unknown,
+}
+
+impl Transport {
+    #[inline(always)]
+    const fn bare(kind: TransportKind, protocol: u8) -> Self {
+        Self {
+            kind,
+            protocol,
+            source_port: 0,
+            destination_port: 0,
+        }
+    }
+
+    #[inline(always)]
+    const fn unknown() -> Self {
+        Self::bare(TransportKind::Unknown, UNKNOWN_PROTOCOL)
+    }
+
+    #[inline(always)]
+    const fn without_ports(protocol: u8) -> Self {
+        let kind = match protocol {
+            TCP | UDP => TransportKind::NoPorts,
+            _ => TransportKind::Other,
+        };
+        Self::bare(kind, protocol)
+    }
+}
+
+/// Reads what stands above an IPv4 header.
+#[inline(always)]
+pub fn transport_v4<F: Frame + ?Sized>(frame: &F, link: Link, header: HeaderV4) -> Transport {
+    let length = u32::from(header.header_words) * 4;
+    let state = if header.fragment & FRAGMENT_OFFSET_V4 != 0 || length < HEADER_V4 {
+        State::PortsAway
+    } else {
+        State::Whole
+    };
+    let chain = Chain {
+        next: header.protocol,
+        state,
+        offset: link.offset + length,
+    };
+    chain.walk(frame, Network::V4).transport(frame, Network::V4)
+}
+
+/// Reads what stands above an IPv6 header, stepping over extension headers.
+#[inline(always)]
+pub fn transport_v6<F: Frame + ?Sized>(frame: &F, link: Link, header: HeaderV6) -> Transport {
+    let chain = Chain {
+        next: header.next_header,
+        state: State::Whole,
+        offset: link.offset + HEADER_V6,
+    };
+    let chain = chain.walk(frame, Network::V6);
+    if chain.next == ICMPV6 && header.hop_limit == u8::MAX && chain.is_neighbor_discovery(frame) {
+        return Transport::bare(TransportKind::NeighborDiscovery, ICMPV6);
+    }
+    chain.transport(frame, Network::V6)
+}
+
+/// A place in the chain of headers.
+#[derive(Clone, Copy)]
+struct Chain {
+    /// The protocol number of the header at `offset`.
+    next: u8,
+    state: State,
+    offset: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The header of protocol `next` starts at `offset`.
+    Whole,
+    /// It is not in this frame, or nobody knows where.
+    PortsAway,
+    /// The chain broke off before its last protocol.
+    Broken,
+}
+
+impl Chain {
+    /// Steps over extension headers to the last protocol, or as far as this frame goes.
+    #[inline(always)]
+    fn walk<F: Frame + ?Sized>(mut self, frame: &F, network: Network) -> Self {
+        for _ in 0..MAX_EXTENSION_HEADERS {
+            if self.state != State::Whole || !is_extension(self.next, network) {
+                break;
+            }
+            self = self.step(frame);
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn step<F: Frame + ?Sized>(self, frame: &F) -> Self {
+        let Some([next, length, fragment_high, fragment_low, _, _, _, _]) =
+            frame.array(self.offset)
+        else {
+            return Self {
+                state: State::Broken,
+                ..self
+            };
+        };
+        let bytes = match self.next {
+            FRAGMENT => 8,
+            AUTHENTICATION => (u32::from(length) + 2) * 4,
+            _ => (u32::from(length) + 1) * 8,
+        };
+        let fragment = u16::from_be_bytes([fragment_high, fragment_low]);
+        let later = self.next == FRAGMENT && fragment & FRAGMENT_OFFSET_V6 != 0;
+        let state = if later {
+            State::PortsAway
+        } else {
+            State::Whole
+        };
+        Self {
+            next,
+            state,
+            offset: self.offset + bytes,
+        }
+    }
+
+    /// Reads the protocol that the chain ended at.
+    #[inline(always)]
+    fn transport<F: Frame + ?Sized>(self, frame: &F, network: Network) -> Transport {
+        if self.state == State::Broken || is_extension(self.next, network) {
+            return Transport::unknown();
+        }
+        if self.state == State::PortsAway || (self.next != TCP && self.next != UDP) {
+            return Transport::without_ports(self.next);
+        }
+        let Some([source_high, source_low, destination_high, destination_low]) =
+            frame.array(self.offset)
+        else {
+            return Transport::without_ports(self.next);
+        };
+        Transport {
+            kind: TransportKind::Ports,
+            protocol: self.next,
+            source_port: u16::from_be_bytes([source_high, source_low]),
+            destination_port: u16::from_be_bytes([destination_high, destination_low]),
+        }
+    }
+
+    /// Router and neighbour solicitations and advertisements, and redirects (RFC 4861, section 4).
+    #[inline(always)]
+    fn is_neighbor_discovery<F: Frame + ?Sized>(self, frame: &F) -> bool {
+        self.state == State::Whole
+            && matches!(frame.array(self.offset), Some([kind]) if (133..=137).contains(&kind))
+    }
+}
+
+/// Headers that stand between the network header and the transport. In IPv4 that is only IPsec's.
+#[inline(always)]
+fn is_extension(protocol: u8, network: Network) -> bool {
+    match protocol {
+        AUTHENTICATION => true,
+        HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS => matches!(network, Network::V6),
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn u16_at<F: Frame + ?Sized>(frame: &F, offset: u32) -> Result<u16, Reason> {
+    frame
+        .array(offset)
+        .map(u16::from_be_bytes)
+        .ok_or(Reason::Truncated)
+}

@@ -1,0 +1,411 @@
+//! A generation's image: hosts, zones and options as one run of 64-bit words.
+//!
+//! The image is the value of a one-element array map, and swapping that map is what makes a new generation take effect
+//! everywhere at once. It is read through [`Words`], by the kernel from the map and by user space from memory; it is
+//! written by `swf-filter-core`. Separate maps for hosts and for zones were rejected: they cannot be swapped together.
+//!
+//! # Layout, in words
+//!
+//! | at | words | what |
+//! | --- | --- | --- |
+//! | 0 | 16 | header |
+//! | [`HOSTS`] | 256 x 16 | host records |
+//! | [`TABLES`] | 256 x 64 | for each host, a 16-bit table number for each zone |
+//! | [`CLAIMS`] | 4096 | open-addressing table: interface and VLAN to zone |
+//! | [`ADDRESSES_V4`] | 8192 | open-addressing table: IPv4 destination to host |
+//! | [`ADDRESSES_V6`] | 8192 x 3 | open-addressing table: IPv6 destination to host |
+//!
+//! An image of zeroes protects nothing.
+
+use crate::frame::V6;
+
+/// Words in an image, a power of two so that any index can be masked into it.
+pub const WORDS: u32 = 65_536;
+/// Bytes in an image.
+pub const BYTES: usize = WORDS as usize * 8;
+
+/// Hosts at most.
+pub const MAX_HOSTS: u32 = 256;
+/// Zones at most, the public one included.
+pub const MAX_ZONES: u32 = 256;
+/// Port ranges of a host at most.
+pub const MAX_PORT_RANGES: u32 = 16;
+/// Protected addresses of one family at most.
+pub const MAX_ADDRESSES: u32 = 4096;
+/// Claims at most, after bonds are replaced by their members.
+pub const MAX_CLAIMS: u32 = 2048;
+
+/// First word of the host records.
+pub const HOSTS: u32 = 16;
+/// Words in a host record.
+pub const HOST_WORDS: u32 = 16;
+/// First word of the table numbers.
+pub const TABLES: u32 = HOSTS + MAX_HOSTS * HOST_WORDS;
+/// First word of the claims.
+pub const CLAIMS: u32 = TABLES + MAX_HOSTS * MAX_ZONES / TABLES_PER_WORD;
+/// Slots for claims.
+pub const CLAIM_SLOTS: u32 = 4096;
+/// First word of the IPv4 addresses.
+pub const ADDRESSES_V4: u32 = CLAIMS + CLAIM_SLOTS;
+/// Slots for addresses, of either family.
+pub const ADDRESS_SLOTS: u32 = 8192;
+/// First word of the IPv6 addresses.
+pub const ADDRESSES_V6: u32 = ADDRESSES_V4 + ADDRESS_SLOTS;
+/// Words in a slot for an IPv6 address.
+pub const ADDRESS_V6_WORDS: u32 = 3;
+
+const TABLES_PER_WORD: u32 = 4;
+const _: () = assert!(ADDRESSES_V6 + ADDRESS_SLOTS * ADDRESS_V6_WORDS <= WORDS);
+
+/// The longest run of occupied slots that a lookup follows. Whoever builds an image proves that none is longer.
+pub const MAX_PROBES: u32 = 32;
+
+/// Words of the header.
+pub mod header {
+    /// [`super::MAGIC`].
+    pub const MAGIC: u32 = 0;
+    /// Number of the generation.
+    pub const GENERATION: u32 = 1;
+    /// [`super::Options`].
+    pub const OPTIONS: u32 = 2;
+    /// Low half: rule counters of one CPU; high half: number of CPUs.
+    pub const COUNTERS: u32 = 3;
+    /// Four words: the hash of the policy's meaning.
+    pub const HASH: u32 = 4;
+    /// The seed of the address and claim hashes.
+    pub const SEED: u32 = 8;
+}
+
+/// First word of every image: `SWFF` and the version of the layout.
+pub const MAGIC: u64 = 0x5357_4646_0000_0000 | crate::abi::VERSION as u64;
+
+/// Words that make up an image, addressed by index.
+pub trait Words {
+    /// The word at `index`; any value, but no fault, for an index of [`WORDS`] or more.
+    fn word(&self, index: u32) -> u64;
+}
+
+impl Words for [u64] {
+    fn word(&self, index: u32) -> u64 {
+        self.get(index as usize).copied().unwrap_or_default()
+    }
+}
+
+/// The header's options, packed into a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Which of the two slots of source tables and rule counters this generation uses: 0 or 1.
+    pub slot: u8,
+    /// Number of hosts.
+    pub hosts: u16,
+    /// Whether any packet can belong to another zone than the public one.
+    pub zoned: bool,
+    /// Whether unreadable frames pass, because every host is in audit mode.
+    pub audit_unreadable: bool,
+    /// Whether host 0 stands for every destination address.
+    pub catch_all: bool,
+}
+
+impl Options {
+    /// Unpacks a word.
+    #[inline(always)]
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "fields are cut out by their width"
+    )]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            slot: (word & 1) as u8,
+            hosts: (word >> 16) as u16,
+            zoned: word & 2 != 0,
+            audit_unreadable: word & 4 != 0,
+            catch_all: word & 8 != 0,
+        }
+    }
+
+    /// Packs into a word.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        (self.slot as u64 & 1)
+            | ((self.zoned as u64) << 1)
+            | ((self.audit_unreadable as u64) << 2)
+            | ((self.catch_all as u64) << 3)
+            | ((self.hosts as u64) << 16)
+    }
+}
+
+/// A host's record, less its port ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Number of its first rule counter; a leaf's ordinal is added to it.
+    pub first_rule: u32,
+    /// Which of its rules is the default.
+    pub default_ordinal: u32,
+    /// Whether the default is to pass.
+    pub default_passes: bool,
+    /// Whether drops are only counted.
+    pub audit: bool,
+    /// Whether every port and protocol is protected.
+    pub all_ports: bool,
+    /// Number of port ranges.
+    pub port_ranges: u8,
+}
+
+const DEFAULT_PASSES: u64 = 1;
+const AUDIT: u64 = 2;
+const ALL_PORTS: u64 = 4;
+
+impl Host {
+    /// Unpacks the first two words of a record.
+    #[inline(always)]
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "fields are cut out by their width"
+    )]
+    pub const fn from_words(rules: u64, flags: u64) -> Self {
+        Self {
+            first_rule: rules as u32,
+            default_ordinal: (rules >> 32) as u32,
+            default_passes: flags & DEFAULT_PASSES != 0,
+            audit: flags & AUDIT != 0,
+            all_ports: flags & ALL_PORTS != 0,
+            port_ranges: (flags >> 8) as u8,
+        }
+    }
+
+    /// Packs into the first two words of a record.
+    #[must_use]
+    pub const fn to_words(self) -> [u64; 2] {
+        let flags = (self.default_passes as u64 * DEFAULT_PASSES)
+            | (self.audit as u64 * AUDIT)
+            | (self.all_ports as u64 * ALL_PORTS)
+            | ((self.port_ranges as u64) << 8);
+        [
+            self.first_rule as u64 | ((self.default_ordinal as u64) << 32),
+            flags,
+        ]
+    }
+}
+
+/// Word of a host record where its port ranges start.
+const PORT_RANGES: u32 = 2;
+
+/// The word and bit at which port range `range` of host `host` lies: last port above first port, 32 bits together.
+#[inline(always)]
+#[must_use]
+pub const fn port_range_at(host: u32, range: u32) -> (u32, u32) {
+    (
+        HOSTS + host * HOST_WORDS + PORT_RANGES + range / 2,
+        range % 2 * 32,
+    )
+}
+
+/// The word and bit at which the table number of `host` in `zone` lies: 16 bits.
+#[inline(always)]
+#[must_use]
+pub const fn table_at(host: u32, zone: u32) -> (u32, u32) {
+    let index = host * MAX_ZONES + zone;
+    (
+        TABLES + index / TABLES_PER_WORD,
+        index % TABLES_PER_WORD * 16,
+    )
+}
+
+/// A claim's slot: interface, VLAN and zone in a word. An empty slot is 0, which no claim packs to.
+#[inline(always)]
+#[must_use]
+pub const fn claim_word(interface: u32, vlan: u16, zone: u16) -> u64 {
+    claim_key(interface, vlan) | zone as u64
+}
+
+#[inline(always)]
+const fn claim_key(interface: u32, vlan: u16) -> u64 {
+    (interface as u64) << 32 | (vlan as u64) << 16
+}
+
+/// An IPv4 address's slot: address and host in a word, host counted from 1. An empty slot is 0.
+#[inline(always)]
+#[must_use]
+pub const fn address_v4_word(address: u32, host: u16) -> u64 {
+    (address as u64) << 32 | (host as u64 + 1)
+}
+
+/// Spreads a key over 32 bits. Any odd multiplier does; this one is the golden ratio's, as in Fibonacci hashing.
+#[inline(always)]
+const fn spread(key: u64, seed: u64) -> u32 {
+    let product = (key ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (product >> 32) as u32
+}
+
+/// The slot at which the search for a claim starts.
+#[inline(always)]
+#[must_use]
+pub const fn claim_slot(interface: u32, vlan: u16, seed: u64) -> u32 {
+    spread(claim_key(interface, vlan), seed) % CLAIM_SLOTS
+}
+
+/// The slot at which the search for an IPv4 address starts.
+#[inline(always)]
+#[must_use]
+pub const fn address_v4_slot(address: u32, seed: u64) -> u32 {
+    spread(address as u64, seed) % ADDRESS_SLOTS
+}
+
+/// The slot at which the search for an IPv6 address starts.
+#[inline(always)]
+#[must_use]
+pub const fn address_v6_slot(address: V6, seed: u64) -> u32 {
+    spread(address.high ^ address.low.rotate_left(32), seed) % ADDRESS_SLOTS
+}
+
+/// An image, read.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<W> {
+    words: W,
+}
+
+impl<W: Words> Image<W> {
+    /// Reads `words` as an image.
+    #[inline(always)]
+    pub const fn new(words: W) -> Self {
+        Self { words }
+    }
+
+    /// The words as they are.
+    #[inline(always)]
+    pub const fn words(&self) -> &W {
+        &self.words
+    }
+
+    /// The header's options.
+    #[inline(always)]
+    pub fn options(&self) -> Options {
+        Options::from_word(self.words.word(header::OPTIONS))
+    }
+
+    /// The zone of a packet that came in on `interface` with `vlan`, 0 for none.
+    #[inline(always)]
+    pub fn zone(&self, options: Options, interface: u32, vlan: u16) -> u16 {
+        if !options.zoned {
+            return 0;
+        }
+        let seed = self.words.word(header::SEED);
+        if vlan != 0
+            && let Some(zone) = self.claim(interface, vlan, seed)
+        {
+            return zone;
+        }
+        if let Some(zone) = self.claim(interface, 0, seed) {
+            return zone;
+        }
+        if vlan != 0
+            && let Some(zone) = self.claim(0, vlan, seed)
+        {
+            return zone;
+        }
+        0
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the zone is the low 16 bits"
+    )]
+    fn claim(&self, interface: u32, vlan: u16, seed: u64) -> Option<u16> {
+        let start = claim_slot(interface, vlan, seed);
+        for probe in 0..MAX_PROBES {
+            let slot = (start + probe) % CLAIM_SLOTS;
+            let word = self.words.word(CLAIMS + slot);
+            if word & !0xffff == claim_key(interface, vlan) {
+                return Some(word as u16);
+            }
+            if word == 0 {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// The host that protects an IPv4 address.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the host is the low 16 bits"
+    )]
+    pub fn host_v4(&self, options: Options, address: u32) -> Option<u16> {
+        let start = address_v4_slot(address, self.words.word(header::SEED));
+        for probe in 0..MAX_PROBES {
+            let slot = (start + probe) % ADDRESS_SLOTS;
+            let word = self.words.word(ADDRESSES_V4 + slot);
+            if word == 0 {
+                break;
+            }
+            if (word >> 32) as u32 == address {
+                return Some((word as u16).wrapping_sub(1));
+            }
+        }
+        options.catch_all.then_some(0)
+    }
+
+    /// The host that protects an IPv6 address.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the host is the low 16 bits"
+    )]
+    pub fn host_v6(&self, options: Options, address: V6) -> Option<u16> {
+        let start = address_v6_slot(address, self.words.word(header::SEED));
+        for probe in 0..MAX_PROBES {
+            let slot = (start + probe) % ADDRESS_SLOTS;
+            let at = ADDRESSES_V6 + slot * ADDRESS_V6_WORDS;
+            let host = self.words.word(at);
+            if host == 0 {
+                break;
+            }
+            if self.words.word(at + 1) == address.high && self.words.word(at + 2) == address.low {
+                return Some((host as u16).wrapping_sub(1));
+            }
+        }
+        options.catch_all.then_some(0)
+    }
+
+    /// The record of a host.
+    #[inline(always)]
+    pub fn host(&self, host: u16) -> Host {
+        let at = HOSTS + u32::from(host) * HOST_WORDS;
+        Host::from_words(self.words.word(at), self.words.word(at + 1))
+    }
+
+    /// Whether a host protects a TCP or UDP port.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a range is two 16-bit halves"
+    )]
+    pub fn protects_port(&self, host: u16, record: Host, port: u16) -> bool {
+        for range in 0..MAX_PORT_RANGES {
+            if range >= u32::from(record.port_ranges) {
+                return false;
+            }
+            let (word, bit) = port_range_at(u32::from(host), range);
+            let bounds = self.words.word(word) >> bit;
+            if (bounds as u16) <= port && port <= (bounds >> 16) as u16 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The number of the table that judges sources for a host and zone.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a table number has 16 bits"
+    )]
+    pub fn table(&self, host: u16, zone: u16) -> u16 {
+        let (word, bit) = table_at(u32::from(host), u32::from(zone));
+        (self.words.word(word) >> bit) as u16
+    }
+}

@@ -1,0 +1,204 @@
+//! Judges a frame: the whole decision of the packet gate, step by step as `docs/policy.md` has it.
+//!
+//! Nothing here decides by itself what a policy means; that is compiled into the [image](crate::image) and the source
+//! tables. This is the only code that reads them for a verdict.
+
+use crate::abi::{Class, Leaf, NONE_U16, NONE_U32};
+use crate::frame::{self, Frame, Link, Network, Transport, TransportKind, V6};
+use crate::image::{Host, Image, Options, Words};
+use crate::reason::Reason;
+
+/// Source tables: from table number and address to the rule of the longest matching prefix.
+///
+/// One engine is the kernel's LPM trie; others can stand beside it.
+pub trait Sources {
+    /// The leaf of the longest prefix in `table` that `source` lies in.
+    fn leaf_v4(&self, slot: u8, table: u16, source: u32) -> Option<Leaf>;
+    /// The same for IPv6.
+    fn leaf_v6(&self, slot: u8, table: u16, source: V6) -> Option<Leaf>;
+}
+
+/// Why a frame passes or drops.
+///
+/// What else an observer wants to know of the frame, such as its addresses, it reads with [`frame`] itself: carrying that
+/// along would cost every packet what few are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The reason, which says whether it drops.
+    pub reason: Reason,
+    /// Whether the frame was judged by its source alone, because its ports could not be read.
+    pub source_alone: bool,
+    /// Its VLAN, 0 for none.
+    pub vlan: u16,
+    /// The zone it came from; 0 unless it was judged.
+    pub zone: u16,
+    /// The protected host that it is for, or [`NONE_U16`]; an `Option` would be an uninitialised register to the verifier.
+    pub host: u16,
+    /// The number of the deciding rule's counter, or [`NONE_U32`].
+    pub rule: u32,
+}
+
+impl Verdict {
+    /// A verdict with nothing known but its reason.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bare(reason: Reason) -> Self {
+        Self {
+            reason,
+            source_alone: false,
+            vlan: 0,
+            zone: 0,
+            host: NONE_U16,
+            rule: NONE_U32,
+        }
+    }
+}
+
+/// Judges a frame that came in on `interface`.
+#[inline(always)]
+pub fn judge<F, W, S>(frame: &F, interface: u32, image: &Image<W>, sources: &S) -> Verdict
+where
+    F: Frame + ?Sized,
+    W: Words,
+    S: Sources,
+{
+    let options = image.options();
+    let gate = Gate {
+        image,
+        sources,
+        options,
+        interface,
+    };
+    match frame::link(frame) {
+        Ok(link) => match link.network {
+            Network::V4 => gate.judge_v4(frame, link),
+            Network::V6 => gate.judge_v6(frame, link),
+            Network::Other => Verdict::bare(Reason::NotIp).with_vlan(link),
+        },
+        Err(reason) => gate.unreadable(reason),
+    }
+}
+
+struct Gate<'a, W, S> {
+    image: &'a Image<W>,
+    sources: &'a S,
+    options: Options,
+    interface: u32,
+}
+
+impl<W: Words, S: Sources> Gate<'_, W, S> {
+    #[inline(always)]
+    fn judge_v4<F: Frame + ?Sized>(&self, frame: &F, link: Link) -> Verdict {
+        let header = match frame::header_v4(frame, link) {
+            Ok(header) => header,
+            Err(reason) => return self.unreadable(reason).with_vlan(link),
+        };
+        let mut verdict = Verdict::bare(Reason::OtherDestination).with_vlan(link);
+        let Some(host) = self.image.host_v4(self.options, header.destination) else {
+            return verdict;
+        };
+        let record = self.image.host(host);
+        verdict.host = host;
+        let transport = frame::transport_v4(frame, link, header);
+        if let Some(reason) = self.not_judged(host, record, transport) {
+            verdict.reason = reason;
+            return verdict;
+        }
+        verdict.source_alone = is_without_ports(transport);
+        verdict.zone = self.image.zone(self.options, self.interface, link.vlan);
+        let table = self.image.table(host, verdict.zone);
+        let leaf = self
+            .sources
+            .leaf_v4(self.options.slot, table, header.source);
+        verdict.decided(record, leaf)
+    }
+
+    #[inline(always)]
+    fn judge_v6<F: Frame + ?Sized>(&self, frame: &F, link: Link) -> Verdict {
+        let header = match frame::header_v6(frame, link) {
+            Ok(header) => header,
+            Err(reason) => return self.unreadable(reason).with_vlan(link),
+        };
+        let mut verdict = Verdict::bare(Reason::OtherDestination).with_vlan(link);
+        let Some(host) = self.image.host_v6(self.options, header.destination) else {
+            return verdict;
+        };
+        let record = self.image.host(host);
+        verdict.host = host;
+        let transport = frame::transport_v6(frame, link, header);
+        if let Some(reason) = self.not_judged(host, record, transport) {
+            verdict.reason = reason;
+            return verdict;
+        }
+        verdict.source_alone = is_without_ports(transport);
+        verdict.zone = self.image.zone(self.options, self.interface, link.vlan);
+        let table = self.image.table(host, verdict.zone);
+        let leaf = self
+            .sources
+            .leaf_v6(self.options.slot, table, header.source);
+        verdict.decided(record, leaf)
+    }
+
+    /// The reason why a frame for a protected address passes without a look at its source, if there is one.
+    #[inline(always)]
+    fn not_judged(&self, host: u16, record: Host, transport: Transport) -> Option<Reason> {
+        if record.all_ports {
+            let discovery = transport.kind == TransportKind::NeighborDiscovery;
+            return discovery.then_some(Reason::NeighborDiscovery);
+        }
+        match transport.kind {
+            TransportKind::Other | TransportKind::NeighborDiscovery => Some(Reason::OtherProtocol),
+            TransportKind::Ports => {
+                let protected = self
+                    .image
+                    .protects_port(host, record, transport.destination_port);
+                (!protected).then_some(Reason::OtherPort)
+            }
+            TransportKind::NoPorts | TransportKind::Unknown => None,
+        }
+    }
+
+    /// A frame whose destination cannot be read: it might be for any host.
+    #[inline(always)]
+    fn unreadable(&self, reason: Reason) -> Verdict {
+        Verdict::bare(if self.options.hosts == 0 {
+            Reason::OtherDestination
+        } else if self.options.audit_unreadable {
+            Reason::AuditUnreadable
+        } else {
+            reason
+        })
+    }
+}
+
+impl Verdict {
+    #[inline(always)]
+    fn with_vlan(mut self, link: Link) -> Self {
+        self.vlan = link.vlan;
+        self
+    }
+
+    #[inline(always)]
+    fn decided(mut self, host: Host, leaf: Option<Leaf>) -> Self {
+        let ordinal = leaf.map_or(host.default_ordinal, Leaf::ordinal);
+        self.rule = host.first_rule.wrapping_add(ordinal);
+        self.reason = match (leaf.map(Leaf::class), host.audit) {
+            (Some(Class::AlwaysAllow), _) => Reason::AlwaysAllow,
+            (Some(Class::Allow), _) => Reason::Allow,
+            (Some(Class::Deny), false) => Reason::Deny,
+            (Some(Class::Deny), true) => Reason::AuditDeny,
+            (None, _) if host.default_passes => Reason::DefaultPass,
+            (None, false) => Reason::DefaultDrop,
+            (None, true) => Reason::AuditDefault,
+        };
+        self
+    }
+}
+
+#[inline(always)]
+fn is_without_ports(transport: Transport) -> bool {
+    matches!(
+        transport.kind,
+        TransportKind::NoPorts | TransportKind::Unknown
+    )
+}

@@ -1,0 +1,90 @@
+//! The XDP program: hands the context and the maps to `swf_filter_common::verdict` and carries out what it answers.
+//!
+//! Nothing is decided here. Two entry points share everything: `swf_filter`, and `swf_filter_trace`, which also logs each
+//! judged packet and is only loaded on request, so that the plain program carries no trace of it.
+
+#![no_std]
+#![no_main]
+#![allow(
+    missing_docs,
+    reason = "the entry points are documented; what the macros make of them is not"
+)]
+
+mod frame;
+mod maps;
+mod record;
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::info;
+use swf_filter_common::abi::NONE_U32;
+use swf_filter_common::image::Image;
+use swf_filter_common::reason::Reason;
+use swf_filter_common::verdict::{self, Verdict};
+
+use crate::frame::Packet;
+use crate::maps::{Generation, Tries};
+
+/// Judges, counts, and drops or passes.
+#[xdp(frags)]
+pub fn swf_filter(context: XdpContext) -> u32 {
+    action(filter(&context))
+}
+
+/// The same, and logs what was judged.
+#[xdp(frags)]
+pub fn swf_filter_trace(context: XdpContext) -> u32 {
+    let verdict = filter(&context);
+    if verdict.rule != NONE_U32 {
+        info!(
+            &context,
+            "reason {} rule {} zone {}",
+            verdict.reason.number(),
+            verdict.rule,
+            verdict.zone
+        );
+    }
+    action(verdict)
+}
+
+#[inline(always)]
+fn filter(context: &XdpContext) -> Verdict {
+    let packet = Packet::new(context);
+    let Some(generation) = Generation::active() else {
+        let verdict = Verdict::bare(Reason::NoGeneration);
+        record::count_reason(&packet, verdict.reason);
+        return verdict;
+    };
+    let image = Image::new(generation);
+    let verdict = verdict::judge(&packet, packet.interface(), &image, &Tries);
+    record::count_reason(&packet, verdict.reason);
+    if verdict.rule != NONE_U32 {
+        record::count_rule(&packet, &image, verdict.rule);
+    }
+    if verdict.reason.reported() {
+        record::report(&packet, &image, verdict);
+    }
+    verdict
+}
+
+#[inline(always)]
+fn action(verdict: Verdict) -> u32 {
+    if verdict.reason.drops() {
+        xdp_action::XDP_DROP
+    } else {
+        xdp_action::XDP_PASS
+    }
+}
+
+/// The licence that the kernel reads to decide which helpers the program may call.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // No code path panics; the verifier would refuse a loop without end if one did.
+    loop {}
+}

@@ -1,0 +1,93 @@
+//! Counts what was decided, and reports drops.
+
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use swf_filter_common::abi::{Count, EVENT_HEAD, Event};
+use swf_filter_common::image::{Image, Words, header};
+use swf_filter_common::reason::Reason;
+use swf_filter_common::verdict::Verdict;
+
+use crate::frame::Packet;
+use crate::maps::{EVENT_BUDGET, EVENTS, Generation, REASONS, RULES};
+
+/// Adds the packet to its reason's counter.
+#[inline(always)]
+pub fn count_reason(packet: &Packet<'_>, reason: Reason) {
+    if let Some(count) = REASONS.get_ptr_mut(u32::from(reason.number())) {
+        add(count, packet);
+    }
+}
+
+/// Adds the packet to its rule's counter.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the number of rules is the low 32 bits"
+)]
+pub fn count_rule(packet: &Packet<'_>, image: &Image<Generation>, rule: u32) {
+    let rules_of_a_cpu = image.words().word(header::COUNTERS) as u32;
+    // SAFETY: the helper takes nothing and touches no memory of the program.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let index = cpu * rules_of_a_cpu + rule;
+    let slot = u32::from(image.options().slot);
+    if let Some(count) = RULES.get_value_ptr_mut(slot, &index) {
+        add(count, packet);
+    }
+}
+
+#[inline(always)]
+fn add(count: *mut Count, packet: &Packet<'_>) {
+    // SAFETY: the pointer comes from a map lookup that found an element, which stays while the program runs. The element
+    // belongs to this CPU, and XDP programs do not interrupt each other on one CPU.
+    let count = unsafe { &mut *count };
+    count.packets += 1;
+    count.bytes += u64::from(packet.length());
+}
+
+/// Sends an event, if the budget and the ring buffer have room for it.
+///
+/// What was not sent needs no counter of its own: it is what the reasons count less what user space received.
+#[inline(always)]
+pub fn report(packet: &Packet<'_>, image: &Image<Generation>, verdict: Verdict) {
+    if !take_from_budget() {
+        return;
+    }
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        return;
+    };
+    entry.write(Event {
+        generation: image.words().word(header::GENERATION),
+        rule: verdict.rule,
+        interface: packet.interface(),
+        length: packet.length(),
+        host: verdict.host,
+        zone: verdict.zone,
+        vlan: verdict.vlan,
+        reason: verdict.reason.number(),
+        source_alone: u8::from(verdict.source_alone),
+        reserved: 0,
+        head: [0; EVENT_HEAD],
+    });
+    let event = entry.as_mut_ptr();
+    // SAFETY: `event` points to the reserved entry, which has room for the whole `Event`.
+    let head = unsafe { &raw mut (*event).head };
+    packet.copy_head(head);
+    entry.submit(0);
+}
+
+#[inline(always)]
+fn take_from_budget() -> bool {
+    let Some(budget) = EVENT_BUDGET.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: the pointer comes from a map lookup that found an element of eight aligned bytes.
+    let left = unsafe { budget.read_volatile() };
+    // Only read once it is used up, so that a flood does not pass the cache line around.
+    if left <= 0 {
+        return false;
+    }
+    // Atomic subtraction is not to be had on this target. CPUs that race here can take the same token twice; the daemon,
+    // which reads the ring buffer, holds the exact limit.
+    // SAFETY: as above.
+    unsafe { budget.write_volatile(left - 1) };
+    true
+}
