@@ -1,7 +1,8 @@
 //! Running other programs.
 
 use std::env;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -22,9 +23,9 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
-        .with_context(|| format!("cannot run {command:?}"))?;
+        .with_context(|| format!("cannot run `{}`", line(command)))?;
     if !status.success() {
-        bail!("{status}: {command:?}");
+        bail!("`{}` failed, {status}", line(command));
     }
     Ok(())
 }
@@ -34,11 +35,12 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("cannot run {command:?}"))?;
+        .with_context(|| format!("cannot run `{}`", line(command)))?;
     let printed = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
         bail!(
-            "{}: {command:?}\n{printed}{}",
+            "`{}` failed, {}\n{printed}{}",
+            line(command),
             output.status,
             String::from_utf8_lossy(&output.stderr)
         );
@@ -53,4 +55,39 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin".into(), "/sbin".into()])
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_file())
+}
+
+/// A command as a user would type it; the folder and the environment are this task's business.
+fn line(command: &Command) -> String {
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(command.get_program());
+    let words: Vec<_> = std::iter::once(program)
+        .chain(command.get_args())
+        .map(OsStr::to_string_lossy)
+        .collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_shows_the_command_without_its_environment() {
+        let mut command = Command::new("/usr/bin/cargo");
+        command.args(["build", "--release"]).env("LONG", "text");
+        assert_eq!(line(&command), "cargo build --release");
+    }
+
+    #[test]
+    fn failed_command_is_an_error_with_its_words() {
+        let reason = output(Command::new("sh").args(["-c", "echo said; exit 3"]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            reason.contains("exit status: 3") && reason.contains("said"),
+            "{reason}"
+        );
+    }
 }
