@@ -8,7 +8,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{command, workspace};
 
@@ -41,7 +41,7 @@ impl Core {
             Self::Debian => {
                 DEBIAN_FILES.iter().all(|file| PathBuf::from(file).exists()) && debian_core()
             }
-            Self::RustSrc => rust_src().is_ok_and(|core| core.exists()),
+            Self::RustSrc => readable().is_ok() && rust_src().is_ok_and(|core| core.exists()),
         }
     }
 }
@@ -104,17 +104,42 @@ fn debian_core() -> bool {
     })
 }
 
+/// Fails when the active compiler writes bitcode newer than bpf-linker reads.
+pub(crate) fn readable() -> Result<()> {
+    let version = rustc(&["--version", "--verbose"])?;
+    let llvm = llvm_version(&version).context("rustc does not name its LLVM")?;
+    ensure!(
+        llvm <= LLVM,
+        "rustc has LLVM {llvm}, bpf-linker reads up to {LLVM}"
+    );
+    Ok(())
+}
+
+/// The major version of LLVM, from what `rustc --version --verbose` prints.
+fn llvm_version(printed: &str) -> Option<u32> {
+    let version = printed
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    version.split('.').next()?.parse().ok()
+}
+
 fn rust_src() -> Result<PathBuf> {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let sysroot =
-        command::output(Command::new(rustc).args(["--print", "sysroot"])).context("no sysroot")?;
+    let sysroot = rustc(&["--print", "sysroot"])?;
     Ok(PathBuf::from(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml"))
+}
+
+fn rustc(args: &[&str]) -> Result<String> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    command::output(Command::new(rustc).args(args))
 }
 
 /// Debian's linter for the kernel program; a package of its own.
 pub(crate) const DEBIAN_CLIPPY: &str = "/usr/bin/cargo-clippy";
 
 const DEBIAN_FILES: [&str; 2] = ["/usr/bin/cargo", "/usr/bin/rustc"];
+
+/// What bpf-linker is built with.
+const LLVM: u32 = 22;
 
 const TARGET: &str = "bpfel-unknown-none";
 
@@ -124,3 +149,17 @@ const RUSTFLAGS: [&str; 3] = [
     "-Cdebuginfo=2",
     "-Clink-arg=--btf",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn llvm_version_is_its_first_number() {
+        assert_eq!(
+            llvm_version("rustc 1.95.0\nLLVM version: 22.1.2\n"),
+            Some(22)
+        );
+        assert_eq!(llvm_version("rustc 1.95.0\n"), None);
+    }
+}

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::packages;
-use crate::bpf::Core;
+use crate::bpf::{self, Core};
 use crate::command;
 
 /// The ways to try, best first: all, or the one that `SWF_FILTER_BPF_TOOLCHAIN` names.
@@ -50,7 +50,10 @@ pub(crate) fn ensure(ways: &[Core]) -> Result<Core> {
 fn install(way: Core) -> Result<()> {
     match way {
         Core::Debian => packages::install(&DEBIAN_PACKAGES)?,
-        Core::RustSrc => rustup(&["rust-src"])?,
+        Core::RustSrc => {
+            bpf::readable()?;
+            rustup(&["rust-src"])?;
+        }
     }
     ensure!(way.ready(), "installed, but not found");
     Ok(())
