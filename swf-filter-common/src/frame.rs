@@ -423,7 +423,7 @@ impl Chain {
     }
 }
 
-/// Headers that stand between the network header and the transport. In IPv4 that is only IPsec's.
+/// Headers that stand between the network header and the transport. In IPv4 that is only the authentication header.
 #[inline(always)]
 fn is_extension(protocol: u8, network: Network) -> bool {
     match protocol {

@@ -3,5 +3,6 @@
 //! Nothing here opens a file or a socket, reads a clock or talks to the kernel: every input is an argument, so that
 //! every behaviour can be tested, and fuzzed, as a function.
 
+pub mod compile;
 pub mod policy;
 pub mod prefix;

@@ -36,6 +36,8 @@ pub trait Address: Copy + Ord + fmt::Debug + Send + Sync + 'static {
     fn trailing_zeros(self) -> u8;
     /// The address as the standard library has it.
     fn to_ip(self) -> IpAddr;
+    /// Appends the address's bytes.
+    fn append_to(self, bytes: &mut Vec<u8>);
 }
 
 macro_rules! address {
@@ -67,6 +69,9 @@ macro_rules! address {
             }
             fn to_ip(self) -> IpAddr {
                 IpAddr::$variant(<$ip>::from_bits(self))
+            }
+            fn append_to(self, bytes: &mut Vec<u8>) {
+                bytes.extend(self.to_le_bytes());
             }
         }
     };
@@ -130,19 +135,15 @@ impl<A: Address> Prefix<A> {
 impl From<Prefix<u32>> for IpNetwork {
     fn from(prefix: Prefix<u32>) -> Self {
         // INVARIANT: a prefix's length never exceeds its family's bits, so neither branch is lossy.
-        Ipv4Network::new(Ipv4Addr::from_bits(prefix.first), prefix.length).map_or_else(
-            |_| Self::from(prefix.first.to_ip()),
-            Self::V4,
-        )
+        Ipv4Network::new(Ipv4Addr::from_bits(prefix.first), prefix.length)
+            .map_or_else(|_| Self::from(prefix.first.to_ip()), Self::V4)
     }
 }
 
 impl From<Prefix<u128>> for IpNetwork {
     fn from(prefix: Prefix<u128>) -> Self {
-        Ipv6Network::new(Ipv6Addr::from_bits(prefix.first), prefix.length).map_or_else(
-            |_| Self::from(prefix.first.to_ip()),
-            Self::V6,
-        )
+        Ipv6Network::new(Ipv6Addr::from_bits(prefix.first), prefix.length)
+            .map_or_else(|_| Self::from(prefix.first.to_ip()), Self::V6)
     }
 }
 
@@ -244,7 +245,13 @@ mod tests {
 
     #[test]
     fn shown_as_networks() {
-        assert_eq!(IpNetwork::from(Prefix::containing(0x0a01_0203_u32, 8)).to_string(), "10.0.0.0/8");
-        assert_eq!(IpNetwork::from(Prefix::containing(1u128, 128)).to_string(), "::1/128");
+        assert_eq!(
+            IpNetwork::from(Prefix::containing(0x0a01_0203_u32, 8)).to_string(),
+            "10.0.0.0/8"
+        );
+        assert_eq!(
+            IpNetwork::from(Prefix::containing(1u128, 128)).to_string(),
+            "::1/128"
+        );
     }
 }

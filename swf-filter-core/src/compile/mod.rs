@@ -1,0 +1,465 @@
+//! Compiles a policy into a [`Generation`]: everything the packet gate needs, and what explains it.
+//!
+//! Compiling is a function: the same policy gives the same generation, byte for byte, whatever the machine. What depends on
+//! the machine (interface numbers, CPUs, which slot of the kernel's maps is free) comes in later, in [`image`].
+
+mod diff;
+pub mod image;
+mod lookup;
+mod paint;
+#[cfg(test)]
+mod tests;
+mod zone;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use swf_filter_common::abi::{Class, Leaf};
+
+pub use self::diff::{Difference, HostDifference, Side, TableDifference, difference};
+pub use self::lookup::Tables;
+pub use self::paint::Row;
+pub use self::zone::{Ingress, Zone};
+use crate::policy::limits::{self, Limit};
+use crate::policy::{self, Effect, Entry, Mode, Origin, Policy, Ports, Source};
+use crate::prefix::PrefixList;
+
+/// A compiled policy.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Generation {
+    /// Protected hosts.
+    pub hosts: Vec<Host>,
+    /// Zones; the first is the public one.
+    pub zones: Vec<Zone>,
+    /// The ways into the zones.
+    pub ingresses: Vec<Ingress>,
+    /// Rules, in the order of their counters.
+    pub rules: Vec<Rule>,
+    /// Source tables; hosts and zones that judge alike share one.
+    pub tables: Vec<Table>,
+    /// Whether the first host stands for every destination.
+    pub catch_all: bool,
+}
+
+/// What a generation means, as a number: equal hashes are equal verdicts, rules and counters.
+///
+/// Where a rule was written is left out, so that a new comment in a policy file is no new generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hash(pub [u8; 32]);
+
+/// A compiled host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Host {
+    /// How it is called in reports.
+    pub name: Arc<str>,
+    /// Protected IPv4 addresses.
+    pub addresses_v4: Vec<u32>,
+    /// Protected IPv6 addresses.
+    pub addresses_v6: Vec<u128>,
+    /// Protected ports.
+    pub ports: Ports,
+    /// What happens to a source that nothing matches.
+    pub default: Effect,
+    /// Whether drops are carried out.
+    pub mode: Mode,
+    /// Number of its first rule; the default is its last.
+    pub first_rule: u32,
+    /// Which of its rules, counted from its first, is the default.
+    pub default_ordinal: u32,
+    /// For each zone, the table that judges its sources.
+    pub tables: Vec<u16>,
+}
+
+/// One entry of a list, or a host's default: what is counted and named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The host, as an index.
+    pub host: u16,
+    /// The list it stands in.
+    pub list: List,
+    /// As it was written.
+    pub text: Arc<str>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// Where a rule comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum List {
+    /// The host's allow list.
+    Allow,
+    /// The administrator's list in config.toml.
+    AlwaysAllow,
+    /// The host's default.
+    Default,
+    /// The host's deny list.
+    Deny,
+}
+
+impl List {
+    /// As it is written in policy files and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::AlwaysAllow => "always_allow",
+            Self::Default => "default",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// A source table: the longest match in it is the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// IPv4 prefixes, ascending.
+    pub v4: Vec<Row<u32>>,
+    /// IPv6 prefixes, ascending.
+    pub v6: Vec<Row<u128>>,
+}
+
+/// A policy that reads well but does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {} {limit}", limit.value())]
+pub struct TooLarge {
+    /// What there is too much of.
+    pub limit: Limit,
+}
+
+/// Compiles a policy.
+pub fn compile(policy: &Policy) -> Result<Generation, TooLarge> {
+    let (zones, ingresses) = zone::zones(policy)?;
+    let mut compiler = Compiler {
+        policy,
+        tables: Vec::new(),
+        known: HashMap::new(),
+        prefixes: 0,
+    };
+    let mut rules = Vec::new();
+    let mut hosts = Vec::with_capacity(policy.hosts.len());
+    for (number, host) in (0u16..).zip(&policy.hosts) {
+        let listed = listed(policy, host);
+        let first_rule = fit(rules.len(), Limit::Rules)?;
+        let default_ordinal = fit(listed.len(), Limit::Rules)?;
+        let tables = zones
+            .iter()
+            .map(|zone| compiler.table(&listed, zone))
+            .collect::<Result<_, _>>()?;
+        rules.extend(listed.iter().map(|(list, entry)| Rule {
+            host: number,
+            list: *list,
+            text: Arc::clone(&entry.text),
+            origin: entry.origin.clone(),
+        }));
+        rules.push(default_rule(number, host));
+        hosts.push(Host {
+            name: Arc::clone(&host.name),
+            addresses_v4: host
+                .addresses
+                .v4
+                .iter()
+                .map(|prefix| prefix.first())
+                .collect(),
+            addresses_v6: host
+                .addresses
+                .v6
+                .iter()
+                .map(|prefix| prefix.first())
+                .collect(),
+            ports: host.ports.clone(),
+            default: host.default,
+            mode: host.mode,
+            first_rule,
+            default_ordinal,
+            tables,
+        });
+    }
+    if hosts.len() > limits::HOSTS {
+        return Err(TooLarge {
+            limit: Limit::Hosts,
+        });
+    }
+    if rules.len() > limits::RULES {
+        return Err(TooLarge {
+            limit: Limit::Rules,
+        });
+    }
+    Ok(Generation {
+        hosts,
+        zones,
+        ingresses,
+        rules,
+        tables: compiler.tables,
+        catch_all: false,
+    })
+}
+
+/// The generation that protects every address from everybody but the administrators: what `on_boot_failure = "drop"` means.
+pub fn drop_everything(always_allow: Vec<Entry>, origin: Origin) -> Result<Generation, TooLarge> {
+    let host = policy::Host {
+        name: "(every address)".into(),
+        origin,
+        addresses: PrefixList::default(),
+        ports: Ports::All,
+        default: Effect::Drop,
+        mode: Mode::Enforce,
+        allow: Vec::new(),
+        deny: Vec::new(),
+    };
+    let policy = Policy {
+        hosts: vec![host],
+        always_allow,
+        ..Policy::default()
+    };
+    Ok(Generation {
+        catch_all: true,
+        ..compile(&policy)?
+    })
+}
+
+/// All that a host's table is made of, in the order of its rules.
+fn listed<'a>(policy: &'a Policy, host: &'a policy::Host) -> Vec<(List, &'a Entry)> {
+    let always = policy
+        .always_allow
+        .iter()
+        .map(|entry| (List::AlwaysAllow, entry));
+    let deny = host.deny.iter().map(|entry| (List::Deny, entry));
+    let allow = host.allow.iter().map(|entry| (List::Allow, entry));
+    always.chain(deny).chain(allow).collect()
+}
+
+fn default_rule(number: u16, host: &policy::Host) -> Rule {
+    let text = match host.default {
+        Effect::Pass => "default = \"pass\"",
+        Effect::Drop => "default = \"drop\"",
+    };
+    Rule {
+        host: number,
+        list: List::Default,
+        text: text.into(),
+        origin: host.origin.clone(),
+    }
+}
+
+fn fit(number: usize, limit: Limit) -> Result<u32, TooLarge> {
+    u32::try_from(number)
+        .ok()
+        .filter(|number| *number <= Leaf::MAX_ORDINAL)
+        .ok_or(TooLarge { limit })
+}
+
+/// Makes tables, each only once.
+struct Compiler<'a> {
+    policy: &'a Policy,
+    tables: Vec<Table>,
+    known: HashMap<[u8; 32], u16>,
+    prefixes: usize,
+}
+
+impl Compiler<'_> {
+    fn table(&mut self, listed: &[(List, &Entry)], zone: &Zone) -> Result<u16, TooLarge> {
+        let key = self.key(listed, zone);
+        if let Some(number) = self.known.get(&key) {
+            return Ok(*number);
+        }
+        let table = self.paint(listed, zone)?;
+        self.prefixes += table.v4.len() + table.v6.len();
+        if table.v4.len().max(table.v6.len()) > limits::PREFIXES {
+            return Err(TooLarge {
+                limit: Limit::Prefixes,
+            });
+        }
+        if self.prefixes > limits::ALL_PREFIXES {
+            return Err(TooLarge {
+                limit: Limit::AllPrefixes,
+            });
+        }
+        let number = u16::try_from(self.tables.len()).map_err(|_| TooLarge {
+            limit: Limit::Zones,
+        })?;
+        self.tables.push(table);
+        self.known.insert(key, number);
+        Ok(number)
+    }
+
+    /// What a table depends on: which sources stand at which place of which list. Two hosts with equal lists have equal keys.
+    fn key(&self, listed: &[(List, &Entry)], zone: &Zone) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for (ordinal, (list, entry)) in listed.iter().enumerate() {
+            if !self.matches_in(zone, &entry.source) {
+                continue;
+            }
+            hasher.update(&ordinal.to_le_bytes());
+            hasher.update(&[*list as u8]);
+            match &entry.source {
+                Source::Prefixes(prefixes) => {
+                    for prefix in &prefixes.v4 {
+                        hasher
+                            .update(&[4, prefix.length()])
+                            .update(&prefix.first().to_le_bytes());
+                    }
+                    for prefix in &prefixes.v6 {
+                        hasher
+                            .update(&[6, prefix.length()])
+                            .update(&prefix.first().to_le_bytes());
+                    }
+                }
+                Source::Set(set) => {
+                    hasher.update(b"set").update(&set.to_le_bytes());
+                }
+                Source::Vpc(vpc) => {
+                    hasher.update(b"vpc").update(&vpc.to_le_bytes());
+                }
+            }
+        }
+        hasher.finalize().into()
+    }
+
+    fn paint(&self, listed: &[(List, &Entry)], zone: &Zone) -> Result<Table, TooLarge> {
+        let mut v4 = Vec::new();
+        let mut v6 = Vec::new();
+        for (ordinal, (list, entry)) in listed.iter().enumerate() {
+            if !self.matches_in(zone, &entry.source) {
+                continue;
+            }
+            let leaf = Leaf::new(class(*list), fit(ordinal, Limit::Rules)?);
+            let prefixes = self.prefixes_of(&entry.source);
+            v4.extend(prefixes.v4.iter().map(|prefix| Row::new(*prefix, leaf)));
+            v6.extend(prefixes.v6.iter().map(|prefix| Row::new(*prefix, leaf)));
+        }
+        paint::paint(&mut v4);
+        paint::paint(&mut v6);
+        Ok(Table { v4, v6 })
+    }
+
+    fn matches_in(&self, zone: &Zone, source: &Source) -> bool {
+        match source {
+            Source::Prefixes(_) | Source::Set(_) => true,
+            Source::Vpc(vpc) => self
+                .policy
+                .vpcs
+                .get(*vpc)
+                .is_some_and(|vpc| zone.vpcs.contains(&vpc.id)),
+        }
+    }
+
+    fn prefixes_of<'b>(&'b self, source: &'b Source) -> &'b PrefixList {
+        static NONE: PrefixList = PrefixList {
+            v4: Vec::new(),
+            v6: Vec::new(),
+        };
+        match source {
+            Source::Prefixes(prefixes) => prefixes,
+            // INVARIANT: the parser links every reference, so an index always finds its set or VPC.
+            Source::Set(set) => self
+                .policy
+                .sets
+                .get(*set)
+                .map_or(&NONE, |set| &set.prefixes),
+            Source::Vpc(vpc) => self.policy.vpcs.get(*vpc).map_or(&NONE, |vpc| &vpc.cidrs),
+        }
+    }
+}
+
+fn class(list: List) -> Class {
+    match list {
+        List::AlwaysAllow => Class::AlwaysAllow,
+        List::Deny => Class::Deny,
+        List::Allow | List::Default => Class::Allow,
+    }
+}
+
+impl Generation {
+    /// What this generation means, as a number.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |bytes: &[u8]| {
+            // Lengths keep neighbouring parts apart.
+            hasher.update(&bytes.len().to_le_bytes()).update(bytes);
+        };
+        part(&[u8::from(self.catch_all)]);
+        for host in &self.hosts {
+            part(host.name.as_bytes());
+            part(
+                &host
+                    .addresses_v4
+                    .iter()
+                    .flat_map(|address| address.to_le_bytes())
+                    .collect::<Vec<_>>(),
+            );
+            part(
+                &host
+                    .addresses_v6
+                    .iter()
+                    .flat_map(|address| address.to_le_bytes())
+                    .collect::<Vec<_>>(),
+            );
+            part(&host.first_rule.to_le_bytes());
+            part(&[host.default as u8, host.mode as u8]);
+            part(
+                &host
+                    .tables
+                    .iter()
+                    .flat_map(|table| table.to_le_bytes())
+                    .collect::<Vec<_>>(),
+            );
+            match &host.ports {
+                Ports::All => part(b"all"),
+                Ports::Ranges(ranges) => part(
+                    &ranges
+                        .iter()
+                        .flat_map(|(first, last)| {
+                            [first.to_le_bytes(), last.to_le_bytes()].concat()
+                        })
+                        .collect::<Vec<_>>(),
+                ),
+            }
+        }
+        for zone in &self.zones {
+            part(zone.name().as_bytes());
+        }
+        for ingress in &self.ingresses {
+            part(ingress.interface.as_deref().unwrap_or_default().as_bytes());
+            part(
+                &[
+                    ingress.vlan.unwrap_or_default().to_le_bytes(),
+                    ingress.zone.to_le_bytes(),
+                ]
+                .concat(),
+            );
+        }
+        for rule in &self.rules {
+            part(&[rule.list as u8]);
+            part(rule.text.as_bytes());
+        }
+        for table in &self.tables {
+            part(&paint::bytes(&table.v4));
+            part(&paint::bytes(&table.v6));
+        }
+        Hash(hasher.finalize().into())
+    }
+
+    /// Number of prefixes in all tables.
+    #[must_use]
+    pub fn prefixes(&self) -> usize {
+        self.tables
+            .iter()
+            .map(|table| table.v4.len() + table.v6.len())
+            .sum()
+    }
+
+    /// The rule with this counter number.
+    #[must_use]
+    pub fn rule(&self, number: u32) -> Option<&Rule> {
+        self.rules.get(usize::try_from(number).ok()?)
+    }
+
+    /// The host of a rule.
+    #[must_use]
+    pub fn host_of(&self, rule: &Rule) -> Option<&Host> {
+        self.hosts.get(usize::from(rule.host))
+    }
+}

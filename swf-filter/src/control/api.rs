@@ -1,0 +1,243 @@
+//! What goes over the control socket: requests and answers, as JSON.
+//!
+//! Field names are stable within `/v1`; fields may be added. The same types are what `--output json` prints.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+use swf_filter_core::compile::{Difference, List};
+use swf_filter_core::policy::Origin;
+
+/// `GET /v1/status`: what is enforced, where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// The generation that the kernel enforces.
+    pub generation: GenerationInfo,
+    /// Interfaces that config.toml names, attached or not.
+    pub interfaces: Vec<InterfaceInfo>,
+    /// Packets by reason, since the filter was first attached.
+    pub reasons: Vec<ReasonCount>,
+    /// Events sent, and drops that were only counted.
+    pub events: EventInfo,
+    /// What the operator should know, in words.
+    pub warnings: Vec<String>,
+}
+
+/// A generation, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationInfo {
+    /// Its number.
+    pub number: u64,
+    /// Its hash, in hexadecimal.
+    pub hash: String,
+    /// When it took effect, RFC 3339.
+    pub since: String,
+    /// Protected hosts.
+    pub hosts: usize,
+    /// Zones.
+    pub zones: usize,
+    /// Rules.
+    pub rules: usize,
+    /// Prefixes in all tables.
+    pub prefixes: usize,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceInfo {
+    /// Its name.
+    pub name: String,
+    /// Its number, if it exists.
+    pub index: Option<u32>,
+    /// How the program is attached, if it is.
+    pub mode: Option<AttachMode>,
+    /// Why it is not attached, or not as well as it could be.
+    pub note: Option<String>,
+}
+
+/// How the program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachMode {
+    /// In the driver, before the kernel makes a socket buffer.
+    Driver,
+    /// After the socket buffer is made: works everywhere, slower.
+    Generic,
+}
+
+/// Packets and bytes of one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonCount {
+    /// The reason's name.
+    pub reason: String,
+    /// Whether it drops.
+    pub drops: bool,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// How many events were sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventInfo {
+    /// Events that the daemon received from the kernel since it started.
+    pub received: u64,
+    /// Drops and would-drops since then that no event was sent for.
+    pub lost: u64,
+}
+
+/// `GET /v1/rules`: one rule and its counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleCount {
+    /// Its number in this generation.
+    pub number: u32,
+    /// The host.
+    pub host: Arc<str>,
+    /// The list it stands in.
+    pub list: List,
+    /// As it was written.
+    pub rule: Arc<str>,
+    /// Where it stands.
+    pub origin: Origin,
+    /// Packets, over all generations that had this rule.
+    pub packets: u64,
+    /// Bytes, likewise.
+    pub bytes: u64,
+}
+
+/// `GET /v1/events`: a stream of these, one JSON object a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventReport {
+    /// When the daemon received it, RFC 3339 with milliseconds.
+    pub time: String,
+    /// Generation that judged.
+    pub generation: u64,
+    /// The reason's name.
+    pub reason: String,
+    /// Whether the frame was dropped; if not, audit mode let it through.
+    pub dropped: bool,
+    /// The host that it was for.
+    pub host: Option<Arc<str>>,
+    /// The zone that it came from.
+    pub zone: Option<String>,
+    /// Interface that it came in on.
+    pub interface: String,
+    /// VLAN.
+    pub vlan: Option<u16>,
+    /// Source address.
+    pub source: Option<IpAddr>,
+    /// Source port.
+    pub source_port: Option<u16>,
+    /// Destination address.
+    pub destination: Option<IpAddr>,
+    /// Destination port.
+    pub destination_port: Option<u16>,
+    /// IP protocol number.
+    pub protocol: Option<u8>,
+    /// Bytes in the frame.
+    pub length: u32,
+    /// The deciding rule, as it was written.
+    pub rule: Option<Arc<str>>,
+    /// Where the rule stands.
+    pub origin: Option<Origin>,
+}
+
+/// `POST /v1/reload`: the answer when the files are right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// Whether the policy means something else than before.
+    pub changed: bool,
+    /// The generation now in force.
+    pub generation: GenerationInfo,
+    /// Milliseconds to read and check the files, to compile, to fill and read back the maps, and to flip.
+    pub milliseconds: Milliseconds,
+    /// Warnings about the policy, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Where the time of a reload went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Milliseconds {
+    /// Reading and checking files.
+    pub parse: u64,
+    /// Compiling.
+    pub compile: u64,
+    /// Filling maps and reading them back.
+    pub fill: u64,
+    /// The flip.
+    pub flip: u64,
+}
+
+/// Any request that fails: the answer's body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was wrong, in one line.
+    pub error: String,
+    /// Details for a terminal: problems with source text and carets.
+    pub details: Option<String>,
+}
+
+/// `GET /v1/diff`: what a reload would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffReport {
+    /// Host by host.
+    #[serde(flatten)]
+    pub difference: Difference,
+    /// Whether there are more prefixes than are listed.
+    pub cut: bool,
+}
+
+/// `POST /v1/explain`: a frame to run through the loaded program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainRequest {
+    /// The frame's bytes, in hexadecimal.
+    pub frame: String,
+    /// Name of the interface that it comes in on; the first attached one if not given.
+    pub interface: Option<String>,
+}
+
+/// What the packet gate does with a frame, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Whether it is dropped.
+    pub dropped: bool,
+    /// The reason's name.
+    pub reason: String,
+    /// The protected host.
+    pub host: Option<Arc<str>>,
+    /// The zone.
+    pub zone: Option<String>,
+    /// The deciding rule, as it was written.
+    pub rule: Option<Arc<str>>,
+    /// The list it stands in.
+    pub list: Option<List>,
+    /// Where the rule stands.
+    pub origin: Option<Origin>,
+    /// The prefix of the rule that matched.
+    pub prefix: Option<IpNetwork>,
+    /// If that prefix stands in a set file, file and line.
+    pub set_line: Option<Origin>,
+}
+
+/// `POST /v1/attach` and `POST /v1/detach`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceRequest {
+    /// One interface; all that config.toml names if not given.
+    pub interface: Option<String>,
+}
+
+/// The answer to attaching and detaching: the interfaces as they are then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceReport {
+    /// All interfaces.
+    pub interfaces: Vec<InterfaceInfo>,
+}
