@@ -5,10 +5,17 @@
 //! * The pure half is written from `docs/policy.md` alone: a [`model`] of a policy, an [`oracle`] that judges a frame by it, a
 //!   builder of [`frames`], and a [`generate`] module that makes both from a seed. It shares no code with the crates it checks, so
 //!   that a mistake has to be made twice to go unseen. It is slow and plain on purpose.
-//! * The kernel half makes network namespaces ([`netns`]), children that run in them ([`process`]) and sockets inside them
-//!   ([`net`]). Everything it makes is removed when its guard is dropped, also by a panic.
+//! * The kernel half makes network namespaces ([`netns`]) with [`link`]s between them, children that run in them ([`process`]), and
+//!   sockets inside them ([`net`], [`packet`]). Everything it makes is removed when its guard is dropped, also by a panic.
 
 pub mod frames;
 pub mod generate;
+pub mod link;
 pub mod model;
+pub mod net;
+pub mod netns;
 pub mod oracle;
+pub mod packet;
+pub mod process;
+pub mod require;
+pub mod wait;
