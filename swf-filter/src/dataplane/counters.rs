@@ -1,0 +1,86 @@
+//! Reads what the kernel counted.
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::maps::of_maps::ArrayOfMaps;
+use aya::maps::{Array, MapData, PerCpuArray};
+use aya::util::nr_cpus;
+use swf_filter_common::abi::Count;
+use swf_filter_common::reason::Reason;
+
+use super::Pins;
+use super::kernel::{open, take};
+
+/// A rule counter as the kernel holds it: packets, then bytes.
+pub(super) type CounterArray = Array<MapData, [u64; 2]>;
+
+/// Access to all counters.
+pub struct Counters {
+    reasons: PerCpuArray<MapData, [u64; 2]>,
+    rules: ArrayOfMaps<MapData, CounterArray>,
+    cpus: u32,
+}
+
+/// The rule counters of one slot.
+pub struct RuleCounters {
+    array: CounterArray,
+    of_a_cpu: u32,
+    cpus: u32,
+}
+
+impl Counters {
+    pub(super) fn new(ebpf: &mut Ebpf, pins: &Pins) -> Result<Self> {
+        let rules = aya::maps::Map::ArrayOfMaps(open(pins, "RULES")?);
+        let cpus = nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
+        Ok(Self {
+            reasons: take(ebpf, "REASONS")?.try_into()?,
+            rules: rules.try_into()?,
+            cpus: u32::try_from(cpus)?,
+        })
+    }
+
+    /// Number of CPUs that may have counted.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        self.cpus
+    }
+
+    /// Packets and bytes of each reason, since the maps were made.
+    pub fn reasons(&self) -> Result<Vec<(Reason, Count)>> {
+        Reason::ALL
+            .into_iter()
+            .map(|reason| {
+                let of_cpus = self.reasons.get(&u32::from(reason.number()), 0).context("cannot read a counter")?;
+                Ok((reason, of_cpus.iter().copied().map(count).fold(Count::default(), sum)))
+            })
+            .collect()
+    }
+
+    /// The rule counters of a slot, if it ever held a generation.
+    #[must_use]
+    pub fn rules(&self, slot: u8, of_a_cpu: u32) -> Option<RuleCounters> {
+        let array = self.rules.get(&u32::from(slot), 0).ok()?;
+        Some(RuleCounters { array, of_a_cpu, cpus: self.cpus })
+    }
+}
+
+impl RuleCounters {
+    /// Packets and bytes of a rule. Zero for a rule that the generation of this slot does not have.
+    #[must_use]
+    pub fn get(&self, rule: u32) -> Count {
+        (0..self.cpus)
+            .filter_map(|cpu| self.array.get(&(cpu * self.of_a_cpu + rule), 0).ok())
+            .map(count)
+            .fold(Count::default(), sum)
+    }
+}
+
+fn count([packets, bytes]: [u64; 2]) -> Count {
+    Count { packets, bytes }
+}
+
+/// Adds two counts.
+#[must_use]
+pub fn sum(a: Count, b: Count) -> Count {
+    Count { packets: a.packets + b.packets, bytes: a.bytes + b.bytes }
+}

@@ -1,0 +1,101 @@
+//! Network interfaces, as the kernel lists them over netlink, and word when they change.
+//!
+//! Netlink and not `/sys/class/net`: the latter shows the namespace that it was mounted in, not the caller's.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+
+use crate::control::api::AttachMode;
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Number of the bond or bridge that it is a member of.
+    pub master: Option<u32>,
+    /// Largest packet, without link header.
+    pub mtu: u32,
+    /// The XDP program that is attached, if one is.
+    pub xdp: Option<Program>,
+}
+
+/// An attached XDP program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its number.
+    pub id: u32,
+    /// How it is attached.
+    pub mode: AttachMode,
+}
+
+/// Lists interfaces, and tells when to list them again.
+pub struct Interfaces {
+    handle: Handle,
+}
+
+/// Opens a netlink connection. The stream has an item for each change to any interface.
+pub fn open() -> Result<(Interfaces, impl Stream<Item = ()> + Unpin)> {
+    let (connection, handle, messages) =
+        new_multicast_connection(&[MulticastGroup::Link]).context("cannot open a netlink socket")?;
+    tokio::spawn(connection);
+    Ok((Interfaces { handle }, messages.map(|_| ())))
+}
+
+impl Interfaces {
+    /// All interfaces.
+    pub async fn list(&self) -> Result<Vec<Interface>> {
+        let messages: Vec<LinkMessage> =
+            self.handle.link().get().execute().try_collect().await.context("cannot list network interfaces")?;
+        Ok(messages.into_iter().filter_map(interface).collect())
+    }
+}
+
+fn interface(message: LinkMessage) -> Option<Interface> {
+    let mut name = None;
+    let mut master = None;
+    let mut mtu = 0;
+    let mut xdp = None;
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(value) => name = Some(value),
+            LinkAttribute::Controller(value) => master = Some(value),
+            LinkAttribute::Mtu(value) => mtu = value,
+            LinkAttribute::Xdp(values) => xdp = program(&values),
+            _ => {}
+        }
+    }
+    Some(Interface { index: message.header.index, name: name?.into(), master, mtu, xdp })
+}
+
+fn program(attributes: &[LinkXdp]) -> Option<Program> {
+    let mode = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(AttachMode::Generic),
+        LinkXdp::Attached(XdpAttached::None) => None,
+        LinkXdp::Attached(_) => Some(AttachMode::Driver),
+        _ => None,
+    })?;
+    let id = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    })?;
+    Some(Program { id, mode })
+}
+
+/// The number of each interface under its own name and its bond's, own names first: a claim on a member wins over one on
+/// its bond, and packets always carry the member's number.
+#[must_use]
+pub fn named(interfaces: &[Interface]) -> Vec<(Arc<str>, u32)> {
+    let own = interfaces.iter().map(|interface| (Arc::clone(&interface.name), interface.index));
+    let masters = interfaces.iter().filter_map(|interface| {
+        let master = interfaces.iter().find(|other| Some(other.index) == interface.master)?;
+        Some((Arc::clone(&master.name), interface.index))
+    });
+    own.chain(masters).collect()
+}

@@ -1,0 +1,122 @@
+//! Where programs, maps and links are pinned, and that there is a bpf file system to pin them in.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::statfs;
+use rustix::mount::{MountFlags, mount};
+use swf_filter_common::abi;
+
+/// Magic number of the bpf file system (`BPF_FS_MAGIC` in `linux/magic.h`).
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+/// Where the bpf file system is mounted by convention.
+const BPF_FS: &str = "/sys/fs/bpf";
+
+/// The pins of one daemon.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    base: PathBuf,
+}
+
+impl Pins {
+    /// Pins under `base`, in a directory that carries the version of the ABI.
+    #[must_use]
+    pub fn new(base: &Path) -> Self {
+        Self { base: base.to_owned() }
+    }
+
+    /// The directory of this version.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.base.join(format!("v{}", abi::VERSION))
+    }
+
+    /// A map's pin.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.directory().join(name)
+    }
+
+    /// The program's pin.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        self.directory().join("program")
+    }
+
+    /// The directory of links. It is not versioned: a new version takes over the links of the old one.
+    #[must_use]
+    pub fn links(&self) -> PathBuf {
+        self.base.join("links")
+    }
+
+    /// The pin of the link to the interface with this number.
+    #[must_use]
+    pub fn link(&self, interface: u32) -> PathBuf {
+        self.links().join(interface.to_string())
+    }
+
+    /// Numbers of the interfaces that have a pinned link.
+    #[must_use]
+    pub fn linked(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(self.links()) else {
+            return Vec::new();
+        };
+        let mut numbers: Vec<u32> = entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Makes the directories, mounting the bpf file system at its usual place if it is not there.
+    pub fn prepare(&self) -> Result<()> {
+        if self.base.starts_with(BPF_FS) && !is_bpf(Path::new(BPF_FS))? {
+            mount("bpf", BPF_FS, "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
+                .with_context(|| format!("no bpf file system at {BPF_FS}, and it cannot be mounted"))?;
+            tracing::info!("mounted the bpf file system at {BPF_FS}");
+        }
+        let existing = self.base.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        ensure!(
+            is_bpf(existing)?,
+            "`{}` is not in a bpf file system; set `paths.bpf` to a directory below {BPF_FS}, or mount one there with \
+             `mount -t bpf bpf {}`",
+            self.base.display(),
+            existing.display(),
+        );
+        for directory in [self.directory(), self.links()] {
+            fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes every pin of every version: what was attached is attached no more. Says what was removed.
+    pub fn remove_all(&self) -> Result<Vec<String>> {
+        let links = self.linked().len();
+        match fs::remove_dir_all(&self.base) {
+            Ok(()) => Ok(vec![format!("detached from {links} interfaces and removed {}", self.base.display())]),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec!["nothing was attached".to_owned()]),
+            Err(error) => Err(error).with_context(|| format!("cannot remove {}", self.base.display())),
+        }
+    }
+
+    /// Removes the pins of other versions, once their links are taken over.
+    pub fn remove_other_versions(&self) {
+        let Ok(entries) = fs::read_dir(&self.base) else { return };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if path != self.directory() && path != self.links() {
+                tracing::info!(path = %path.display(), "removing the pins of another version");
+                if let Err(error) = fs::remove_dir_all(&path) {
+                    tracing::warn!(path = %path.display(), %error, "cannot remove old pins");
+                }
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_sign_loss, reason = "a magic number, whose type differs between architectures")]
+fn is_bpf(path: &Path) -> Result<bool> {
+    let file_system = statfs(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    Ok(file_system.f_type as u64 == BPF_FS_MAGIC)
+}

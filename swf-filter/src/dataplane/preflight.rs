@@ -1,0 +1,75 @@
+//! What must be there before anything is loaded, checked early so that the answer is a sentence and not an error number.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The oldest kernel that has everything: XDP with fragments and `bpf_xdp_load_bytes` came with 5.18.
+const OLDEST_KERNEL: (u32, u32) = (5, 18);
+
+/// Capabilities, by name and number (`linux/capability.h`).
+const CAPABILITIES: [(&str, u32); 3] = [("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Checks kernel and capabilities.
+pub fn check() -> Result<()> {
+    check_kernel()?;
+    check_capabilities()
+}
+
+fn check_kernel() -> Result<()> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        bail!("cannot read the kernel's version from `{release}`");
+    };
+    ensure!(
+        (major, minor) >= OLDEST_KERNEL,
+        "kernel {release} is too old: swf-filter needs {}.{} or newer",
+        OLDEST_KERNEL.0,
+        OLDEST_KERNEL.1,
+    );
+    Ok(())
+}
+
+fn check_capabilities() -> Result<()> {
+    let status = fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .context("cannot read the capabilities of this process")?;
+    let has = |number: u32| effective >> number & 1 == 1;
+    let missing: Vec<_> = CAPABILITIES
+        .into_iter()
+        .filter(|(name, number)| !has(*number) && (*name == "CAP_NET_ADMIN" || !has(CAP_SYS_ADMIN)))
+        .map(|(name, _)| name)
+        .collect();
+    ensure!(
+        missing.is_empty(),
+        "missing {}; run the daemon as root, or through its systemd unit, which grants them",
+        missing.join(" and "),
+    );
+    Ok(())
+}
+
+/// Advice for an interface on which driver mode did not work, from what is known of its driver.
+#[must_use]
+pub fn driver_advice(interface: &str, mtu: u32) -> Option<String> {
+    /// An XDP frame must fit a page with its headroom on ENA.
+    const ENA_MTU: u32 = 3498;
+    let driver = fs::read_link(format!("/sys/class/net/{interface}/device/driver")).ok()?;
+    if driver.file_name()? != "ena" {
+        return None;
+    }
+    let mtu_advice = if mtu > ENA_MTU {
+        format!("lower its MTU from {mtu} to at most {ENA_MTU} (`ip link set {interface} mtu {ENA_MTU}`), and ")
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "the ENA driver needs spare queues: {mtu_advice}use at most half of its channels (`ethtool -l {interface}`, \
+         `ethtool -L {interface} combined N`)"
+    ))
+}
