@@ -13,7 +13,14 @@ fn main() -> anyhow::Result<()> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/swf-filter.o");
     let object = env::var_os(VARIABLE).map_or(built, PathBuf::from);
     println!("cargo::rerun-if-changed={}", object.display());
-    let bytes = if object.exists() { fs::read(&object)? } else { Vec::new() };
-    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("swf-filter.o"), bytes)?;
+    let bytes = if object.exists() {
+        fs::read(&object)?
+    } else {
+        Vec::new()
+    };
+    fs::write(
+        PathBuf::from(env::var("OUT_DIR")?).join("swf-filter.o"),
+        bytes,
+    )?;
     Ok(())
 }

@@ -4,6 +4,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::reason::Reason;
+use crate::verdict::Verdict;
+
 /// Version of everything that a running program and a daemon must agree on: the maps, their key and value layouts, and
 /// the image. Part of the path under which maps are pinned, so that versions never meet.
 pub const VERSION: u32 = 1;
@@ -56,6 +59,50 @@ pub struct Event {
     pub reserved: u32,
     /// The first bytes of the frame; zero beyond its end.
     pub head: [u8; EVENT_HEAD],
+}
+
+/// What the explaining entry point returns: reason and rule of a verdict in 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explained(u32);
+
+/// Rules at most, so that a rule's number fits beside a reason's.
+pub const MAX_RULES: u32 = NO_RULE;
+const RULE_SHIFT: u32 = 8;
+const NO_RULE: u32 = u32::MAX >> RULE_SHIFT;
+
+impl Explained {
+    /// Packs a verdict.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(verdict: Verdict) -> Self {
+        Self((verdict.rule & NO_RULE) << RULE_SHIFT | verdict.reason.number() as u32)
+    }
+
+    /// Reads a return value.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The return value.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The reason, if its number is known.
+    #[must_use]
+    pub fn reason(self) -> Option<Reason> {
+        Reason::from_number(self.0.to_le_bytes()[0])
+    }
+
+    /// The number of the deciding rule's counter.
+    #[must_use]
+    pub fn rule(self) -> Option<u32> {
+        let rule = self.0 >> RULE_SHIFT;
+        (rule != NO_RULE).then_some(rule)
+    }
 }
 
 /// The value of a source table's entry: which rule, and what it does.

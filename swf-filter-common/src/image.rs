@@ -85,7 +85,7 @@ pub trait Words {
     fn word(&self, index: u32) -> u64;
 }
 
-impl Words for [u64] {
+impl Words for &[u64] {
     fn word(&self, index: u32) -> u64 {
         self.get(index as usize).copied().unwrap_or_default()
     }

@@ -1,7 +1,8 @@
 //! The XDP program: hands the context and the maps to `swf_filter_common::verdict` and carries out what it answers.
 //!
-//! Nothing is decided here. Two entry points share everything: `swf_filter`, and `swf_filter_trace`, which also logs each
-//! judged packet and is only loaded on request, so that the plain program carries no trace of it.
+//! Nothing is decided here. The entry points share everything: `swf_filter`; `swf_filter_trace`, which also logs each
+//! judged packet; and `swf_filter_explain`, which only answers. The last two are loaded on request, so that the plain
+//! program carries no trace of them.
 
 #![no_std]
 #![no_main]
@@ -18,7 +19,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::info;
-use swf_filter_common::abi::NONE_U32;
+use swf_filter_common::abi::{Explained, NONE_U32};
 use swf_filter_common::image::Image;
 use swf_filter_common::reason::Reason;
 use swf_filter_common::verdict::{self, Verdict};
@@ -46,6 +47,16 @@ pub fn swf_filter_trace(context: XdpContext) -> u32 {
         );
     }
     action(verdict)
+}
+
+/// Judges without counting or dropping, and returns reason and rule: for `explain --live` and tests, never attached.
+#[xdp(frags)]
+pub fn swf_filter_explain(context: XdpContext) -> u32 {
+    let packet = Packet::new(&context);
+    let verdict = Generation::active().map_or(Verdict::bare(Reason::NoGeneration), |generation| {
+        verdict::judge(&packet, packet.interface(), &Image::new(generation), &Tries)
+    });
+    Explained::of(verdict).bits()
 }
 
 #[inline(always)]

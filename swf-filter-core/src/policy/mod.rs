@@ -3,10 +3,25 @@
 //! Text goes in, a [`Policy`] or a list of [`Problem`]s comes out; nothing is half-accepted. This module reads no files:
 //! the caller hands in the text of each policy file, and a function that fetches set files by name.
 
+pub mod claim;
+pub mod fault;
+pub mod limits;
+pub mod lint;
+pub mod parse;
+pub mod problem;
+pub mod source;
+
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::claim::Claim;
+pub use self::fault::Fault;
+pub use self::lint::{Lint, lint};
+pub use self::parse::{parse, parse_always_allow};
+pub use self::problem::{Kind, Problem, Problems, Severity};
+pub use self::source::{Place, SourceFile, SourceIndex};
 use crate::prefix::PrefixList;
 
 /// Where something stands in a policy file. Lines and columns count from 1, columns in characters.
@@ -18,6 +33,13 @@ pub struct Origin {
     pub line: u32,
     /// The column.
     pub column: u32,
+}
+
+/// `policy.d/a.toml:3:14`
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
 }
 
 /// A whole policy: every file merged, every reference resolved.

@@ -1,0 +1,351 @@
+//! What makes a policy wrong.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use thiserror::Error;
+
+use super::limits::{Limit, NAME};
+use crate::prefix::text::{TextError, excerpt};
+
+/// A table of a policy file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// The top of the file.
+    File,
+    /// `[[host]]`
+    Host,
+    /// `[[set]]`
+    Set,
+    /// `[[vpc]]`
+    Vpc,
+}
+
+impl Block {
+    /// The fields that it may have.
+    #[must_use]
+    pub fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::File => &["version", "host", "vpc", "set"],
+            Self::Host => &[
+                "name",
+                "addresses",
+                "ports",
+                "default",
+                "mode",
+                "allow",
+                "deny",
+            ],
+            Self::Set => &["name", "cidrs", "file"],
+            Self::Vpc => &["id", "cidrs", "interfaces", "vlans", "endpoints"],
+        }
+    }
+
+    /// The field that names it.
+    #[must_use]
+    pub fn name_field(self) -> &'static str {
+        if self == Self::Vpc { "id" } else { "name" }
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "policy file",
+            Self::Host => "host",
+            Self::Set => "set",
+            Self::Vpc => "vpc",
+        })
+    }
+}
+
+/// What makes a policy wrong. Messages are for operators: lower case, no final stop, their own words in backticks.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// An address, prefix or range is wrong.
+    #[error(transparent)]
+    Address(#[from] TextError),
+    /// A claim is made by two VPCs whose ranges overlap.
+    #[error("vpcs `{vpc}` and `{other}` make the same claim ({claim}), and both hold {cidr}")]
+    ClaimOverlap {
+        /// The later VPC.
+        vpc: String,
+        /// The earlier VPC.
+        other: String,
+        /// The claim in words.
+        claim: String,
+        /// The smaller of two prefixes that overlap.
+        cidr: IpNetwork,
+    },
+    /// A name is given to two blocks of a kind.
+    #[error("{block} `{name}` is defined twice")]
+    Duplicate {
+        /// The kind of block.
+        block: Block,
+        /// The name.
+        name: String,
+    },
+    /// A list that must not be empty is.
+    #[error("`{field}` is empty")]
+    EmptyList {
+        /// The field.
+        field: &'static str,
+    },
+    /// A name could not be that of an interface.
+    #[error("`{name}` is not an interface name", name = excerpt(.name))]
+    InterfaceName {
+        /// The name as written.
+        name: String,
+    },
+    /// A required field is not there.
+    #[error("{block} without `{field}`")]
+    MissingField {
+        /// The kind of block.
+        block: Block,
+        /// The field.
+        field: &'static str,
+    },
+    /// A name or id has characters, or a length, that it must not have.
+    #[error("`{name}` is not a {what}", name = excerpt(.name))]
+    Name {
+        /// What it should have named.
+        what: &'static str,
+        /// The name as written.
+        name: String,
+    },
+    /// A word is none of the few that may stand there.
+    #[error("`{found}` is not a value of `{field}`", found = excerpt(.found))]
+    NotChoice {
+        /// The field.
+        field: &'static str,
+        /// What stands there.
+        found: String,
+        /// What may stand there.
+        choices: &'static [&'static str],
+    },
+    /// A file holds bytes that are not text.
+    #[error("this is not UTF-8 text")]
+    NotUtf8,
+    /// A port, or a range of ports, does not read as one.
+    #[error("`{text}` is not a port or a range of ports", text = excerpt(.text))]
+    Port {
+        /// What stands there.
+        text: String,
+    },
+    /// A range of ports begins above its end.
+    #[error("the ends of the port range `{first}-{last}` are swapped")]
+    PortsSwapped {
+        /// The first port as written.
+        first: u16,
+        /// The last port as written.
+        last: u16,
+    },
+    /// A `set:` or `vpc:` entry stands where only addresses may.
+    #[error("`{text}` cannot stand in `{field}`", text = excerpt(.text))]
+    ReferenceHere {
+        /// The entry.
+        text: String,
+        /// The field.
+        field: &'static str,
+    },
+    /// A set has neither `cidrs` nor `file`.
+    #[error("set without `cidrs` and `file`")]
+    SetWithoutContent,
+    /// A set file cannot be read.
+    #[error("set file `{path}` cannot be read: {}", reason(*.error))]
+    SetFile {
+        /// The path, resolved.
+        path: String,
+        /// What the system says.
+        error: io::ErrorKind,
+    },
+    /// The file is not TOML.
+    #[error("not valid TOML: {message}")]
+    Syntax {
+        /// What the TOML reader says.
+        message: String,
+    },
+    /// There is more than a limit allows.
+    #[error("more than {} {limit}", limit.value())]
+    TooMany {
+        /// The limit.
+        limit: Limit,
+    },
+    /// An address belongs to two hosts.
+    #[error("address `{address}` belongs to host `{owner}` and to host `{host}`")]
+    TwoOwners {
+        /// The address.
+        address: IpAddr,
+        /// The host that has it first.
+        owner: String,
+        /// The host that has it too.
+        host: String,
+    },
+    /// An entry names a set or VPC that is nowhere.
+    #[error("there is no {block} `{name}`", name = excerpt(.name))]
+    Unknown {
+        /// What is named.
+        block: Block,
+        /// The name.
+        name: String,
+        /// A name that looks like it.
+        nearest: Option<String>,
+    },
+    /// A field is not known.
+    #[error("a {block} has no field `{field}`", field = excerpt(.field))]
+    UnknownField {
+        /// Where it stands.
+        block: Block,
+        /// The field.
+        field: String,
+    },
+    /// The file is written for another version of swf-filter.
+    #[error("version `{found}` is not known", found = excerpt(.found))]
+    Version {
+        /// The version as written.
+        found: String,
+    },
+    /// The file does not say its version.
+    #[error("policy file without `version`")]
+    VersionMissing,
+    /// A number is no VLAN id.
+    #[error("`{found}` is not a VLAN id", found = excerpt(.found))]
+    Vlan {
+        /// The number as written.
+        found: String,
+    },
+    /// A value has the wrong type.
+    #[error("`{field}` takes {expected}, not a {found}")]
+    WrongType {
+        /// The field.
+        field: &'static str,
+        /// What it takes.
+        expected: &'static str,
+        /// What stands there.
+        found: &'static str,
+    },
+}
+
+impl From<Limit> for Fault {
+    fn from(limit: Limit) -> Self {
+        Self::TooMany { limit }
+    }
+}
+
+impl Fault {
+    /// The way out.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Address(error) => error.help(),
+            Self::ClaimOverlap { .. } => "give each of them an interface or VLAN of its own, or ranges that do not \
+                 overlap"
+                .into(),
+            Self::Duplicate { block, .. } => format!("rename one of them; a {block}'s name is unique in all files"),
+            Self::EmptyList { field: "ports" } => "leave `ports` out for 443, or write `\"all\"`".into(),
+            Self::EmptyList { field } => format!("write at least one of the `{field}`"),
+            Self::InterfaceName { .. } => INTERFACE_HELP.into(),
+            Self::MissingField { field, .. } => format!("add `{field} = ...`"),
+            Self::Name { .. } => "write 1 to 64 characters of `A-Z a-z 0-9 . _ -`".into(),
+            Self::NotChoice { found, choices, .. } => did_you_mean(found, choices),
+            Self::NotUtf8 => "save the file as UTF-8; is it a text file at all?".into(),
+            Self::Port { .. } => {
+                "write a number from 0 to 65535, a range such as `\"8000-8010\"`, or `ports = \"all\"`".into()
+            }
+            Self::PortsSwapped { first, last } => format!("write `\"{last}-{first}\"`"),
+            Self::ReferenceHere { field: "always_allow", .. } => {
+                "write addresses, prefixes or ranges: `always_allow` must hold even when no policy can be read".into()
+            }
+            Self::ReferenceHere { .. } => {
+                "write addresses, prefixes or ranges; sets and VPCs are named in `allow` and `deny` only".into()
+            }
+            Self::SetFile { .. } => "a path is relative to the file that names it".into(),
+            Self::SetWithoutContent => "add `cidrs = [...]`, `file = \"...\"` or both".into(),
+            Self::Syntax { .. } => return None,
+            Self::TooMany { limit } => too_many_help(*limit).into(),
+            Self::TwoOwners { .. } => "an address belongs to one host only; take it from one of them".into(),
+            Self::Unknown { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
+            Self::Unknown { block, .. } => format!("define it with `[[{block}]]` in any policy file"),
+            Self::UnknownField { block, field } => did_you_mean(field, block.fields()),
+            Self::Version { .. } => "this swf-filter reads `version = 1`".into(),
+            Self::VersionMissing => "write `version = 1` as the first line".into(),
+            Self::Vlan { .. } => "write a number from 1 to 4094".into(),
+            Self::WrongType { .. } => return None,
+        })
+    }
+
+    /// What to set beside the caret.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Duplicate { .. } => "again here",
+            Self::MissingField { .. } | Self::SetWithoutContent => "in this block",
+            Self::SetFile { .. } => "named here",
+            Self::TooMany { .. } => "the first too many",
+            Self::TwoOwners { .. } => "claimed again here",
+            _ => "here",
+        }
+    }
+
+    /// What stands at the second place.
+    #[must_use]
+    pub fn other_label(&self) -> &'static str {
+        match self {
+            Self::ClaimOverlap { .. } => "the other vpc",
+            Self::TwoOwners { .. } => "first claimed here",
+            _ => "first defined here",
+        }
+    }
+}
+
+/// The word of `words` that `text` was most likely meant to be.
+pub(super) fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let length = text.chars().take(NAME + 1).count();
+    let furthest = (length / 3).max(1);
+    words
+        .into_iter()
+        .filter(|word| length <= NAME && word.len().abs_diff(text.len()) <= furthest)
+        .map(|word| (strsim::osa_distance(text, word), word))
+        .filter(|(distance, _)| *distance <= furthest)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+fn did_you_mean(text: &str, words: &[&str]) -> String {
+    match nearest(text, words.iter().copied()) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None => format!("write one of `{}`", words.join("`, `")),
+    }
+}
+
+fn reason(error: io::ErrorKind) -> String {
+    match error {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        other => other.to_string(),
+    }
+}
+
+fn too_many_help(limit: Limit) -> &'static str {
+    match limit {
+        Limit::AddressesV4 | Limit::AddressesV6 => {
+            "list only the addresses that the hosts really have"
+        }
+        Limit::AllPrefixes => {
+            "give hosts equal lists, so that they share a table, or list fewer sources"
+        }
+        Limit::Claims | Limit::Zones => {
+            "let VPCs that need not be kept apart share interfaces and VLANs"
+        }
+        Limit::Hosts => "join hosts that have the same rules",
+        Limit::PolicyFile => "split the file, or move long lists to set files",
+        Limit::PortRanges => "join ranges, or write `ports = \"all\"`",
+        Limit::Prefixes => "write ranges as whole prefixes, or join prefixes that are neighbours",
+        Limit::Rules => "move entries to a set; a `set:` entry counts as one",
+        Limit::SetFile => "split the file into several sets",
+    }
+}
+
+const INTERFACE_HELP: &str = "write the name of one interface as `ip link` shows it: 1 to 15 bytes without blanks, \
+                              `/`, `:` or wildcards; globs stand in config.toml only";

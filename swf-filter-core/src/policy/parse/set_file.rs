@@ -1,0 +1,121 @@
+//! Set files: one address, prefix or range a line.
+//!
+//! Lines are checked one by one, so that a single line of binary is found by its number and the rest is still read.
+
+use std::ops::Range;
+use std::str;
+
+use super::super::limits::{Limit, SET_FILE};
+use super::super::{Fault, Origin, Place, Problem, Problems, SourceFile};
+use super::entries::too_many;
+use crate::prefix::{PrefixList, text};
+
+/// Appends the prefixes of `file` to `into`. Stops at the line that reaches a limit.
+pub(super) fn read(file: &SourceFile, into: &mut PrefixList, problems: &mut Problems) {
+    if file.bytes.len() > SET_FILE {
+        report(
+            file,
+            &Line {
+                number: 1,
+                start: 0,
+                bytes: &[],
+            },
+            0..0,
+            Limit::SetFile.into(),
+            problems,
+        );
+        return;
+    }
+    for line in lines(&file.bytes) {
+        if let Err((span, fault)) = read_line(line.bytes, into) {
+            report(file, &line, span, fault, problems);
+        }
+        if too_many(into) {
+            report(
+                file,
+                &line,
+                0..line.bytes.len(),
+                Limit::Prefixes.into(),
+                problems,
+            );
+            return;
+        }
+    }
+}
+
+struct Line<'a> {
+    number: u32,
+    start: usize,
+    bytes: &'a [u8],
+}
+
+/// The lines of `bytes`, without a byte order mark before the first.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    let mark = if bytes.starts_with(BYTE_ORDER_MARK) {
+        BYTE_ORDER_MARK.len()
+    } else {
+        0
+    };
+    let mut next = mark;
+    let lines = bytes
+        .get(mark..)
+        .unwrap_or_default()
+        .split(|byte| *byte == b'\n');
+    lines.zip(1..).map(move |(bytes, number)| {
+        let start = next;
+        next += bytes.len() + 1;
+        Line {
+            number,
+            start,
+            bytes,
+        }
+    })
+}
+
+/// Reads one line; an error has the bytes of the line that it is about.
+fn read_line(line: &[u8], into: &mut PrefixList) -> Result<(), (Range<usize>, Fault)> {
+    let line = str::from_utf8(line).map_err(|error| {
+        let start = error.valid_up_to();
+        (
+            start..start + error.error_len().unwrap_or(1),
+            Fault::NotUtf8,
+        )
+    })?;
+    let content = line
+        .split_once('#')
+        .map_or(line, |(content, _)| content)
+        .trim_ascii_end();
+    let item = content.trim_ascii_start();
+    if item.is_empty() {
+        return Ok(());
+    }
+    text::parse(item, into)
+        .map_err(|error| (content.len() - item.len()..content.len(), error.into()))
+}
+
+fn report(
+    file: &SourceFile,
+    line: &Line<'_>,
+    span: Range<usize>,
+    fault: Fault,
+    problems: &mut Problems,
+) {
+    problems.add(|| {
+        let before = line.bytes.get(..span.start).unwrap_or_default();
+        let column = String::from_utf8_lossy(before).chars().count() + 1;
+        let origin = Origin {
+            file: file.name.clone(),
+            line: line.number,
+            column: u32::try_from(column).unwrap_or(u32::MAX),
+        };
+        Problem::new(
+            fault,
+            Place {
+                origin,
+                span: line.start + span.start..line.start + span.end,
+            },
+        )
+    });
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";

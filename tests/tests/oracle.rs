@@ -1,0 +1,195 @@
+//! Policy text to verdict, the whole way through the product's code, against the oracle that was written from the page alone.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use swf_filter_common::image::Image;
+use swf_filter_common::verdict::{self, Verdict};
+use swf_filter_core::compile::image::{Placement, write};
+use swf_filter_core::compile::{Generation, List, Tables, compile};
+use swf_filter_core::policy::{Policy, SourceFile, parse, parse_always_allow};
+use swf_filter_tests::generate::{self, CLAIMABLE, INTERFACES};
+use swf_filter_tests::model::Model;
+use swf_filter_tests::oracle::{self, Expected, Ingress};
+use toml::Spanned;
+
+/// Policies, and frames for each: more than 100,000 pairs.
+const POLICIES: u64 = 600;
+const FRAMES: usize = 250;
+
+#[test]
+fn every_verdict_is_the_one_that_the_page_demands() {
+    for seed in 0..POLICIES {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let model = generate::policy(&mut rng);
+        let subject = Subject::new(&model);
+        for _ in 0..FRAMES {
+            let case = generate::case(&mut rng, &model);
+            let expected = oracle::judge(&model, &case.ingress, &case.frame);
+            let verdict = subject.judge(&case.ingress, &case.frame);
+            subject
+                .compare(&verdict, &expected)
+                .unwrap_or_else(|difference| {
+                    panic!("seed {seed}, {case}\n{difference}\n{}", texts(&model));
+                });
+        }
+    }
+}
+
+/// A policy that went through parser and compiler.
+struct Subject {
+    generation: Generation,
+    image: Vec<u64>,
+}
+
+impl Subject {
+    fn new(model: &Model) -> Self {
+        let generation = compile(&read(model)).expect("a generated policy fits");
+        let placement = Placement {
+            number: 1,
+            hash: generation.hash(),
+            slot: 0,
+            cpus: 1,
+            interfaces: interfaces(),
+        };
+        let image = write(&generation, &placement).expect("an image can be laid out");
+        Self { generation, image }
+    }
+
+    fn judge(&self, ingress: &Ingress, frame: &[u8]) -> Verdict {
+        let image = Image::new(self.image.as_slice());
+        verdict::judge(
+            frame,
+            number_of(&ingress.interface),
+            &image,
+            &Tables(&self.generation),
+        )
+    }
+
+    fn compare(&self, verdict: &Verdict, expected: &Expected) -> Result<(), String> {
+        let rule = self.generation.rule(verdict.rule);
+        let host = self
+            .generation
+            .hosts
+            .get(usize::from(verdict.host))
+            .map(|host| host.name.to_string());
+        let ours = (
+            verdict.reason.number(),
+            verdict.reason.drops(),
+            host,
+            rule.map(|rule| {
+                (
+                    list(rule.list),
+                    rule.origin.file.to_string(),
+                    rule.origin.line,
+                )
+            }),
+        );
+        let theirs = (
+            expected.reason.number(),
+            !expected.passes(),
+            expected.host.clone(),
+            expected
+                .rule
+                .as_ref()
+                .map(|rule| (rule.list, rule.place.file.clone(), rule.place.line)),
+        );
+        let same_rule = match (&ours.3, &theirs.3) {
+            // Entries of config.toml have no line of their own in the model, so their texts are compared.
+            (Some((oracle::List::AlwaysAllow, ..)), Some((oracle::List::AlwaysAllow, ..))) => {
+                rule.map(|rule| &*rule.text)
+                    == expected.rule.as_ref().map(|rule| rule.text.as_str())
+            }
+            (ours, theirs) => ours == theirs,
+        };
+        if (ours.0, ours.1, &ours.2) == (theirs.0, theirs.1, &theirs.2) && same_rule {
+            return Ok(());
+        }
+        Err(format!(
+            "expected {expected}\ngot      {verdict:?}, {rule:?}"
+        ))
+    }
+}
+
+fn list(list: List) -> oracle::List {
+    match list {
+        List::Allow => oracle::List::Allow,
+        List::AlwaysAllow => oracle::List::AlwaysAllow,
+        List::Default => oracle::List::Default,
+        List::Deny => oracle::List::Deny,
+    }
+}
+
+fn read(model: &Model) -> Policy {
+    let texts = model.to_toml();
+    let policies: Vec<SourceFile> = model
+        .files
+        .iter()
+        .filter_map(|file| texts.iter().find(|(name, _)| *name == file.name))
+        .map(|(name, text)| source(name, text))
+        .collect();
+    let mut read_set = |path: &Path| -> io::Result<Arc<[u8]>> {
+        let found = texts.iter().find(|(name, _)| Path::new(name) == path);
+        found
+            .map(|(_, text)| text.as_bytes().into())
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    };
+    let mut policy = parse(&policies, &mut read_set).unwrap_or_else(|problems| {
+        panic!(
+            "a generated policy is refused: {problems:?}\n{}",
+            self::texts(model)
+        );
+    });
+    policy.always_allow = always_allow(&model.always_allow_toml());
+    policy
+}
+
+#[derive(Deserialize)]
+struct Config {
+    always_allow: Vec<Spanned<String>>,
+}
+
+fn always_allow(list: &str) -> Vec<swf_filter_core::policy::Entry> {
+    let text = format!("always_allow = {list}\n");
+    let config: Config = toml::from_str(&text).expect("the model renders TOML");
+    parse_always_allow(&source("config.toml", &text), &config.always_allow)
+        .expect("the model renders prefixes")
+}
+
+fn source(name: &str, text: &str) -> SourceFile {
+    SourceFile {
+        name: name.into(),
+        bytes: text.as_bytes().into(),
+    }
+}
+
+fn texts(model: &Model) -> String {
+    let files = model
+        .to_toml()
+        .into_iter()
+        .map(|(name, text)| format!("--- {name}\n{text}\n"));
+    files
+        .chain([format!("always_allow = {}", model.always_allow_toml())])
+        .collect()
+}
+
+/// Numbers for the interfaces of the universe; a bond's claims are its members', after their own.
+fn interfaces() -> Vec<(Arc<str>, u32)> {
+    let own = INTERFACES
+        .iter()
+        .map(|(name, _)| (Arc::from(*name), number_of(name)));
+    let bonds = INTERFACES
+        .iter()
+        .filter_map(|(name, bond)| Some((Arc::from((*bond)?), number_of(name))));
+    own.chain(bonds).collect()
+}
+
+fn number_of(interface: &str) -> u32 {
+    let position = CLAIMABLE
+        .iter()
+        .position(|name| *name == interface)
+        .expect("an interface of the universe");
+    u32::try_from(position).expect("there are few") + 1
+}
