@@ -42,6 +42,7 @@ impl<'a> Packet<'a> {
 
     /// Copies the start of the packet to `head`, as far as both go.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "128")]
     pub fn copy_head(&self, head: *mut [u8; EVENT_HEAD]) {
         let length = self.length().clamp(1, EVENT_HEAD as u32);
         // SAFETY: the context is the kernel's, and `length` is at most what `head` has room for. If the helper fails, the
@@ -51,6 +52,10 @@ impl<'a> Packet<'a> {
 
     /// Copies bytes that are not all in the linear part of the packet.
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "headers are read a few bytes at a time"
+    )]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let mut bytes = [0u8; N];
         // SAFETY: the context is the kernel's, and the destination has exactly the `N` bytes that are asked for.

@@ -263,7 +263,6 @@ impl Fault {
             }
             Self::SetFile { .. } => "a path is relative to the file that names it".into(),
             Self::SetWithoutContent => "add `cidrs = [...]`, `file = \"...\"` or both".into(),
-            Self::Syntax { .. } => return None,
             Self::TooMany { limit } => too_many_help(*limit).into(),
             Self::TwoOwners { .. } => "an address belongs to one host only; take it from one of them".into(),
             Self::Unknown { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
@@ -272,7 +271,7 @@ impl Fault {
             Self::Version { .. } => "this swf-filter reads `version = 1`".into(),
             Self::VersionMissing => "write `version = 1` as the first line".into(),
             Self::Vlan { .. } => "write a number from 1 to 4094".into(),
-            Self::WrongType { .. } => return None,
+            Self::Syntax { .. } | Self::WrongType { .. } => return None,
         })
     }
 

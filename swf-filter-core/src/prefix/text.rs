@@ -184,13 +184,13 @@ fn parse_range(
     match (parse_end(first)?, parse_end(last)?) {
         (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => {
             cover(first.to_bits(), last.to_bits(), |prefix| {
-                into.v4.push(prefix)
+                into.v4.push(prefix);
             });
             Ok(())
         }
         (IpAddr::V6(first), IpAddr::V6(last)) if first <= last => {
             cover(first.to_bits(), last.to_bits(), |prefix| {
-                into.v6.push(prefix)
+                into.v6.push(prefix);
             });
             Ok(())
         }

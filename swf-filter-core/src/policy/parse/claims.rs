@@ -23,10 +23,10 @@ pub(super) fn check(vpcs: &[Vpc], names: &Names<'_>, problems: &mut Problems) {
     let mut v4 = claimed(vpcs, |vpc| &vpc.cidrs.v4);
     let mut v6 = claimed(vpcs, |vpc| &vpc.cidrs.v6);
     overlaps(&mut v4, |vpc, other, prefix| {
-        pairs.check(vpc, other, prefix.into(), problems)
+        pairs.check(vpc, other, prefix.into(), problems);
     });
     overlaps(&mut v6, |vpc, other, prefix| {
-        pairs.check(vpc, other, prefix.into(), problems)
+        pairs.check(vpc, other, prefix.into(), problems);
     });
 }
 

@@ -53,22 +53,22 @@ impl<'a> Document<'a> {
             "tables, each headed by its name in `[[ ]]`",
             problems,
         );
-        let tables = items.iter().filter_map(|item| match item.get_ref() {
-            DeValue::Table(fields) => Some(Table {
-                block,
-                index: &self.index,
-                fields,
-                span: item.span(),
-            }),
-            _ => {
+        let tables = items.iter().filter_map(|item| {
+            let DeValue::Table(fields) = item.get_ref() else {
                 self.top().wrong_type(
                     field,
                     "tables, each headed by its name in `[[ ]]`",
                     item,
                     problems,
                 );
-                None
-            }
+                return None;
+            };
+            Some(Table {
+                block,
+                index: &self.index,
+                fields,
+                span: item.span(),
+            })
         });
         tables.collect()
     }
@@ -126,7 +126,7 @@ impl<'a> Table<'a> {
         let unknown = self
             .fields
             .keys()
-            .filter(|key| !self.block.fields().contains(&&*key.get_ref().as_ref()));
+            .filter(|key| !self.block.fields().contains(&key.get_ref().as_ref()));
         for key in unknown {
             let fault = Fault::UnknownField {
                 block: self.block,

@@ -1,48 +1,154 @@
 use super::*;
 
-fn run(text: &str) -> String {
+const HOST: &str = "[[host]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n";
+
+fn read(text: &str, set: &[u8]) -> Result<Policy, Problems> {
     let file = SourceFile {
-        name: "policy.d/a.toml".into(),
-        bytes: text.as_bytes().into(),
+        name: "a.toml".into(),
+        bytes: format!("version = 1\n{text}").as_bytes().into(),
     };
-    let mut read = |path: &Path| -> io::Result<Arc<[u8]>> {
-        assert_eq!(path, Path::new("policy.d/s.txt"));
-        Ok(b"10.0.0.0/8\n  1.2.3.4/8 # x\r\n".as_slice().into())
+    let mut read = |path: &Path| match path.to_str() {
+        Some("s.txt") => Ok(set.into()),
+        _ => Err(io::ErrorKind::NotFound.into()),
     };
-    match parse(&[file], &mut read) {
-        Ok(policy) => format!("{policy:#?}"),
-        Err(problems) => {
-            let mut out = String::new();
-            for p in &problems.list {
-                out += &format!("{p}\n   {:?} help: {:?}\n", p.at.span, p.help());
-            }
-            out
-        }
+    parse(&[file], &mut read)
+}
+
+#[test]
+fn a_whole_policy_is_linked() {
+    let text = format!(
+        "{HOST}allow = [\"set:s\", \"vpc:v\", \"10.0.0.1-10.0.0.2\"]\n\
+         [[set]]\nname = \"s\"\nfile = \"s.txt\"\n\
+         [[vpc]]\nid = \"v\"\ncidrs = [\"10.0.0.0/8\"]\nvlans = [7]\n"
+    );
+    let policy = read(&text, b"# comment\n10.1.0.0/16 # more\r\n\n2001:db8::/32\n").unwrap();
+    assert_eq!(policy.sets[0].prefixes.len(), 2);
+    assert_eq!(policy.vpcs[0].vlans, [7]);
+    assert_eq!(
+        policy.hosts[0].allow[0].source,
+        crate::policy::Source::Set(0)
+    );
+    assert_eq!(
+        policy.hosts[0].allow[1].source,
+        crate::policy::Source::Vpc(0)
+    );
+    assert_eq!(policy.hosts[0].allow[2].origin.line, 5);
+    assert_eq!(
+        policy.hosts[0].ports,
+        crate::policy::Ports::Ranges(vec![(443, 443)])
+    );
+}
+
+#[test]
+fn what_is_wrong_is_refused_where_it_stands() {
+    // Text after the first line, then line and column of the problem and a part of message and help.
+    let cases = [
+        (
+            "[[host]]\nname = \"a\"\naddresses = [\"10.1.2.3/8\"]\n",
+            (4, 14),
+            "10.0.0.0/8",
+        ),
+        (
+            "[[host]]\nname = \"a\"\naddresses = [\"::ffff:192.0.2.1\"]\n",
+            (4, 14),
+            "192.0.2.1",
+        ),
+        (
+            "[[host]]\nname = \"a\"\naddresses = [\"192.0.2.9-192.0.2.1\"]\n",
+            (4, 14),
+            "192.0.2.1-192.0.2.9",
+        ),
+        (
+            "[[host]]\nname = \"a\"\naddresses = [\"10.0.0.0/255.0.0.0\"]\n",
+            (4, 14),
+            "/8",
+        ),
+        (
+            "[[host]]\nname = \"a\"\naddresses = [\"fe80::1%eth0\"]\n",
+            (4, 14),
+            "fe80::1",
+        ),
+        (
+            "[[host]]\nname = \"a b\"\naddresses = [\"192.0.2.1\"]\n",
+            (3, 8),
+            "a b",
+        ),
+        (
+            "[[host]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\nalow = []\n",
+            (5, 1),
+            "allow",
+        ),
+        (
+            "[[host]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\nports = [70000]\n",
+            (5, 10),
+            "65535",
+        ),
+        (
+            "[[host]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\nallow = [\"set:x\"]\n",
+            (5, 10),
+            "set",
+        ),
+        (
+            "[[host]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\nallow = [\"vpc:x\"]\n",
+            (5, 10),
+            "vpc",
+        ),
+        (
+            "[[vpc]]\nid = \"v\"\ncidrs = [\"10.0.0.0/8\"]\nvlans = [4095]\n",
+            (5, 10),
+            "4094",
+        ),
+        (
+            "[[set]]\nname = \"s\"\nfile = \"gone.txt\"\n",
+            (4, 8),
+            "gone.txt",
+        ),
+    ];
+    for (text, (line, column), part) in cases {
+        let problems = read(text, b"").expect_err(text);
+        let problem = &problems.list[0];
+        let words = format!("{problem} {}", problem.help().unwrap_or_default());
+        assert_eq!(
+            (problem.at.origin.line, problem.at.origin.column),
+            (line, column),
+            "{words}"
+        );
+        assert!(words.contains(part), "{words}");
     }
 }
 
 #[test]
-fn smoke() {
-    println!(
-        "{}",
-        run(
-            "version = 1\n[[host]]\nname = \"a b\"\naddresses = [\"10.0.0.1/8\", 3]\nports = [443, 0x1bb, 99999, \"5-3\", 8_000]\nalow = []\n[[set]]\nname=\"s\"\nfile=\"s.txt\"\n[[vpc]]\nid=\"v\"\nvlans=[0,5000]\n"
-        )
-    );
-    println!(
-        "{}",
-        run(
-            "version = 1\nhost = [{name = \"é\", addresses = [\"fe80::1%eth0\"]}]\n[vpc]\n[[set]]\nname='x'\n"
-        )
-    );
-    println!(
-        "{}",
-        run("version = 1\n[[host]]\nname = \"a\naddresses = 3\n")
-    );
-    println!(
-        "{}",
-        run(
-            "version = 1\n[[host]]\nname = \"a\"\naddresses = [\"10.0.0.0/30\"]\nports=[1,2,3,\"4-9\"]\nallow=[\"vpc:v\"]\n[[vpc]]\nid='v'\ncidrs=['::1']\n"
-        )
-    );
+fn a_name_defined_twice_names_both_places() {
+    let problems = read(&format!("{HOST}{}", HOST.replace("2.1", "2.2")), b"").unwrap_err();
+    let problem = &problems.list[0];
+    assert_eq!(problem.at.origin.line, 6);
+    assert_eq!(problem.other.as_ref().unwrap().origin.line, 3);
+}
+
+#[test]
+fn an_address_belongs_to_one_host() {
+    let problems = read(&format!("{HOST}{}", HOST.replace("\"a\"", "\"b\"")), b"").unwrap_err();
+    assert_eq!(problems.list[0].at.origin.line, 7);
+    assert_eq!(problems.list[0].other.as_ref().unwrap().origin.line, 4);
+}
+
+#[test]
+fn a_bad_line_of_a_set_file_is_named() {
+    let text = "[[set]]\nname = \"s\"\nfile = \"s.txt\"\n";
+    let problems = read(text, b"10.0.0.0/8\nnonsense\n\xff\xfe\n").unwrap_err();
+    let places: Vec<_> = problems
+        .list
+        .iter()
+        .map(|problem| problem.at.origin.to_string())
+        .collect();
+    assert_eq!(places, ["s.txt:2:1", "s.txt:3:1"]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(policy: Vec<u8>, set: Vec<u8>) {
+        let file = SourceFile { name: "a.toml".into(), bytes: policy.into() };
+        let _any_answer = parse(&[file], &mut |_: &Path| Ok(set.as_slice().into()));
+        let _any_answer = read("[[set]]\nname = \"s\"\nfile = \"s.txt\"\n", &set);
+    }
 }
