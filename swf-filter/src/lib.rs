@@ -1,1 +1,12 @@
-//! Shared.
+//! swf-filter: the packet gate's daemon and command line.
+//!
+//! All input and output of the project is here; what a policy means is in `swf-filter-core`, and what a frame gets is in
+//! `swf-filter-common`.
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod dataplane;
+pub mod files;
+pub mod report;

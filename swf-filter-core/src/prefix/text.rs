@@ -362,4 +362,61 @@ fn without_leading_zeros(text: &str) -> Option<Ipv4Addr> {
 const MAPPED_BITS: u8 = 96;
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<String>, TextError> {
+        let mut list = PrefixList::default();
+        parse(text, &mut list)?;
+        let v4 = list.v4.iter().map(ToString::to_string);
+        Ok(v4.chain(list.v6.iter().map(ToString::to_string)).collect())
+    }
+
+    #[test]
+    fn addresses_prefixes_and_ranges_are_read() {
+        assert_eq!(read("192.0.2.1").unwrap(), ["192.0.2.1/32"]);
+        assert_eq!(read("10.0.0.0/8").unwrap(), ["10.0.0.0/8"]);
+        assert_eq!(read("::/0").unwrap(), ["::/0"]);
+        assert_eq!(
+            read("192.0.2.6-192.0.2.8").unwrap(),
+            ["192.0.2.6/31", "192.0.2.8/32"]
+        );
+    }
+
+    #[test]
+    fn what_is_doubtful_is_refused() {
+        for text in [
+            "",
+            "x",
+            "10.0.0.0/33",
+            "::/129",
+            "10.1.2.3/8",
+            "::ffff:192.0.2.1",
+            "010.0.0.1",
+            "fe80::1%eth0",
+            "10.0.0.0/255.0.0.0",
+            "192.0.2.2-192.0.2.1",
+            "192.0.2.1-::1",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(address: u128, length in 0u8..=128) {
+            let prefix = crate::prefix::Prefix::containing(address, length);
+            prop_assume!(address >> 32 != 0xffff);
+            prop_assert_eq!(read(&prefix.to_string()).unwrap_or_default(), [prefix.to_string()]);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text: String) {
+            let _any_answer = read(&text);
+        }
+    }
+}

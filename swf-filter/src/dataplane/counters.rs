@@ -31,7 +31,9 @@ pub struct RuleCounters {
 impl Counters {
     pub(super) fn new(ebpf: &mut Ebpf, pins: &Pins) -> Result<Self> {
         let rules = aya::maps::Map::ArrayOfMaps(open(pins, "RULES")?);
-        let cpus = nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
+        let cpus = nr_cpus()
+            .map_err(|(_, error)| error)
+            .context("cannot count the CPUs")?;
         Ok(Self {
             reasons: take(ebpf, "REASONS")?.try_into()?,
             rules: rules.try_into()?,
@@ -50,8 +52,18 @@ impl Counters {
         Reason::ALL
             .into_iter()
             .map(|reason| {
-                let of_cpus = self.reasons.get(&u32::from(reason.number()), 0).context("cannot read a counter")?;
-                Ok((reason, of_cpus.iter().copied().map(count).fold(Count::default(), sum)))
+                let of_cpus = self
+                    .reasons
+                    .get(&u32::from(reason.number()), 0)
+                    .context("cannot read a counter")?;
+                Ok((
+                    reason,
+                    of_cpus
+                        .iter()
+                        .copied()
+                        .map(count)
+                        .fold(Count::default(), sum),
+                ))
             })
             .collect()
     }
@@ -60,7 +72,11 @@ impl Counters {
     #[must_use]
     pub fn rules(&self, slot: u8, of_a_cpu: u32) -> Option<RuleCounters> {
         let array = self.rules.get(&u32::from(slot), 0).ok()?;
-        Some(RuleCounters { array, of_a_cpu, cpus: self.cpus })
+        Some(RuleCounters {
+            array,
+            of_a_cpu,
+            cpus: self.cpus,
+        })
     }
 }
 
@@ -81,6 +97,9 @@ fn count([packets, bytes]: [u64; 2]) -> Count {
 
 /// Adds two counts.
 #[must_use]
-pub fn sum(a: Count, b: Count) -> Count {
-    Count { packets: a.packets + b.packets, bytes: a.bytes + b.bytes }
+fn sum(a: Count, b: Count) -> Count {
+    Count {
+        packets: a.packets + b.packets,
+        bytes: a.bytes + b.bytes,
+    }
 }

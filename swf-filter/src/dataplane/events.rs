@@ -16,9 +16,16 @@ pub struct Events {
 }
 
 impl Events {
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; a ring buffer keeps its descriptor open, which is all it asks for"
+    )]
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
         let ring: RingBuf<MapData> = take(ebpf, "EVENTS")?.try_into()?;
-        Ok(Self { ring: AsyncFd::new(ring)?, budget: take(ebpf, "EVENT_BUDGET")?.try_into()? })
+        Ok(Self {
+            ring: AsyncFd::new(ring)?,
+            budget: take(ebpf, "EVENT_BUDGET")?.try_into()?,
+        })
     }
 
     /// Allows `events` more before the next refill.

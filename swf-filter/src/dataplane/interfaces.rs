@@ -42,8 +42,8 @@ pub struct Interfaces {
 
 /// Opens a netlink connection. The stream has an item for each change to any interface.
 pub fn open() -> Result<(Interfaces, impl Stream<Item = ()> + Unpin)> {
-    let (connection, handle, messages) =
-        new_multicast_connection(&[MulticastGroup::Link]).context("cannot open a netlink socket")?;
+    let (connection, handle, messages) = new_multicast_connection(&[MulticastGroup::Link])
+        .context("cannot open a netlink socket")?;
     tokio::spawn(connection);
     Ok((Interfaces { handle }, messages.map(|_| ())))
 }
@@ -51,8 +51,14 @@ pub fn open() -> Result<(Interfaces, impl Stream<Item = ()> + Unpin)> {
 impl Interfaces {
     /// All interfaces.
     pub async fn list(&self) -> Result<Vec<Interface>> {
-        let messages: Vec<LinkMessage> =
-            self.handle.link().get().execute().try_collect().await.context("cannot list network interfaces")?;
+        let messages: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .context("cannot list network interfaces")?;
         Ok(messages.into_iter().filter_map(interface).collect())
     }
 }
@@ -71,7 +77,13 @@ fn interface(message: LinkMessage) -> Option<Interface> {
             _ => {}
         }
     }
-    Some(Interface { index: message.header.index, name: name?.into(), master, mtu, xdp })
+    Some(Interface {
+        index: message.header.index,
+        name: name?.into(),
+        master,
+        mtu,
+        xdp,
+    })
 }
 
 fn program(attributes: &[LinkXdp]) -> Option<Program> {
@@ -92,9 +104,13 @@ fn program(attributes: &[LinkXdp]) -> Option<Program> {
 /// its bond, and packets always carry the member's number.
 #[must_use]
 pub fn named(interfaces: &[Interface]) -> Vec<(Arc<str>, u32)> {
-    let own = interfaces.iter().map(|interface| (Arc::clone(&interface.name), interface.index));
+    let own = interfaces
+        .iter()
+        .map(|interface| (Arc::clone(&interface.name), interface.index));
     let masters = interfaces.iter().filter_map(|interface| {
-        let master = interfaces.iter().find(|other| Some(other.index) == interface.master)?;
+        let master = interfaces
+            .iter()
+            .find(|other| Some(other.index) == interface.master)?;
         Some((Arc::clone(&master.name), interface.index))
     });
     own.chain(masters).collect()

@@ -73,11 +73,18 @@ impl Kernel {
             loader.map_pin_path(name, pins.map(name));
         }
         let mut ebpf = loader.load(OBJECT).map_err(LoadError::Maps)?;
-        let name = if trace { "swf_filter_trace" } else { "swf_filter" };
+        let name = if trace {
+            "swf_filter_trace"
+        } else {
+            "swf_filter"
+        };
         load_program(&mut ebpf, name)?;
         load_program(&mut ebpf, EXPLAINER)?;
         let trace = if trace {
-            Some(aya_log::EbpfLogger::init(&mut ebpf).context("cannot read the tracing program's log")?)
+            Some(
+                aya_log::EbpfLogger::init(&mut ebpf)
+                    .context("cannot read the tracing program's log")?,
+            )
         } else {
             None
         };
@@ -96,9 +103,10 @@ fn check_pinned(path: &Path, key: u32, value: u32) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let info = MapInfo::from_pin(path).with_context(|| format!("cannot open the pinned map {}", path.display()))?;
+    let info = MapInfo::from_pin(path)
+        .with_context(|| format!("cannot open the pinned map {}", path.display()))?;
     ensure!(
-        info.key_size()? == key && info.value_size()? == value,
+        info.key_size() == key && info.value_size() == value,
         "the pinned map {} does not have the shape of this version; `swf-filter detach` removes it, and with it the filter",
         path.display(),
     );
@@ -106,22 +114,29 @@ fn check_pinned(path: &Path, key: u32, value: u32) -> Result<()> {
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
-    let failed = |error| LoadError::Program { name, error: Box::new(error) };
+    let failed = |error| LoadError::Program {
+        name,
+        error: Box::new(error),
+    };
     let program: &mut Xdp = program(ebpf, name).map_err(failed)?;
     program.load().map_err(failed)
 }
 
 /// The program of this name.
 pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, ProgramError> {
-    ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
+    ebpf.program_mut(name)
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()
 }
 
 /// Takes a map out of the loaded object.
 pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map> {
-    ebpf.take_map(name).with_context(|| format!("the kernel program has no map `{name}`"))
+    ebpf.take_map(name)
+        .with_context(|| format!("the kernel program has no map `{name}`"))
 }
 
 /// Opens a pinned map a second time.
 pub(super) fn open(pins: &Pins, name: &str) -> Result<MapData> {
-    MapData::from_pin(pins.map(name)).with_context(|| format!("cannot open the pinned map `{name}`"))
+    MapData::from_pin(pins.map(name))
+        .with_context(|| format!("cannot open the pinned map `{name}`"))
 }

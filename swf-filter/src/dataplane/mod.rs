@@ -28,15 +28,19 @@ use crate::config::Paths;
 /// Returns what was removed, in words.
 pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<String>> {
     let pins = Pins::new(&paths.bpf);
-    let _lock = crate::daemon::lock(&paths.run).context("a daemon is running but does not answer; stop it first")?;
+    let _lock = crate::daemon::lock(&paths.run)
+        .context("a daemon is running but does not answer; stop it first")?;
     let Some(name) = interface else {
         return pins.remove_all();
     };
-    let index = rustix::net::netdevice::name_to_index(rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?, name)
+    let index = rustix::net::netdevice::name_to_index(
+        rustix::net::socket(
+            rustix::net::AddressFamily::INET,
+            rustix::net::SocketType::DGRAM,
+            None,
+        )?,
+        name,
+    )
     .with_context(|| format!("there is no interface `{name}`"))?;
     programs::detach(&pins, index).with_context(|| format!("cannot detach from `{name}`"))?;
     Ok(vec![format!("detached from {name}")])

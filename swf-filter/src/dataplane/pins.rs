@@ -24,7 +24,9 @@ impl Pins {
     /// Pins under `base`, in a directory that carries the version of the ABI.
     #[must_use]
     pub fn new(base: &Path) -> Self {
-        Self { base: base.to_owned() }
+        Self {
+            base: base.to_owned(),
+        }
     }
 
     /// The directory of this version.
@@ -73,11 +75,21 @@ impl Pins {
     /// Makes the directories, mounting the bpf file system at its usual place if it is not there.
     pub fn prepare(&self) -> Result<()> {
         if self.base.starts_with(BPF_FS) && !is_bpf(Path::new(BPF_FS))? {
-            mount("bpf", BPF_FS, "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
-                .with_context(|| format!("no bpf file system at {BPF_FS}, and it cannot be mounted"))?;
+            mount(
+                "bpf",
+                BPF_FS,
+                "bpf",
+                MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+                None,
+            )
+            .with_context(|| format!("no bpf file system at {BPF_FS}, and it cannot be mounted"))?;
             tracing::info!("mounted the bpf file system at {BPF_FS}");
         }
-        let existing = self.base.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let existing = self
+            .base
+            .ancestors()
+            .find(|path| path.exists())
+            .unwrap_or(Path::new("/"));
         ensure!(
             is_bpf(existing)?,
             "`{}` is not in a bpf file system; set `paths.bpf` to a directory below {BPF_FS}, or mount one there with \
@@ -86,7 +98,8 @@ impl Pins {
             existing.display(),
         );
         for directory in [self.directory(), self.links()] {
-            fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+            fs::create_dir_all(&directory)
+                .with_context(|| format!("cannot make {}", directory.display()))?;
         }
         Ok(())
     }
@@ -95,15 +108,24 @@ impl Pins {
     pub fn remove_all(&self) -> Result<Vec<String>> {
         let links = self.linked().len();
         match fs::remove_dir_all(&self.base) {
-            Ok(()) => Ok(vec![format!("detached from {links} interfaces and removed {}", self.base.display())]),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec!["nothing was attached".to_owned()]),
-            Err(error) => Err(error).with_context(|| format!("cannot remove {}", self.base.display())),
+            Ok(()) => Ok(vec![format!(
+                "detached from {links} interfaces and removed {}",
+                self.base.display()
+            )]),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(vec!["nothing was attached".to_owned()])
+            }
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot remove {}", self.base.display()))
+            }
         }
     }
 
     /// Removes the pins of other versions, once their links are taken over.
     pub fn remove_other_versions(&self) {
-        let Ok(entries) = fs::read_dir(&self.base) else { return };
+        let Ok(entries) = fs::read_dir(&self.base) else {
+            return;
+        };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             if path != self.directory() && path != self.links() {
                 tracing::info!(path = %path.display(), "removing the pins of another version");
@@ -115,7 +137,10 @@ impl Pins {
     }
 }
 
-#[expect(clippy::cast_sign_loss, reason = "a magic number, whose type differs between architectures")]
+#[expect(
+    clippy::cast_sign_loss,
+    reason = "a magic number, whose type differs between architectures"
+)]
 fn is_bpf(path: &Path) -> Result<bool> {
     let file_system = statfs(path).with_context(|| format!("cannot look at {}", path.display()))?;
     Ok(file_system.f_type as u64 == BPF_FS_MAGIC)

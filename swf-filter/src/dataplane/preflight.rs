@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 const OLDEST_KERNEL: (u32, u32) = (5, 18);
 
 /// Capabilities, by name and number (`linux/capability.h`).
-const CAPABILITIES: [(&str, u32); 3] = [("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+const CAPABILITIES: [(&str, u32); 3] =
+    [("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Checks kernel and capabilities.
@@ -20,7 +21,9 @@ pub fn check() -> Result<()> {
 fn check_kernel() -> Result<()> {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
     let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
         bail!("cannot read the kernel's version from `{release}`");
     };
@@ -34,7 +37,8 @@ fn check_kernel() -> Result<()> {
 }
 
 fn check_capabilities() -> Result<()> {
-    let status = fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    let status =
+        fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
@@ -64,7 +68,9 @@ pub fn driver_advice(interface: &str, mtu: u32) -> Option<String> {
         return None;
     }
     let mtu_advice = if mtu > ENA_MTU {
-        format!("lower its MTU from {mtu} to at most {ENA_MTU} (`ip link set {interface} mtu {ENA_MTU}`), and ")
+        format!(
+            "lower its MTU from {mtu} to at most {ENA_MTU} (`ip link set {interface} mtu {ENA_MTU}`), and "
+        )
     } else {
         String::new()
     };

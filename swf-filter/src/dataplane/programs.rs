@@ -25,7 +25,9 @@ const XDP_DROP: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// Somebody else's program is there. It is not touched.
-    #[error("another XDP program is attached: `{name}` (id {id}); detach it first, or leave this interface out of config.toml")]
+    #[error(
+        "another XDP program is attached: `{name}` (id {id}); detach it first, or leave this interface out of config.toml"
+    )]
     Foreign {
         /// The program's name.
         name: String,
@@ -84,7 +86,10 @@ impl Programs {
             return Ok(None);
         }
         if let Some(program) = interface.xdp {
-            return Err(AttachError::Foreign { name: program_name(program.id), id: program.id });
+            return Err(AttachError::Foreign {
+                name: program_name(program.id),
+                id: program.id,
+            });
         }
         let note = match mode {
             config::XdpMode::Generic => {
@@ -92,7 +97,8 @@ impl Programs {
                 None
             }
             config::XdpMode::Driver => {
-                self.attach_new(interface, XdpMode::Driver).map_err(|error| in_driver(interface, error))?;
+                self.attach_new(interface, XdpMode::Driver)
+                    .map_err(|error| in_driver(interface, error))?;
                 None
             }
             config::XdpMode::Auto => match self.attach_new(interface, XdpMode::Driver) {
@@ -100,7 +106,10 @@ impl Programs {
                 Err(AttachError::Kernel(refusal)) => {
                     self.attach_new(interface, XdpMode::Skb)?;
                     let advice = driver_advice(&interface.name, interface.mtu).unwrap_or_default();
-                    Some(format!("generic mode, which is slower: driver mode was refused ({}) {advice}", chain(&refusal)))
+                    Some(format!(
+                        "generic mode, which is slower: driver mode was refused ({}) {advice}",
+                        chain(&refusal)
+                    ))
                 }
                 Err(error) => return Err(error),
             },
@@ -138,7 +147,9 @@ impl Programs {
     fn attach_new(&mut self, interface: &Interface, mode: XdpMode) -> Result<(), AttachError> {
         let path = self.pins.link(interface.index);
         let program = kernel::program(&mut self.ebpf, self.name).map_err(kernel_error)?;
-        let id = program.attach_to_if_index(interface.index, mode).map_err(kernel_error)?;
+        let id = program
+            .attach_to_if_index(interface.index, mode)
+            .map_err(kernel_error)?;
         let link = program.take_link(id).map_err(kernel_error)?;
         // On some errors aya falls back to a way of attaching that cannot be pinned: then there is no `FdLink`, and
         // dropping what there is detaches again.
@@ -179,12 +190,16 @@ impl Programs {
             }
             _ => {}
         }
-        kernel::program(&mut self.ebpf, self.name)?.pin(&path).context("cannot pin the program")
+        kernel::program(&mut self.ebpf, self.name)?
+            .pin(&path)
+            .context("cannot pin the program")
     }
 
     /// Instructions that the verifier walked through to accept the attached program.
     pub fn verified_instructions(&mut self) -> Result<Option<u32>> {
-        Ok(kernel::program(&mut self.ebpf, self.name)?.info()?.verified_instruction_count())
+        Ok(kernel::program(&mut self.ebpf, self.name)?
+            .info()?
+            .verified_instruction_count())
     }
 
     /// Runs the attached program, and the explaining one, on a frame that comes in on `interface`.
@@ -193,25 +208,36 @@ impl Programs {
     pub fn probe(&mut self, frame: &[u8], interface: u32) -> Result<Probed> {
         let action = self.run(self.name, frame, interface)?;
         let explained = self.run(EXPLAINER, frame, interface)?;
-        Ok(Probed { dropped: action == XDP_DROP, explained: Explained::from_bits(explained) })
+        Ok(Probed {
+            dropped: action == XDP_DROP,
+            explained: Explained::from_bits(explained),
+        })
     }
 
     fn run(&mut self, name: &str, frame: &[u8], interface: u32) -> Result<u32> {
         let program = kernel::program(&mut self.ebpf, name)?;
         let length = u32::try_from(frame.len()).context("the frame is too long")?;
         // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        let context: Vec<u8> =
-            [0, length, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
-        let options =
-            TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), ..TestRunOptions::default() };
-        let result = program.test_run(options).with_context(|| format!("cannot run `{name}` on a frame"))?;
+        let context: Vec<u8> = [0, length, 0, interface, 0, 0]
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
+            .collect();
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let result = program
+            .test_run(options)
+            .with_context(|| format!("cannot run `{name}` on a frame"))?;
         Ok(result.return_value)
     }
 }
 
 /// Takes the filter off one interface.
 pub(super) fn detach(pins: &Pins, interface: u32) -> Result<()> {
-    let link = PinnedLink::from_pin(pins.link(interface)).context("nothing of swf-filter is attached there")?;
+    let link = PinnedLink::from_pin(pins.link(interface))
+        .context("nothing of swf-filter is attached there")?;
     // The last reference goes with this: the kernel detaches before the file descriptor is closed.
     drop(link.unpin().context("cannot remove the link's pin")?);
     Ok(())
@@ -219,17 +245,23 @@ pub(super) fn detach(pins: &Pins, interface: u32) -> Result<()> {
 
 /// Whether a running program is the same code over the same maps: then there is nothing to replace.
 fn same_program(running: u32, current: &ProgramInfo) -> bool {
-    let Some(running) = find_program(running) else { return false };
+    let Some(running) = find_program(running) else {
+        return false;
+    };
     let maps = |info: &ProgramInfo| {
         let mut ids = info.map_ids().ok().flatten()?;
         ids.sort_unstable();
         Some(ids)
     };
-    running.tag() == current.tag() && running.name() == current.name() && maps(&running) == maps(current)
+    running.tag() == current.tag()
+        && running.name() == current.name()
+        && maps(&running) == maps(current)
 }
 
 fn find_program(id: u32) -> Option<ProgramInfo> {
-    loaded_programs().filter_map(Result::ok).find(|info| info.id() == id)
+    loaded_programs()
+        .filter_map(Result::ok)
+        .find(|info| info.id() == id)
 }
 
 fn program_name(id: u32) -> String {
@@ -241,9 +273,10 @@ fn program_name(id: u32) -> String {
 
 fn in_driver(interface: &Interface, error: AttachError) -> AttachError {
     match error {
-        AttachError::Kernel(error) => {
-            AttachError::Driver { advice: driver_advice(&interface.name, interface.mtu), error }
-        }
+        AttachError::Kernel(error) => AttachError::Driver {
+            advice: driver_advice(&interface.name, interface.mtu),
+            error,
+        },
         other => other,
     }
 }

@@ -92,7 +92,11 @@ impl Publisher {
     /// The generation in force, if there is one.
     #[must_use]
     pub fn active(&self) -> Option<Active> {
-        let words = self.image.get(&0, 0).and_then(|image| image.get(&0, 0)).ok()?;
+        let words = self
+            .image
+            .get(&0, 0)
+            .and_then(|image| image.get(&0, 0))
+            .ok()?;
         let words: &[u64] = &words;
         if words.word(header::MAGIC) != image::MAGIC {
             return None;
@@ -102,24 +106,55 @@ impl Publisher {
             *bytes = words.word(at).to_le_bytes();
         }
         let slot = Options::from_word(words.word(header::OPTIONS)).slot;
-        Some(Active { number: words.word(header::GENERATION), hash: Hash(hash), slot })
+        Some(Active {
+            number: words.word(header::GENERATION),
+            hash: Hash(hash),
+            slot,
+        })
     }
 
     /// Fills the slot of `placement`, which must not be the one in force, and flips to it.
-    pub fn publish(&mut self, generation: &Generation, placement: &Placement) -> Result<Durations, PublishError> {
+    pub fn publish(
+        &mut self,
+        generation: &Generation,
+        placement: &Placement,
+    ) -> Result<Durations, PublishError> {
         let start = Instant::now();
         let slot = u32::from(placement.slot);
-        let v4 = trie(generation, |table| &table.v4, |table, row: &Row<u32>| {
-            Key::new(abi::TABLE_BITS + u32::from(row.prefix.length()), abi::key_v4(table, row.prefix.first()))
-        })?;
-        let v6 = trie(generation, |table| &table.v6, |table, row: &Row<u128>| {
-            Key::new(abi::TABLE_BITS + u32::from(row.prefix.length()), abi::key_v6(table, row.prefix.first().into()))
-        })?;
-        let counters = counters_of_a_cpu(generation).saturating_mul(placement.cpus).max(1);
-        let counters = CounterArray::create(counters, BPF_F_INNER_MAP).map_err(map("make the rule counters"))?;
-        self.tries_v4.set(slot, &v4, 0).map_err(map("set the IPv4 trie"))?;
-        self.tries_v6.set(slot, &v6, 0).map_err(map("set the IPv6 trie"))?;
-        self.rules.set(slot, &counters, 0).map_err(map("set the rule counters"))?;
+        let v4 = trie(
+            generation,
+            |table| &table.v4,
+            |table, row: &Row<u32>| {
+                Key::new(
+                    abi::TABLE_BITS + u32::from(row.prefix.length()),
+                    abi::key_v4(table, row.prefix.first()),
+                )
+            },
+        )?;
+        let v6 = trie(
+            generation,
+            |table| &table.v6,
+            |table, row: &Row<u128>| {
+                Key::new(
+                    abi::TABLE_BITS + u32::from(row.prefix.length()),
+                    abi::key_v6(table, row.prefix.first().into()),
+                )
+            },
+        )?;
+        let counters = counters_of_a_cpu(generation)
+            .saturating_mul(placement.cpus)
+            .max(1);
+        let counters = CounterArray::create(counters, BPF_F_INNER_MAP)
+            .map_err(map("make the rule counters"))?;
+        self.tries_v4
+            .set(slot, &v4, 0)
+            .map_err(map("set the IPv4 trie"))?;
+        self.tries_v6
+            .set(slot, &v6, 0)
+            .map_err(map("set the IPv6 trie"))?;
+        self.rules
+            .set(slot, &counters, 0)
+            .map_err(map("set the rule counters"))?;
         let image = filled_image(generation, placement)?;
         let fill = start.elapsed();
         let flip = self.flip(&image)?;
@@ -127,7 +162,11 @@ impl Publisher {
     }
 
     /// Replaces only the image, for a generation that is in force already: when interfaces came or went.
-    pub fn publish_image(&mut self, generation: &Generation, placement: &Placement) -> Result<(), PublishError> {
+    pub fn publish_image(
+        &mut self,
+        generation: &Generation,
+        placement: &Placement,
+    ) -> Result<(), PublishError> {
         let image = filled_image(generation, placement)?;
         self.flip(&image)?;
         Ok(())
@@ -135,7 +174,9 @@ impl Publisher {
 
     fn flip(&mut self, image: &ImageArray) -> Result<Duration, PublishError> {
         let start = Instant::now();
-        self.image.set(0, image, 0).map_err(map("flip to the new image"))?;
+        self.image
+            .set(0, image, 0)
+            .map_err(map("flip to the new image"))?;
         Ok(start.elapsed())
     }
 
@@ -144,8 +185,12 @@ impl Publisher {
         let slot = u32::from(slot);
         let v4 = TrieV4::create(1, BPF_F_NO_PREALLOC).map_err(map("make an empty trie"))?;
         let v6 = TrieV6::create(1, BPF_F_NO_PREALLOC).map_err(map("make an empty trie"))?;
-        self.tries_v4.set(slot, &v4, 0).map_err(map("release the old IPv4 trie"))?;
-        self.tries_v6.set(slot, &v6, 0).map_err(map("release the old IPv6 trie"))
+        self.tries_v4
+            .set(slot, &v4, 0)
+            .map_err(map("release the old IPv4 trie"))?;
+        self.tries_v6
+            .set(slot, &v6, 0)
+            .map_err(map("release the old IPv6 trie"))
     }
 }
 
@@ -156,31 +201,44 @@ fn trie<A: Address, K: aya::Pod + PartialEq>(
     key: impl Fn(u16, &Row<A>) -> Key<K>,
 ) -> Result<LpmTrie<MapData, K, u32>, PublishError> {
     let entries = || {
-        (0u16..).zip(&generation.tables).flat_map(|(number, table)| rows(table).iter().map(move |row| (number, row)))
+        (0u16..)
+            .zip(&generation.tables)
+            .flat_map(|(number, table)| rows(table).iter().map(move |row| (number, row)))
     };
     let size = u32::try_from(entries().count()).unwrap_or(u32::MAX).max(1);
-    let mut trie = LpmTrie::create(size, BPF_F_NO_PREALLOC).map_err(map("make a trie of sources"))?;
+    let mut trie =
+        LpmTrie::create(size, BPF_F_NO_PREALLOC).map_err(map("make a trie of sources"))?;
     for (table, row) in entries() {
-        trie.insert(&key(table, row), row.leaf().bits(), 0).map_err(map("fill a trie of sources"))?;
+        trie.insert(&key(table, row), row.leaf().bits(), 0)
+            .map_err(map("fill a trie of sources"))?;
     }
     for (table, row) in entries() {
         // Asked for exactly this prefix, the kernel finds it or a shorter one; the latter has another leaf or is none.
         match trie.get(&key(table, row), 0) {
             Ok(leaf) if leaf == row.leaf().bits() => {}
-            Ok(_) | Err(MapError::KeyNotFound) => return Err(PublishError::ReadBack { what: "a trie of sources" }),
+            Ok(_) | Err(MapError::KeyNotFound) => {
+                return Err(PublishError::ReadBack {
+                    what: "a trie of sources",
+                });
+            }
             Err(error) => return Err(map("read a trie of sources back")(error)),
         }
     }
     Ok(trie)
 }
 
-fn filled_image(generation: &Generation, placement: &Placement) -> Result<ImageArray, PublishError> {
+fn filled_image(
+    generation: &Generation,
+    placement: &Placement,
+) -> Result<ImageArray, PublishError> {
     let words: Box<[u64; WORDS as usize]> = write(generation, placement)?
         .into_boxed_slice()
         .try_into()
-        .map_err(|_| PublishError::ReadBack { what: "the size of the image" })?;
+        .map_err(|_| PublishError::ReadBack {
+            what: "the size of the image",
+        })?;
     let mut image = ImageArray::create(1, 0).map_err(map("make an image"))?;
-    image.set(0, &*words, 0).map_err(map("fill the image"))?;
+    image.set(0, *words, 0).map_err(map("fill the image"))?;
     if *words != image.get(&0, 0).map_err(map("read the image back"))? {
         return Err(PublishError::ReadBack { what: "the image" });
     }

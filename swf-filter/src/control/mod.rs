@@ -1,0 +1,3 @@
+//! Control of the daemon by the command line: so far the types that both sides share.
+
+pub mod api;
