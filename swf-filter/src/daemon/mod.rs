@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use swf_filter_core::compile::image::Placement;
 use swf_filter_core::compile::{Generation, compile};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::Config;
 use crate::dataplane::interfaces::{self, Interfaces, named};
@@ -154,17 +154,14 @@ impl Daemon {
 
     async fn attach(&mut self, interfaces: &Interfaces) -> Result<()> {
         self.kernel.programs.sweep(&self.known);
-        let mut tried = false;
         for interface in self
             .known
             .iter()
             .filter(|interface| self.config.names(&interface.name))
         {
-            if self.kernel.programs.is_attached(interface) && tried {
-                continue;
-            }
-            tried = true;
+            let before = self.kernel.programs.is_attached(interface);
             match self.kernel.programs.attach(interface, self.config.xdp_mode) {
+                Ok(None) if before => debug!(interface = %interface.name, "still attached"),
                 Ok(None) => info!(interface = %interface.name, "attached"),
                 Ok(Some(note)) => warn!(interface = %interface.name, "attached in {note}"),
                 Err(error) => {
