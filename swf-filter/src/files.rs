@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::{Mode, OFlags};
-use swf_filter_core::policy::{Entry, Policy, SourceFile, limits, parse};
+use swf_filter_core::policy::{Entry, Policy, SourceFile, limits, lint, parse};
 
 use crate::report;
 
-/// Reads, checks and links all policy files in `directory`.
-pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Policy> {
+/// Reads, checks and links all policy files in `directory`. The text has what is doubtful about them.
+pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<(Policy, String)> {
     let files = read_directory(directory)?;
     let mut read_set = |path: &Path| read_limited(path, limits::SET_FILE);
     let mut policy = parse(&files, &mut read_set)
         .map_err(|problems| anyhow!("{}", report::render(&problems, &files)))?;
     policy.always_allow = always_allow.to_vec();
-    Ok(policy)
+    let doubts = report::render(&lint(&policy, &files), &files);
+    Ok((policy, doubts))
 }
 
 /// The policy files of a directory, in byte order of their names.

@@ -1,19 +1,17 @@
 //! Policy text to verdict, the whole way through the product's code, against the oracle that was written from the page alone.
 
-use std::io;
-use std::path::Path;
+mod support;
+
 use std::sync::Arc;
 
-use serde::Deserialize;
+use support::{read, texts};
 use swf_filter_common::image::Image;
 use swf_filter_common::verdict::{self, Verdict};
 use swf_filter_core::compile::image::{Placement, write};
 use swf_filter_core::compile::{Generation, List, Tables, compile};
-use swf_filter_core::policy::{Policy, SourceFile, parse, parse_always_allow};
 use swf_filter_tests::generate::{self, CLAIMABLE, INTERFACES};
 use swf_filter_tests::model::Model;
 use swf_filter_tests::oracle::{self, Expected, Ingress};
-use toml::Spanned;
 
 /// Policies, and frames for each: more than 100,000 pairs.
 const POLICIES: u64 = 600;
@@ -120,59 +118,6 @@ fn list(list: List) -> oracle::List {
         List::Default => oracle::List::Default,
         List::Deny => oracle::List::Deny,
     }
-}
-
-fn read(model: &Model) -> Policy {
-    let texts = model.to_toml();
-    let policies: Vec<SourceFile> = model
-        .files
-        .iter()
-        .filter_map(|file| texts.iter().find(|(name, _)| *name == file.name))
-        .map(|(name, text)| source(name, text))
-        .collect();
-    let mut read_set = |path: &Path| -> io::Result<Arc<[u8]>> {
-        let found = texts.iter().find(|(name, _)| Path::new(name) == path);
-        found
-            .map(|(_, text)| text.as_bytes().into())
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
-    };
-    let mut policy = parse(&policies, &mut read_set).unwrap_or_else(|problems| {
-        panic!(
-            "a generated policy is refused: {problems:?}\n{}",
-            self::texts(model)
-        );
-    });
-    policy.always_allow = always_allow(&model.always_allow_toml());
-    policy
-}
-
-#[derive(Deserialize)]
-struct Config {
-    always_allow: Vec<Spanned<String>>,
-}
-
-fn always_allow(list: &str) -> Vec<swf_filter_core::policy::Entry> {
-    let text = format!("always_allow = {list}\n");
-    let config: Config = toml::from_str(&text).expect("the model renders TOML");
-    parse_always_allow(&source("config.toml", &text), &config.always_allow)
-        .expect("the model renders prefixes")
-}
-
-fn source(name: &str, text: &str) -> SourceFile {
-    SourceFile {
-        name: name.into(),
-        bytes: text.as_bytes().into(),
-    }
-}
-
-fn texts(model: &Model) -> String {
-    let files = model
-        .to_toml()
-        .into_iter()
-        .map(|(name, text)| format!("--- {name}\n{text}\n"));
-    files
-        .chain([format!("always_allow = {}", model.always_allow_toml())])
-        .collect()
 }
 
 /// Numbers for the interfaces of the universe; a bond's claims are its members', after their own.

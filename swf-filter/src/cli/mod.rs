@@ -77,7 +77,9 @@ fn check(
     directory: &std::path::Path,
     always_allow: &[swf_filter_core::policy::Entry],
 ) -> Result<()> {
-    let generation = compile(&files::load(directory, always_allow)?)?;
+    let (policy, doubts) = files::load(directory, always_allow)?;
+    eprint!("{doubts}");
+    let generation = compile(&policy)?;
     println!(
         "ok: {} hosts, {} zones, {} rules, {} prefixes",
         generation.hosts.len(),

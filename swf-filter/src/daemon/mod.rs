@@ -107,7 +107,10 @@ impl Daemon {
     /// Reads the files and flips to what they say.
     fn reload(&mut self) -> Result<()> {
         let config = Config::load(&self.config.path)?;
-        let policy = files::load(&config.paths.policy, &config.always_allow)?;
+        let (policy, doubts) = files::load(&config.paths.policy, &config.always_allow)?;
+        if !doubts.is_empty() {
+            warn!("the policy is accepted, but doubtful: {doubts}");
+        }
         let generation = compile(&policy)?;
         let active = self.kernel.publisher.active();
         let hash = generation.hash();
