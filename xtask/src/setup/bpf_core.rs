@@ -40,7 +40,7 @@ pub(crate) fn ensure(ways: &[Core]) -> Result<Core> {
                     "setup: core for BPF: {} is out of reach: {reason:#}",
                     way.name()
                 );
-                refusals.push(format!("{}: {reason:#}", way.name()));
+                refusals.push(format!("{}: {reason}", way.name()));
             }
         }
     }

@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result<Setup> {
     let ways = bpf_core::ways()?;
     let mut omissions = Omissions::default();
     packages::ensure(&mut omissions);
-    let linker = linker::ensure();
+    let linker = linker::ensure().inspect_err(|reason| println!("setup: bpf-linker: {reason:#}"));
     let core = bpf_core::ensure(&ways);
     let bpf = match (linker, core) {
         (Ok(linker), Ok(core)) => Some(Toolchain { core, linker }),
@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<Setup> {
             let reasons = [linker.err(), core.err()];
             for reason in reasons.into_iter().flatten() {
                 omissions.add(format!(
-                    "the kernel program and all that loads it: {reason:#}"
+                    "the kernel program and all that loads it: {reason}"
                 ));
             }
             None
