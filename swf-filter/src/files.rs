@@ -5,44 +5,57 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
 use rustix::fs::{Mode, OFlags};
 use swf_filter_core::policy::{Entry, Policy, SourceFile, limits, lint, parse};
 
-use crate::report;
+use crate::report::{Rejected, Report};
 
-/// Reads, checks and links all policy files in `directory`. The text has what is doubtful about them.
-pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<(Policy, String)> {
+/// Policy files that are right.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What they say.
+    pub policy: Policy,
+    /// What is doubtful about it.
+    pub doubts: Report,
+}
+
+/// Reads, checks and links all policy files in `directory`.
+pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Loaded, Rejected> {
     let files = read_directory(directory)?;
     let mut read_set = |path: &Path| read_limited(path, limits::SET_FILE);
     let mut policy = parse(&files, &mut read_set)
-        .map_err(|problems| anyhow!("{}", report::render(&problems, &files)))?;
+        .map_err(|problems| Rejected::Problems(Report::new(&problems, &files)))?;
     policy.always_allow = always_allow.to_vec();
-    let doubts = report::render(&lint(&policy, &files), &files);
-    Ok((policy, doubts))
+    let doubts = Report::new(&lint(&policy, &files), &files);
+    Ok(Loaded { policy, doubts })
 }
 
 /// The policy files of a directory, in byte order of their names.
-fn read_directory(directory: &Path) -> Result<Vec<SourceFile>> {
-    let cannot = || format!("cannot read the policy directory {}", directory.display());
+fn read_directory(directory: &Path) -> Result<Vec<SourceFile>, Rejected> {
     let mut paths = fs::read_dir(directory)
-        .with_context(cannot)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<Vec<_>>>()
-        .with_context(cannot)?;
-    paths.retain(|path| is_policy_file(path));
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .map_err(|error| unreadable("the policy directory", directory, error))?;
+    Vec::retain(&mut paths, |path| is_policy_file(path));
     paths.sort();
     paths
         .into_iter()
         .map(|path| {
             let bytes = read_limited(&path, limits::POLICY_FILE)
-                .with_context(|| format!("cannot read the policy file {}", path.display()))?;
+                .map_err(|error| unreadable("the policy file", &path, error))?;
             Ok(SourceFile {
                 name: path.to_string_lossy().into(),
                 bytes,
             })
         })
         .collect()
+}
+
+pub(crate) fn unreadable(what: &'static str, path: &Path, error: io::Error) -> Rejected {
+    Rejected::Unreadable {
+        what,
+        path: path.to_owned(),
+        error,
+    }
 }
 
 fn is_policy_file(path: &Path) -> bool {

@@ -77,7 +77,7 @@ fn check(
     directory: &std::path::Path,
     always_allow: &[swf_filter_core::policy::Entry],
 ) -> Result<()> {
-    let (policy, doubts) = files::load(directory, always_allow)?;
+    let files::Loaded { policy, doubts } = files::load(directory, always_allow)?;
     eprint!("{doubts}");
     let generation = compile(&policy)?;
     println!(

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use swf_filter_core::compile::{Difference, List};
 use swf_filter_core::policy::Origin;
 
+use crate::report::Report;
+
 /// `GET /v1/status`: what is enforced, where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -160,8 +162,8 @@ pub struct ReloadReport {
     pub generation: GenerationInfo,
     /// Milliseconds to read and check the files, to compile, to fill and read back the maps, and to flip.
     pub milliseconds: Milliseconds,
-    /// Warnings about the policy, one line each.
-    pub warnings: Vec<String>,
+    /// What is doubtful about the policy.
+    pub doubts: Report,
 }
 
 /// Where the time of a reload went.
@@ -182,8 +184,8 @@ pub struct Milliseconds {
 pub struct Failure {
     /// What was wrong, in one line.
     pub error: String,
-    /// Details for a terminal: problems with source text and carets.
-    pub details: Option<String>,
+    /// What is wrong with the files, if it is they that are wrong.
+    pub report: Option<Report>,
 }
 
 /// `GET /v1/diff`: what a reload would change.
@@ -240,4 +242,21 @@ pub struct InterfaceRequest {
 pub struct InterfaceReport {
     /// All interfaces.
     pub interfaces: Vec<InterfaceInfo>,
+}
+
+/// What `check` prints: the policy's size if it is right, and what is wrong or doubtful.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// Whether the policy is accepted.
+    pub accepted: bool,
+    /// Protected hosts.
+    pub hosts: usize,
+    /// Zones.
+    pub zones: usize,
+    /// Rules.
+    pub rules: usize,
+    /// Prefixes in all tables.
+    pub prefixes: usize,
+    /// Problems.
+    pub report: Report,
 }

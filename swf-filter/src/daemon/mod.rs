@@ -107,9 +107,10 @@ impl Daemon {
     /// Reads the files and flips to what they say.
     fn reload(&mut self) -> Result<()> {
         let config = Config::load(&self.config.path)?;
-        let (policy, doubts) = files::load(&config.paths.policy, &config.always_allow)?;
-        if !doubts.is_empty() {
-            warn!("the policy is accepted, but doubtful: {doubts}");
+        let files::Loaded { policy, doubts } =
+            files::load(&config.paths.policy, &config.always_allow)?;
+        for line in doubts.lines() {
+            warn!("{line}");
         }
         let generation = compile(&policy)?;
         let active = self.kernel.publisher.active();
