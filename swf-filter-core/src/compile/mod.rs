@@ -303,14 +303,19 @@ impl Compiler<'_> {
             hasher.update(&[*list as u8]);
             match &entry.source {
                 Source::Prefixes(prefixes) => {
+                    hasher.update(b"prefixes");
+                    // Lengths keep neighbouring entries apart.
+                    hasher
+                        .update(&prefixes.v4.len().to_le_bytes())
+                        .update(&prefixes.v6.len().to_le_bytes());
                     for prefix in &prefixes.v4 {
                         hasher
-                            .update(&[4, prefix.length()])
+                            .update(&[prefix.length()])
                             .update(&prefix.first().to_le_bytes());
                     }
                     for prefix in &prefixes.v6 {
                         hasher
-                            .update(&[6, prefix.length()])
+                            .update(&[prefix.length()])
                             .update(&prefix.first().to_le_bytes());
                     }
                 }
@@ -389,6 +394,15 @@ impl Generation {
             hasher.update(&bytes.len().to_le_bytes()).update(bytes);
         };
         part(&[u8::from(self.catch_all)]);
+        // Counts keep hosts, zones and rules apart.
+        for count in [
+            self.hosts.len(),
+            self.zones.len(),
+            self.ingresses.len(),
+            self.rules.len(),
+        ] {
+            part(&count.to_le_bytes());
+        }
         for host in &self.hosts {
             part(host.name.as_bytes());
             part(
@@ -406,6 +420,7 @@ impl Generation {
                     .collect::<Vec<_>>(),
             );
             part(&host.first_rule.to_le_bytes());
+            part(&host.default_ordinal.to_le_bytes());
             part(&[host.default as u8, host.mode as u8]);
             part(
                 &host
@@ -427,6 +442,8 @@ impl Generation {
             }
         }
         for zone in &self.zones {
+            // A VPC may be called `public`.
+            part(&[u8::from(zone.public)]);
             part(zone.name().as_bytes());
         }
         for ingress in &self.ingresses {
