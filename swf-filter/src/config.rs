@@ -1,17 +1,23 @@
 //! `config.toml`: how the daemon runs on this machine.
+//!
+//! Like a policy file it is taken whole or refused with all that is wrong with it.
+
+mod fault;
+mod read;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use serde::Deserialize;
-use swf_filter_core::policy::{Entry, SourceFile, parse_always_allow};
-use toml::Spanned;
+use swf_filter_core::policy::Entry;
 
-use crate::files::{read_limited, unreadable};
-use crate::report::{Rejected, Report};
+use crate::files::read_file;
+use crate::report::{Input, Rejected};
 
 /// Bytes of config.toml at most.
 const MAX_BYTES: usize = 1 << 20;
+/// Events a second that may be asked for: each is a line of text, and more are not read by anyone.
+const MAX_EVENTS: u32 = 1_000_000;
+/// Bytes of an interface name with its final zero (include/uapi/linux/if.h).
+const IFNAMSIZ: usize = 16;
 
 /// Checked settings.
 #[derive(Clone, Debug)]
@@ -35,8 +41,7 @@ pub struct Config {
 }
 
 /// How to attach.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
     /// Driver mode, and generic with a warning where the driver cannot.
     #[default]
@@ -48,8 +53,7 @@ pub enum XdpMode {
 }
 
 /// What to do at start when the policy cannot be loaded, nothing is pinned, and there is no last good generation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBootFailure {
     /// End with an error; traffic passes.
     #[default]
@@ -61,8 +65,7 @@ pub enum OnBootFailure {
 }
 
 /// Where things are.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
     /// Policy files.
     pub policy: PathBuf,
@@ -85,71 +88,12 @@ impl Default for Paths {
     }
 }
 
-/// The file as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    version: u32,
-    interfaces: Vec<String>,
-    #[serde(default)]
-    xdp_mode: XdpMode,
-    #[serde(default)]
-    always_allow: Vec<Spanned<String>>,
-    #[serde(default)]
-    on_boot_failure: OnBootFailure,
-    #[serde(default = "events_per_second")]
-    events_per_second: u32,
-    #[serde(default)]
-    trace: bool,
-    #[serde(default)]
-    paths: Paths,
-}
-
-fn events_per_second() -> u32 {
-    100
-}
-
 impl Config {
     /// Reads and checks `path`.
     pub fn load(path: &Path) -> Result<Self, Rejected> {
-        let bytes = read_limited(path, MAX_BYTES)
-            .map_err(|error| unreadable("the settings", path, error))?;
-        let file = SourceFile {
-            name: path.to_string_lossy().into(),
-            bytes: Arc::clone(&bytes),
-        };
-        let wrong = |message: String| Rejected::Problems(Report::of_settings(&file, message));
-        let text =
-            std::str::from_utf8(&bytes).map_err(|_| wrong("this is not UTF-8 text".to_owned()))?;
-        let written: Written = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        if written.version != 1 {
-            return Err(wrong("this swf-filter reads `version = 1`".to_owned()));
-        }
-        if written.interfaces.is_empty() {
-            return Err(wrong("`interfaces` names no interface".to_owned()));
-        }
-        let interfaces = written
-            .interfaces
-            .iter()
-            .map(|pattern| {
-                glob::Pattern::new(pattern)
-                    .map_err(|error| wrong(format!("bad interface pattern `{pattern}`: {error}")))
-            })
-            .collect::<Result<_, _>>()?;
-        let always_allow =
-            parse_always_allow(&file, &written.always_allow).map_err(|problems| {
-                Rejected::Problems(Report::new(&problems, std::slice::from_ref(&file)))
-            })?;
-        Ok(Self {
-            path: path.to_owned(),
-            interfaces,
-            xdp_mode: written.xdp_mode,
-            always_allow,
-            on_boot_failure: written.on_boot_failure,
-            events_per_second: written.events_per_second,
-            trace: written.trace,
-            paths: written.paths,
-        })
+        let file = read_file(path, MAX_BYTES)
+            .map_err(|error| Rejected::unreadable(Input::Settings, path, error))?;
+        read::read(path, &file).map_err(Rejected::Problems)
     }
 
     /// Whether an interface is one of those to attach to.
@@ -160,3 +104,6 @@ impl Config {
             .any(|pattern| pattern.matches(interface))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,18 @@
-//! What is wrong or doubtful about files, ready to be shown: as lines, as drawings with carets, as JSON.
+//! What is wrong or doubtful about files, ready to be shown: as lines, as drawings, as JSON.
+
+mod drawing;
+mod visible;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use miette::{
-    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Severity,
-};
 use serde::{Deserialize, Serialize};
 use swf_filter_core::compile::TooLarge;
-use swf_filter_core::policy::{self, Origin, Place, Problem, Problems, SourceFile};
+use swf_filter_core::policy::{Origin, Place, Problem, Problems, Severity, SourceFile};
+
+use self::drawing::{Title, draw};
+pub(crate) use self::visible::visible;
 
 /// Problems of one read of the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +36,7 @@ pub struct Shown {
     pub help: Option<String>,
     /// The other place that has to do with it, in words, and where it is.
     pub other: Option<(String, Origin)>,
-    /// The source text with carets, where it could be drawn.
+    /// The lines of the source that it is about, with marks; without the message and the help.
     pub drawing: Option<String>,
 }
 
@@ -41,14 +44,14 @@ pub struct Shown {
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
     /// A file or directory cannot be read.
-    #[error("cannot read {what} {path}: {error}", path = path.display())]
+    #[error("cannot read {input} `{}`: {}", visible(&path.to_string_lossy()), reason(*.input, .error))]
     Unreadable {
         /// What it is.
-        what: &'static str,
+        input: Input,
         /// Which.
         path: PathBuf,
         /// The system's word.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// What they say is wrong.
     #[error("{0}")]
@@ -58,38 +61,73 @@ pub enum Rejected {
     TooLarge(#[from] TooLarge),
 }
 
+/// What is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A directory of policy files.
+    PolicyDirectory,
+    /// A policy file.
+    PolicyFile,
+    /// config.toml.
+    Settings,
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PolicyDirectory => "the policy directory",
+            Self::PolicyFile => "the policy file",
+            Self::Settings => "the settings",
+        })
+    }
+}
+
+/// A problem of any file, before it is drawn.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    /// How bad it is.
+    pub(crate) severity: Severity,
+    /// What is wrong, in one line.
+    pub(crate) message: String,
+    /// The way out.
+    pub(crate) help: Option<String>,
+    /// Where, and what to write beside it.
+    pub(crate) at: (&'static str, Place),
+    /// The other place that has to do with it.
+    pub(crate) other: Option<(&'static str, Place)>,
+}
+
+impl From<&Problem> for Finding {
+    fn from(problem: &Problem) -> Self {
+        let other = problem.other.clone();
+        Self {
+            severity: problem.severity(),
+            message: problem.kind.to_string(),
+            help: problem.help(),
+            at: (problem.label(), problem.at.clone()),
+            other: other.map(|place| (problem.other_label(), place)),
+        }
+    }
+}
+
 impl Report {
     /// Draws `problems` with the lines of `files` that they stand in.
     #[must_use]
     pub fn new(problems: &Problems, files: &[SourceFile]) -> Self {
-        Self {
-            problems: problems
-                .list
-                .iter()
-                .map(|problem| Shown::new(problem, files))
-                .collect(),
-            more: problems.more,
-        }
+        let findings = problems.list.iter().map(Finding::from);
+        Self::of(findings, problems.more, files)
     }
 
-    /// One error about the settings as a whole.
-    pub(crate) fn of_settings(file: &SourceFile, message: String) -> Self {
-        let at = Origin {
-            file: Arc::clone(&file.name),
-            line: 1,
-            column: 1,
-        };
-        let problem = Shown {
-            severity: "error".to_owned(),
-            at,
-            message,
-            help: None,
-            other: None,
-            drawing: None,
-        };
+    /// The same for problems of any kind.
+    pub(crate) fn of(
+        findings: impl IntoIterator<Item = Finding>,
+        more: usize,
+        files: &[SourceFile],
+    ) -> Self {
+        let problems = findings.into_iter();
         Self {
-            problems: vec![problem],
-            more: 0,
+            problems: problems.map(|finding| Shown::new(finding, files)).collect(),
+            more,
         }
     }
 
@@ -105,74 +143,125 @@ impl Report {
     }
 }
 
+/// All problems with their drawings, an empty line between them, each line ended.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in &self.problems {
-            writeln!(f, "{}", problem.line())?;
-            f.write_str(problem.drawing.as_deref().unwrap_or_default())?;
+        for (index, problem) in self.problems.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
         }
         match self.more {
             0 => Ok(()),
-            more => writeln!(f, "... and {more} more"),
+            more => writeln!(f, "\n... and {more} more"),
         }
     }
 }
 
 impl Shown {
-    fn new(problem: &Problem, files: &[SourceFile]) -> Self {
+    fn new(finding: Finding, files: &[SourceFile]) -> Self {
+        let drawing = draw_all(&finding, files);
+        let Finding { at, other, .. } = finding;
         Self {
-            severity: problem.severity().to_string(),
-            at: problem.at.origin.clone(),
-            message: problem.kind.to_string(),
-            help: problem.help(),
-            other: problem
-                .other
-                .as_ref()
-                .map(|place| (problem.other_label().to_owned(), place.origin.clone())),
-            drawing: draw(problem, files),
+            severity: finding.severity.to_string(),
+            at: at.1.origin,
+            message: brief(&finding.message),
+            help: finding.help.as_deref().map(brief),
+            other: other.map(|(label, place)| (label.to_owned(), place.origin)),
+            drawing,
         }
     }
 
     /// One line: `policy.d/a.toml:3:14: error: ...`.
     #[must_use]
     pub fn line(&self) -> String {
-        let line = format!("{}: {}: {}", self.at, self.severity, self.message);
         match &self.other {
-            Some((label, origin)) => format!("{line} ({label} at {origin})"),
-            None => line,
+            Some((label, origin)) => {
+                let origin = visible(&origin.to_string());
+                format!("{} ({label} at {origin})", self.heading())
+            }
+            None => self.heading(),
+        }
+    }
+
+    fn heading(&self) -> String {
+        let at = visible(&self.at.to_string());
+        format!("{at}: {}: {}", self.severity, self.message)
+    }
+}
+
+/// The message after its place, what it is about, and the way out.
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.drawing {
+            Some(drawing) => write!(f, "{}\n{drawing}", self.heading())?,
+            None => writeln!(f, "{}", self.line())?,
+        }
+        match &self.help {
+            Some(help) => writeln!(f, "  help: {help}"),
+            None => Ok(()),
         }
     }
 }
 
-fn draw(problem: &Problem, files: &[SourceFile]) -> Option<String> {
-    let file = files
-        .iter()
-        .find(|file| file.name == problem.at.origin.file)?;
-    let source = std::str::from_utf8(&file.bytes).ok()?;
-    let label = |place: &Place, words: &str| LabeledSpan::at(place.span.clone(), words.to_owned());
-    let mut labels = vec![label(&problem.at, problem.label())];
-    if let Some(other) = problem
-        .other
-        .as_ref()
-        .filter(|other| other.origin.file == file.name)
-    {
-        labels.push(label(other, problem.other_label()));
-    }
-    let diagnostic = MietteDiagnostic::new(problem.kind.to_string())
-        .with_severity(match problem.severity() {
-            policy::Severity::Advice => Severity::Advice,
-            policy::Severity::Warning => Severity::Warning,
-            policy::Severity::Error => Severity::Error,
-        })
-        .with_labels(labels);
-    let diagnostic = match problem.help() {
-        Some(help) => diagnostic.with_help(help),
-        None => diagnostic,
+/// Both places of a problem, or nothing if one of them cannot be drawn.
+fn draw_all(finding: &Finding, files: &[SourceFile]) -> Option<String> {
+    let bytes = |place: &Place| {
+        let file = files.iter().find(|file| file.name == place.origin.file);
+        file.map(|file| &*file.bytes)
     };
-    let report = miette::Report::new(diagnostic)
-        .with_source_code(NamedSource::new(&*file.name, source.to_owned()));
-    let mut drawing = String::new();
-    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor());
-    handler.render_report(&mut drawing, report.as_ref()).ok()?;
+    let (label, place) = &finding.at;
+    let mut drawing = draw(place, label, Title::None, bytes(place)?)?;
+    if let Some((label, place)) = &finding.other {
+        drawing.push_str(&draw(place, label, Title::Place, bytes(place)?)?);
+    }
     Some(drawing)
 }
+
+/// `text` as it is safe to print, and no longer than anyone reads: it may hold words of the file.
+fn brief(text: &str) -> String {
+    const LONGEST: usize = 400;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => visible(text.get(..end).unwrap_or_default()) + "…",
+        None => visible(text),
+    }
+}
+
+/// Why something cannot be read, and what to do about it.
+fn reason(input: Input, error: &io::Error) -> String {
+    let link_loop = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    let advice = match (input, error.kind()) {
+        (Input::PolicyDirectory, io::ErrorKind::NotFound) => {
+            return "there is no such directory; make it, or set `paths.policy` in config.toml"
+                .to_owned();
+        }
+        (Input::PolicyFile, io::ErrorKind::NotFound) => {
+            return "there is no such file; is it a link to one that is gone?".to_owned();
+        }
+        (Input::Settings, io::ErrorKind::NotFound) => {
+            return "there is no such file; write it, or name another with `--config`".to_owned();
+        }
+        (_, io::ErrorKind::PermissionDenied) => "run this as a user who may read it",
+        (Input::PolicyDirectory, io::ErrorKind::NotADirectory) => {
+            "name the directory that the policy files are in"
+        }
+        (Input::PolicyFile, io::ErrorKind::InvalidInput) => {
+            "move it away, or take `.toml` from its name"
+        }
+        _ if link_loop => "mend the link",
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
+}
+
+impl Rejected {
+    pub(crate) fn unreadable(input: Input, path: &Path, error: io::Error) -> Self {
+        Self::Unreadable {
+            input,
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
