@@ -9,14 +9,14 @@ use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError,
     MietteSpanContents, SourceCode, SourceSpan, SpanContents,
 };
-
-use super::visible::{push_byte, push_character, visible};
 use swf_filter_core::policy::Place;
 
+use super::visible::{push_byte, push_character, visible};
+
 /// Bytes that are shown before a span, if its line has as many.
-const BEFORE: usize = 80;
+const BEFORE: usize = 60;
 /// Bytes that are shown from the start of a span, if its line has as many.
-const AFTER: usize = 120;
+const AFTER: usize = 80;
 /// Stands where a line is cut.
 const CUT: &str = "…";
 /// Stands for a tab, so that the marks below a line stand where they should.
@@ -83,29 +83,8 @@ impl Window {
     /// The line around `offset`, no more than [`BEFORE`] and [`AFTER`] it.
     fn around(offset: usize, bytes: &[u8]) -> Self {
         let (before, after) = bytes.split_at(offset.min(bytes.len()));
-        let near = before.len().saturating_sub(BEFORE);
-        let line = before
-            .get(near..)
-            .unwrap_or_default()
-            .iter()
-            .rposition(|byte| *byte == b'\n');
-        let start = line.map_or(near, |newline| near + newline + 1);
-        let cut_before = line.is_none() && near > 0;
-
-        let near = after.get(..AFTER).unwrap_or(after);
-        let line = near.iter().position(|byte| *byte == b'\n');
-        let length = line.unwrap_or(near.len());
-        let cut_after = line.is_none() && near.len() < after.len();
-
-        let partial = |bytes: &[u8]| {
-            let rest = bytes.iter().take(3);
-            rest.take_while(|byte| **byte & 0b1100_0000 == 0b1000_0000)
-                .count()
-        };
-        let first = before.get(start..).unwrap_or_default();
-        let last = after.get(length..).unwrap_or_default();
-        let start = start + if cut_before { partial(first) } else { 0 };
-        let length = length + if cut_after { partial(last) } else { 0 };
+        let (start, cut_before) = line_start(before);
+        let (length, cut_after) = line_end(after);
         Self {
             range: start..before.len() + length,
             cut_before,
@@ -115,10 +94,10 @@ impl Window {
 
     /// The text of the window as it is safe to print, and which part of it is `span`.
     fn show(&self, span: &Range<usize>, bytes: &[u8]) -> (String, Range<usize>) {
-        let mut shown = Shown {
+        let mut shown = Marked {
             text: String::new(),
             span: span.start..span.end.max(span.start + 1),
-            marked: None,
+            range: None,
         };
         if self.cut_before {
             shown.text.push_str(CUT);
@@ -138,31 +117,60 @@ impl Window {
                 offset += 1;
             }
         }
-        if shown.marked.is_none() {
+        if shown.range.is_none() {
             // The end of a line: the renderer draws no mark without a character above it.
             shown.push(span.start, |text| text.push(' '));
         }
         if self.cut_after {
             shown.text.push_str(CUT);
         }
-        (shown.text, shown.marked.unwrap_or_default())
+        (shown.text, shown.range.unwrap_or_default())
     }
 }
 
-/// Text being made, and which part of it comes from `span`.
-struct Shown {
-    text: String,
-    span: Range<usize>,
-    marked: Option<Range<usize>>,
+/// Where the last line of `bytes` starts, or is cut.
+fn line_start(bytes: &[u8]) -> (usize, bool) {
+    let first = bytes.len().saturating_sub(BEFORE);
+    let searched = first.saturating_sub(1);
+    let near = bytes.get(searched..).unwrap_or_default();
+    match near.iter().rposition(|byte| *byte == b'\n') {
+        Some(newline) => (searched + newline + 1, false),
+        None if first == 0 => (0, false),
+        None => (first + continuation(bytes, first), true),
+    }
 }
 
-impl Shown {
+/// Where the first line of `bytes` ends, or is cut.
+fn line_end(bytes: &[u8]) -> (usize, bool) {
+    let near = bytes.get(..=AFTER).unwrap_or(bytes);
+    match near.iter().position(|byte| *byte == b'\n') {
+        Some(newline) => (newline, false),
+        None if near.len() <= AFTER => (near.len(), false),
+        None => (AFTER + continuation(bytes, AFTER), true),
+    }
+}
+
+/// How many bytes at `offset` belong to a character that starts before it (RFC 3629, section 3).
+fn continuation(bytes: &[u8], offset: usize) -> usize {
+    let rest = bytes.get(offset..).unwrap_or_default().iter().take(3);
+    rest.take_while(|byte| **byte & 0b1100_0000 == 0b1000_0000)
+        .count()
+}
+
+/// Text being made, and the range of it that comes from `span`.
+struct Marked {
+    text: String,
+    span: Range<usize>,
+    range: Option<Range<usize>>,
+}
+
+impl Marked {
     fn push(&mut self, offset: usize, push: impl FnOnce(&mut String)) {
         let start = self.text.len();
         push(&mut self.text);
         if self.span.contains(&offset) {
-            let start = self.marked.take().map_or(start, |marked| marked.start);
-            self.marked = Some(start..self.text.len());
+            let start = self.range.take().map_or(start, |range| range.start);
+            self.range = Some(start..self.text.len());
         }
     }
 }
@@ -274,6 +282,16 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_just_fits_is_not_cut() {
+        let line = format!("x\n{}{}\nx", "a".repeat(BEFORE), "b".repeat(AFTER));
+        let fits = drawing(1, 2 + BEFORE..3 + BEFORE, line.as_bytes());
+        assert!(!fits.contains(CUT) && fits.contains(" aa"), "{fits}");
+        let line = line.replace('a', "aa").replace('b', "bb");
+        let cut = drawing(1, 2 + 2 * BEFORE..3 + 2 * BEFORE, line.as_bytes());
+        assert!(cut.contains("…aa") && cut.contains("bb…"), "{cut}");
+    }
+
+    #[test]
     fn a_mark_that_is_longer_than_what_is_shown_is_cut() {
         let line = "x".repeat(1 << 20);
         let drawing = drawing(1, 0..line.len(), line.as_bytes());
@@ -290,5 +308,29 @@ mod tests {
         let marks = drawing.lines().nth(2).unwrap();
         assert!(marks.ends_with("·          ────┬───"), "{drawing}");
         assert!(!drawing.contains(['\x1b', '\r', '\t', '\u{202e}']));
+    }
+
+    #[test]
+    fn any_span_of_any_bytes_is_drawn_with_its_mark() {
+        let bytes = b"a\xff\t\x1b\r\n\n\xe2\x80\xae\xe2\x80\n\r\xf0\x9f\x98\x80 e\xcc\x81\0\r\n";
+        let long = [
+            bytes.repeat(20),
+            b"\x80".repeat(300),
+            "大".repeat(300).into(),
+        ]
+        .concat();
+        for bytes in [&bytes[..], &long] {
+            for start in 0..=bytes.len() + 1 {
+                for length in [0, 1, 2, 5, 100] {
+                    let drawing = drawing(7, start..start + length, bytes);
+                    assert_eq!(drawing.lines().count(), 5, "{drawing:?}");
+                    assert!(drawing.contains('┬'), "{drawing}");
+                    assert!(
+                        drawing.chars().all(|c| c == '\n' || !c.is_control()),
+                        "{drawing:?}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -86,9 +86,9 @@ fn problems_are_set_apart_and_those_left_out_are_counted() {
 fn nothing_of_a_file_reaches_a_terminal_as_a_command() {
     let hostile = "\x1b[2J\u{202e}\u{9b}1m";
     let text = format!(
-        "version = 1\n[[set]]\nname = '{hostile}'\n{hostile}\ncidrs = [\"{hostile}\"]\n\"{hostile}\" = 1\n"
+        "version = 1\n[[set]]\nname = '{hostile}'\ncidrs = [\"{hostile}\"]\n\"{hostile}\" = 1\n"
     );
-    let text = text.replace(&format!("\n{hostile}\n"), "\n");
+    // TOML forbids control characters, but not what changes the writing direction.
     let valid = text.replace(['\x1b', '\u{9b}'], "\u{2066}");
     for text in [text, valid] {
         let name = format!("{hostile}.toml");
