@@ -4,9 +4,16 @@
 //! changes places with a decoy that lets in whom the service does not. So the service's source table under one policy is the decoy's
 //! under the other: hosts of one with tables of the other give, on every packet, a verdict that neither gives.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
-use crate::{frames::Frame, link::Mac, traffic::Stream};
+use anyhow::{Result, ensure};
+
+use crate::{
+    frames::Frame,
+    link::Mac,
+    traffic::{Fate, Record, Stream},
+    wire::Wire,
+};
 
 /// One of the two policies, by the client that it lets reach the service.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,9 +34,15 @@ impl Rival {
         }
     }
 
-    /// The policy's text. Both its lists also have `more` entries.
+    /// The policy's text.
     #[must_use]
-    pub fn policy(self, more: &str) -> String {
+    pub fn policy(self) -> String {
+        self.policy_and("")
+    }
+
+    /// The policy's text, with entries at the end of both allow lists: each begins with a comma.
+    #[must_use]
+    pub fn policy_and(self, more: &str) -> String {
         let (here, there) = match self {
             Self::One => ("vpc-one", "vpc-two"),
             Self::Two => ("vpc-two", "vpc-one"),
@@ -56,9 +69,88 @@ impl Rival {
     }
 }
 
-/// One frame of each stream in each family.
+/// A reload from one rival to the other, as the one who asks for it sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Flip {
+    /// Before it was asked for.
+    pub asked: Instant,
+    /// After it was said to be in force.
+    pub confirmed: Instant,
+}
+
+/// A change of the verdict: the last frame of the old policy, and the first of the new one.
+#[derive(Clone, Copy, Debug)]
+pub struct Switch {
+    /// Judged by the old policy.
+    pub old: Fate,
+    /// Judged by the new policy.
+    pub new: Fate,
+}
+
+/// Follows the frames of a client, of both families in their order, through reloads that began from [`Rival::One`].
+///
+/// Fails unless each reload is one step, and that within its time.
+pub fn switches(record: &Record, client: Rival, flips: &[Flip]) -> Result<Vec<Switch>> {
+    let fates: Vec<Fate> = record.fates(Stream::Sometimes).collect();
+    let judged_by = |fate: &Fate| {
+        if fate.passed { client } else { client.other() }
+    };
+    ensure!(fates.first().map(judged_by) == Some(Rival::One));
+    let switches: Vec<Switch> = fates
+        .iter()
+        .zip(&fates[1..])
+        .filter(|(old, new)| judged_by(old) != judged_by(new))
+        .map(|(old, new)| Switch {
+            old: *old,
+            new: *new,
+        })
+        .collect();
+    ensure!(
+        switches.len() == flips.len(),
+        "client {client:?}: {} reloads, but {} changes of the verdict",
+        flips.len(),
+        switches.len()
+    );
+    for (number, (flip, switch)) in flips.iter().zip(&switches).enumerate() {
+        ensure!(
+            switch.old.after <= flip.confirmed,
+            "client {client:?}, reload {number}: a packet sees the old policy {:?} after the new one was confirmed",
+            switch.old.after - flip.confirmed
+        );
+        ensure!(
+            switch.new.before >= flip.asked,
+            "client {client:?}, reload {number}: a packet sees the new policy {:?} before it was asked for",
+            flip.asked - switch.new.before
+        );
+    }
+    Ok(switches)
+}
+
+/// Which policy judges, on both clients' wires and for both families alike.
+///
+/// Fails if it is a mixture, or none.
+pub fn enforced(one: &Wire, two: &Wire) -> Result<Rival> {
+    let mut seen = Vec::new();
+    for (client, wire) in [(Rival::One, one), (Rival::Two, two)] {
+        for (stream, frame) in round(wire.macs()) {
+            let passed = wire.passes(&frame.to_bytes())?;
+            match stream {
+                Stream::Always => ensure!(passed, "client {client:?}: always allowed, but dropped"),
+                Stream::Never => ensure!(!passed, "client {client:?}: never allowed, but passed"),
+                Stream::Sometimes => seen.push(if passed { client } else { client.other() }),
+            }
+        }
+    }
+    ensure!(
+        seen.iter().all(|rival| *rival == seen[0]),
+        "a mixture is enforced: {seen:?}"
+    );
+    Ok(seen[0])
+}
+
+/// One frame of each stream in each family, between these MAC addresses.
 #[must_use]
-pub fn round(source: Mac, destination: Mac) -> Vec<(Stream, Frame)> {
+pub fn round([source, destination]: [Mac; 2]) -> Vec<(Stream, Frame)> {
     [0, 1]
         .into_iter()
         .flat_map(|family| {

@@ -52,6 +52,12 @@ impl Wire {
         bail!("the mark behind a frame is lost");
     }
 
+    /// The MAC addresses of the near and the far end.
+    #[must_use]
+    pub fn macs(&self) -> [Mac; 2] {
+        self.macs
+    }
+
     /// The two ends, to be used from two threads.
     #[must_use]
     pub fn into_ends(self) -> (PacketSocket, PacketSocket) {

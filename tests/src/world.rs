@@ -16,7 +16,8 @@ use crate::{
     link::{self, End, Mac},
     netns::Namespace,
     process::Child,
-    require,
+    require, rivals,
+    traffic::Traffic,
     wait::wait_until,
     wire::Wire,
 };
@@ -137,6 +138,18 @@ impl World {
         Wire::open(self.cable_two())
     }
 
+    /// Starts the rivals' traffic from both clients.
+    pub fn traffic(&self) -> Result<Traffic> {
+        let lane = |wire: Wire| {
+            let frames = rivals::round(wire.macs());
+            (wire, frames)
+        };
+        Ok(Traffic::start(vec![
+            lane(self.wire_one()?),
+            lane(self.wire_two()?),
+        ]))
+    }
+
     /// A file of this world, by its name.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
@@ -163,18 +176,24 @@ impl World {
 
     /// Writes config.toml, with `settings` besides those that keep this world to itself.
     pub fn write_config(&self, settings: &str) -> Result<()> {
-        let interfaces = if settings.contains("interfaces") {
-            ""
-        } else {
-            "interfaces = [\"eth*\"]\n"
-        };
-        let text = format!(
-            "version = 1\n{interfaces}{settings}\n[paths]\n\
-             policy = \"{folder}/policy.d\"\nrun = \"{folder}/run\"\nstate = \"{folder}/state\"\nbpf = \"{pins}\"\n",
-            folder = self.folder.path().display(),
-            pins = self.pins.display(),
-        );
-        Ok(fs::write(self.file("config.toml"), text)?)
+        let settings = format!("interfaces = [\"eth*\"]\n{settings}");
+        write_config(self.folder.path(), &self.pins, &settings)
+    }
+
+    /// Makes settings and a policy for a daemon that knows nothing of the first one, and gives the path of the settings.
+    pub fn write_other(&self, interface: &str, policy: &str) -> Result<PathBuf> {
+        let folder = self.file("other");
+        fs::create_dir_all(folder.join("policy.d"))?;
+        fs::write(folder.join("policy.d/10.toml"), policy)?;
+        let settings = format!("interfaces = [\"{interface}\"]\n");
+        write_config(&folder, &self.other_pins(), &settings)?;
+        Ok(folder.join("config.toml"))
+    }
+
+    fn other_pins(&self) -> PathBuf {
+        let mut name = self.pins.clone().into_os_string();
+        name.push("-other");
+        name.into()
     }
 
     /// The binary, to be run on the host with this world's settings; add arguments to it.
@@ -205,22 +224,37 @@ impl World {
         Ok(daemon)
     }
 
+    /// Starts the daemon over what is pinned, and waits until it has read the policy.
+    pub fn restarted_daemon(&self) -> Result<Child> {
+        let daemon = self.daemon()?;
+        wait_until(DEADLINE, "the end of the start", || {
+            has_ended(&daemon.stderr())
+        });
+        Ok(daemon)
+    }
+
     /// Has the daemon read the files again, and waits until they are in force.
     ///
     /// Fails with what the daemon says of them if they are not.
     pub fn reload(&self, daemon: &Child) -> Result<()> {
-        let heard = daemon.stderr().len();
-        daemon.signal(Signal::HUP)?;
+        let heard = self.ask_to_reload(daemon)?;
         let mut said = String::new();
         wait_until(DEADLINE, "the end of the reload", || {
             said = daemon.stderr().split_off(heard);
-            said.lines()
-                .any(|line| ENDS.iter().any(|end| line.contains(end)))
+            has_ended(&said)
         });
         if let Some(refused) = said.find(REFUSED) {
             bail!("{}", &said[refused..]);
         }
         Ok(())
+    }
+
+    /// Has the daemon read the files again; what it says of them begins at the place given.
+    pub fn ask_to_reload(&self, daemon: &Child) -> Result<usize> {
+        wait_until(DEADLINE, "a daemon that hears", || catches_hangup(daemon));
+        let heard = daemon.stderr().len();
+        daemon.signal(Signal::HUP)?;
+        Ok(heard)
     }
 
     /// How many packets have ended in each reason since the filter was first attached.
@@ -232,7 +266,9 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // Also after a failed test: links end with their interfaces, but maps would stay.
-        let _may_be_gone = fs::remove_dir_all(&self.pins);
+        for pins in [self.other_pins(), self.pins.clone()] {
+            let _may_be_gone = fs::remove_dir_all(pins);
+        }
     }
 }
 
@@ -249,6 +285,22 @@ pub fn counted_since(before: &Counts, after: &Counts) -> Counts {
         .collect()
 }
 
+/// Whether the daemon has said how reading the policy went.
+fn has_ended(said: &str) -> bool {
+    said.lines()
+        .any(|line| ENDS.iter().any(|end| line.contains(end)))
+}
+
+/// Until a program catches it, a hangup ends it.
+fn catches_hangup(daemon: &Child) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap_or_default();
+    let caught = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask & 1 == 1)
+}
+
 /// Removes the pins of test processes that were killed before they could do so.
 fn sweep() {
     let Ok(entries) = fs::read_dir(PINS) else {
@@ -263,6 +315,16 @@ fn sweep() {
             let _may_be_gone = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+fn write_config(folder: &Path, pins: &Path, settings: &str) -> Result<()> {
+    let text = format!(
+        "version = 1\n{settings}\n[paths]\npolicy = \"{folder}/policy.d\"\nrun = \"{folder}/run\"\n\
+         state = \"{folder}/state\"\nbpf = \"{pins}\"\n",
+        folder = folder.display(),
+        pins = pins.display(),
+    );
+    Ok(fs::write(folder.join("config.toml"), text)?)
 }
 
 fn without_addresses(end: End<'_>) -> End<'_> {
@@ -283,8 +345,9 @@ const CABLE_TWO: [[&str; 2]; 2] = [
     ["10.30.0.1/24", "fd30::1/64"],
 ];
 const REFUSED: &str = "reload failed";
-const ENDS: [&str; 3] = [
+const ENDS: [&str; 4] = [
     REFUSED,
+    "the policy cannot be loaded",
     "new generation in force",
     "the policy means what it meant before",
 ];

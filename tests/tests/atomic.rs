@@ -5,16 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use swf_filter_common::image::Image;
 use swf_filter_common::verdict;
 use swf_filter_core::compile::image::{Placement, write};
 use swf_filter_core::compile::{Generation, Tables, compile};
 use swf_filter_core::policy::{SourceFile, parse};
 use swf_filter_tests::frames::Frame;
-use swf_filter_tests::link::{End, Mac};
-use swf_filter_tests::rivals::{Rival, round};
-use swf_filter_tests::traffic::{Fate, Record, Stream, Traffic};
+use swf_filter_tests::link::Mac;
+use swf_filter_tests::rivals::{Flip, Rival, round, switches};
+use swf_filter_tests::traffic::{Record, Stream};
 use swf_filter_tests::world::{Counts, World, counted_since};
 
 /// Reloads, each to the other policy.
@@ -22,32 +22,22 @@ const RELOADS: usize = 250;
 /// Rounds of traffic that each policy judges at least, on each interface.
 const ROUNDS: u64 = 4;
 
-/// A reload, as the one who asks for it sees it.
-struct Flip {
-    asked: Instant,
-    confirmed: Instant,
-}
-
 #[test]
 fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload() -> Result<()> {
     let Some(world) = World::silent("atomic")? else {
         return Ok(());
     };
     let mut rival = Rival::One;
-    world.write_policy("10.toml", rival.policy(""))?;
+    world.write_policy("10.toml", rival.policy())?;
     let daemon = world.attached_daemon()?;
     let before = world.reasons()?;
 
-    let lane = |wire, [near, far]: [End<'_>; 2]| (wire, round(near.mac, far.mac));
-    let traffic = Traffic::start(vec![
-        lane(world.wire_one()?, world.cable_one()),
-        lane(world.wire_two()?, world.cable_two()),
-    ]);
+    let traffic = world.traffic()?;
     let mut flips = Vec::with_capacity(RELOADS);
     for _ in 0..RELOADS {
         traffic.wait_for_rounds(ROUNDS);
         rival = rival.other();
-        world.write_policy("10.toml", rival.policy(""))?;
+        world.write_policy("10.toml", rival.policy())?;
         let asked = Instant::now();
         world.reload(&daemon)?;
         let confirmed = Instant::now();
@@ -58,46 +48,10 @@ fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload() -> Resu
 
     for (record, client) in records.iter().zip([Rival::One, Rival::Two]) {
         record.ensure_never_mixed()?;
-        ensure_one_switch_a_flip(record, client, &flips)
-            .with_context(|| format!("client {client:?}"))?;
+        switches(record, client, &flips)?;
     }
     let after = world.reasons()?;
     ensure_all_counted(&records, &counted_since(&before, &after))
-}
-
-/// Follows the frames of an interface, of both families, in their order through all flips.
-fn ensure_one_switch_a_flip(record: &Record, client: Rival, flips: &[Flip]) -> Result<()> {
-    let fates: Vec<Fate> = record.fates(Stream::Sometimes).collect();
-    let judged_by = |fate: &Fate| {
-        if fate.passed { client } else { client.other() }
-    };
-    ensure!(fates.first().map(judged_by) == Some(Rival::One));
-    let switches: Vec<&[Fate]> = fates
-        .windows(2)
-        .filter(|pair| judged_by(&pair[0]) != judged_by(&pair[1]))
-        .collect();
-    ensure!(
-        switches.len() == flips.len(),
-        "{} reloads, but {} changes of the verdict",
-        flips.len(),
-        switches.len()
-    );
-    for (number, (flip, switch)) in flips.iter().zip(switches).enumerate() {
-        let [last_of_old, first_of_new] = switch else {
-            continue;
-        };
-        ensure!(
-            last_of_old.after <= flip.confirmed,
-            "reload {number}: a packet sees the old policy {:?} after the new one was confirmed",
-            last_of_old.after - flip.confirmed
-        );
-        ensure!(
-            first_of_new.before >= flip.asked,
-            "reload {number}: a packet sees the new policy {:?} before it was asked for",
-            flip.asked - first_of_new.before
-        );
-    }
-    Ok(())
 }
 
 /// Every packet ends in one reason: that of the list or of the default.
@@ -125,7 +79,7 @@ fn ensure_all_counted(records: &[Record], counted: &Counts) -> Result<()> {
 #[test]
 fn every_mixture_of_the_two_policies_would_show() {
     let interfaces = [("eth1", 1), ("eth2", 2)];
-    let frames = round(Mac::local(1), Mac::local(2));
+    let frames = round([Mac::local(1), Mac::local(2)]);
     let generations = [Rival::One, Rival::Two].map(generation);
     let verdict = |hosts: &Generation, sources: &Generation, frame: &Frame, interface| {
         let placement = Placement {
@@ -160,7 +114,7 @@ fn every_mixture_of_the_two_policies_would_show() {
 fn generation(rival: Rival) -> Generation {
     let file = SourceFile {
         name: "10.toml".into(),
-        bytes: rival.policy("").into_bytes().into(),
+        bytes: rival.policy().into_bytes().into(),
     };
     let mut no_set = |_: &Path| Err(io::ErrorKind::NotFound.into());
     let policy = parse(&[file], &mut no_set).expect("a policy without problems");
