@@ -176,7 +176,7 @@ impl World {
 
     /// Writes config.toml, with `settings` besides those that keep this world to itself.
     pub fn write_config(&self, settings: &str) -> Result<()> {
-        let settings = format!("interfaces = [\"eth*\"]\n{settings}");
+        let settings = format!("interfaces = [\"eth?\"]\n{settings}");
         write_config(self.folder.path(), &self.pins, &settings)
     }
 
