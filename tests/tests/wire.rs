@@ -374,11 +374,7 @@ fn zone_is_that_of_the_outermost_tag_and_the_interface() -> Result<()> {
             ("no tag", frame.clone(), ["default-drop"; 2]),
             ("120", frame.clone().vlan(120), ["allow"; 2]),
             ("802.1ad", frame.clone().tag(0x88a8, 120), ["allow"; 2]),
-            (
-                "priority bits",
-                frame.clone().vlan(0xf000 | 120),
-                ["allow"; 2],
-            ),
+            ("priority bits", frame.clone().vlan(0xf078), ["allow"; 2]),
             (
                 "priority tag",
                 frame.clone().vlan(0).vlan(120),
