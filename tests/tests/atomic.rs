@@ -18,7 +18,7 @@ use swf_filter_tests::traffic::{Record, Stream};
 use swf_filter_tests::world::{Counts, World, counted_since};
 
 /// Reloads, each to the other policy.
-const RELOADS: usize = 250;
+const RELOADS: usize = 200;
 /// Rounds of traffic that each policy judges at least, on each interface.
 const ROUNDS: u64 = 4;
 
