@@ -6,10 +6,12 @@
 //!   builder of [`frames`], and a [`generate`] module that makes both from a seed. It shares no code with the crates it checks, so
 //!   that a mistake has to be made twice to go unseen. It is slow and plain on purpose.
 //! * The kernel half makes network namespaces ([`netns`]) with [`link`]s between them, children that run in them ([`process`]), and
-//!   sockets inside them ([`net`], [`packet`]). Everything it makes is removed when its guard is dropped, also by a panic.
+//!   sockets inside them ([`net`], [`packet`]). A [`world`] is a protected host made of these, a [`wire`] says of single frames what
+//!   becomes of them, and [`traffic`] of thousands. Everything it makes is removed when its guard is dropped, also by a panic.
 
 pub mod frames;
 pub mod generate;
+mod interim;
 pub mod link;
 pub mod model;
 pub mod net;
@@ -18,4 +20,8 @@ pub mod oracle;
 pub mod packet;
 pub mod process;
 pub mod require;
+pub mod rivals;
+pub mod traffic;
 pub mod wait;
+pub mod wire;
+pub mod world;
