@@ -259,7 +259,11 @@ pub const fn address_v4_slot(address: u32, seed: u64) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn address_v6_slot(address: V6, seed: u64) -> u32 {
-    spread(address.high ^ address.low.rotate_left(32), seed, ADDRESS_SLOTS)
+    spread(
+        address.high ^ address.low.rotate_left(32),
+        seed,
+        ADDRESS_SLOTS,
+    )
 }
 
 /// An image, read.

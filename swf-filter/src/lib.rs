@@ -8,5 +8,6 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dataplane;
+pub mod explain;
 pub mod files;
 pub mod report;

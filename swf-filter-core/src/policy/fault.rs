@@ -322,6 +322,7 @@ fn did_you_mean(text: &str, words: &[&str]) -> String {
 fn reason(error: io::ErrorKind) -> String {
     match error {
         io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::InvalidInput => "it is not a regular file".into(),
         other => other.to_string(),
     }
 }

@@ -230,6 +230,28 @@ pub struct Explanation {
     pub set_line: Option<Origin>,
 }
 
+impl Explanation {
+    /// Whether both say the same, as far as the kernel can tell.
+    #[must_use]
+    pub fn is_same_verdict(&self, kernel: &Self) -> bool {
+        (
+            self.dropped,
+            &self.reason,
+            &self.host,
+            &self.rule,
+            self.list,
+            &self.origin,
+        ) == (
+            kernel.dropped,
+            &kernel.reason,
+            &kernel.host,
+            &kernel.rule,
+            kernel.list,
+            &kernel.origin,
+        )
+    }
+}
+
 /// `POST /v1/attach` and `POST /v1/detach`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceRequest {

@@ -3,24 +3,42 @@
 //! It publishes the policy before it attaches, so that no interface ever carries the program without a generation, and leaves
 //! everything in force when it ends, however that happens.
 
+mod gate;
+mod headers;
+
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use futures_util::StreamExt;
+use aya_log::EbpfLogger;
+use futures_util::{Stream, StreamExt};
 use rustix::fs::{FlockOperation, flock};
-use swf_filter_core::compile::image::Placement;
-use swf_filter_core::compile::{Generation, compile};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{debug, error, info, warn};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast;
+use tokio::task::spawn_blocking;
+use tracing::{error, info, warn};
 
+use self::gate::Gate;
 use crate::config::Config;
-use crate::dataplane::interfaces::{self, Interfaces, named};
-use crate::dataplane::{Interface, Kernel, Pins, preflight};
-use crate::files;
+use crate::control::api::InterfaceReport;
+use crate::control::server::{self, Command, Control};
+use crate::control::socket;
+use crate::dataplane::interfaces::{self, Interfaces};
+use crate::dataplane::{Events, Kernel, Pins, preflight};
 
 /// Stack of a thread: an image is half a MiB, and travels by value.
 const STACK: usize = 16 << 20;
+/// Events that a client may lag behind.
+const EVENT_BACKLOG: usize = 1024;
+/// Looks at the interfaces, at most, before attaching is left to the next change.
+const MOST_LOOKS: usize = 8;
+/// How often the budget of events is refilled.
+const REFILLS_PER_SECOND: u32 = 10;
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: &Path) -> Result<()> {
@@ -47,151 +65,220 @@ pub fn lock(directory: &Path) -> Result<File> {
     Ok(file)
 }
 
-async fn serve(path: std::path::PathBuf) -> Result<()> {
+async fn serve(path: PathBuf) -> Result<()> {
     let config = Config::load(&path)?;
     let _lock = lock(&config.paths.run)?;
     preflight::check()?;
     let pins = Pins::new(&config.paths.bpf);
     pins.prepare()?;
-    let kernel = Kernel::load(&pins, false)?;
-    let (interfaces, mut changes) = interfaces::open()?;
-    let mut daemon = Daemon {
+    let kernel = Kernel::load(&pins, config.trace)?;
+    let (interfaces, changes) = interfaces::open()?;
+    let listener = server::open(&socket(&config.paths.run))?;
+    let rate = config.events_per_second;
+    let (events, _) = broadcast::channel(EVENT_BACKLOG);
+    let gate = Gate::new(
         config,
-        kernel,
-        generation: Generation::default(),
-        known: interfaces.list().await?,
-    };
-    daemon.start()?;
-    daemon.attach(&interfaces).await?;
-    daemon.kernel.programs.pin()?;
+        kernel.publisher,
+        kernel.programs,
+        kernel.counters,
+        interfaces.list().await?,
+    )?;
+    // Caught from here on: a signal during the start is not the end.
+    let signals = Signals::catch()?;
+    let daemon = Arc::new(Daemon {
+        gate,
+        interfaces,
+        events,
+    });
+    daemon.run_blocking(Daemon::start).await?;
     pins.remove_other_versions();
 
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => match daemon.reload() {
-                Ok(()) => {}
-                Err(error) => error!("reload failed, the running policy stays in force: {error:#}"),
-            },
-            Some(()) = changes.next() => daemon.interfaces_changed(&interfaces).await?,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-        }
+    if let Some(trace) = kernel.trace {
+        tokio::spawn(log_trace(trace)?);
     }
+    tokio::spawn(pump(kernel.events, rate, Arc::clone(&daemon)));
+    tokio::spawn(server::serve(listener, Arc::clone(&daemon)));
+    until_told_to_end(daemon, changes, signals).await;
     info!("stopping; the filter stays on");
     Ok(())
 }
 
+/// Signals that the daemon acts on.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+async fn until_told_to_end(
+    daemon: Arc<Daemon>,
+    mut changes: impl Stream<Item = ()> + Unpin,
+    mut signals: Signals,
+) {
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => if let Err(error) = daemon.run_blocking(Daemon::reload).await {
+                error!("reload failed, the running policy stays in force: {error:#}");
+            },
+            Some(()) = changes.next() => if let Err(error) = daemon.run_blocking(Daemon::interfaces_changed).await {
+                error!("interfaces changed, and the filter cannot follow: {error:#}");
+            },
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+        }
+    }
+}
+
+/// Hands events to whoever listens, and refills their budget.
+async fn pump(mut events: Events, rate: u32, daemon: Arc<Daemon>) {
+    let mut refill = tokio::time::interval(Duration::from_secs(1) / REFILLS_PER_SECOND);
+    let mut credit = 0;
+    loop {
+        tokio::select! {
+            _ = refill.tick() => {
+                credit += rate;
+                let whole = credit / REFILLS_PER_SECOND;
+                credit %= REFILLS_PER_SECOND;
+                if let Err(error) = events.refill(whole) {
+                    warn!("cannot refill the budget of events: {error:#}");
+                }
+            }
+            received = events.receive(|event| daemon.report(event)) => if let Err(error) = received {
+                error!("cannot receive events any more: {error:#}");
+                return;
+            },
+        }
+    }
+}
+
+/// Logs what the tracing program says.
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe; the logger keeps its descriptor open, which is all it asks for"
+)]
+fn log_trace(logger: EbpfLogger<&'static dyn log::Log>) -> Result<impl Future<Output = ()> + Send> {
+    let mut logger = AsyncFd::with_interest(logger, Interest::READABLE)?;
+    Ok(async move {
+        while let Ok(mut ready) = logger.readable_mut().await {
+            ready.get_inner_mut().flush();
+            ready.clear_ready();
+        }
+    })
+}
+
+/// The running daemon.
 struct Daemon {
-    config: Config,
-    kernel: Kernel,
-    generation: Generation,
-    known: Vec<Interface>,
+    gate: Gate,
+    interfaces: Interfaces,
+    events: broadcast::Sender<Arc<str>>,
 }
 
 impl Daemon {
-    /// Brings a generation into force, or keeps the pinned one if the files are wrong.
-    fn start(&mut self) -> Result<()> {
-        let Some(active) = self.kernel.publisher.active() else {
-            return self.reload();
-        };
-        info!(generation = active.number, "adopting the pinned generation");
-        if let Err(error) = self.reload() {
-            error!("the policy cannot be loaded, the pinned generation stays in force: {error:#}");
+    async fn run_blocking(self: &Arc<Self>, work: fn(&Self) -> Result<()>) -> Result<()> {
+        let daemon = Arc::clone(self);
+        spawn_blocking(move || work(&daemon)).await?
+    }
+
+    fn start(&self) -> Result<()> {
+        self.gate.start()?;
+        self.attach(None)
+    }
+
+    fn reload(&self) -> Result<()> {
+        self.gate.reload()?;
+        self.attach(None)
+    }
+
+    /// Attaches, until nothing has changed meanwhile.
+    fn attach(&self, only: Option<&str>) -> Result<()> {
+        let mut changed = self.look_at_interfaces()?;
+        for _ in 0..MOST_LOOKS {
+            if changed && let Err(error) = self.gate.renumber() {
+                error!("zones do not follow the interfaces: {error:#}");
+            }
+            self.gate.attach(only)?;
+            changed = self.look_at_interfaces()?;
+            if !changed {
+                return Ok(());
+            }
         }
+        warn!("interfaces keep changing; the next change will tell");
         Ok(())
     }
 
-    /// Reads the files and flips to what they say.
-    fn reload(&mut self) -> Result<()> {
-        let config = Config::load(&self.config.path)?;
-        let files::Loaded { policy, doubts } =
-            files::load(&config.paths.policy, &config.always_allow)?;
-        for line in doubts.lines() {
-            warn!("{line}");
-        }
-        let generation = compile(&policy)?;
-        let active = self.kernel.publisher.active();
-        let hash = generation.hash();
-        let unchanged = active.filter(|active| active.hash == hash);
-        let placement = Placement {
-            number: unchanged.map_or(active.map_or(1, |active| active.number + 1), |active| {
-                active.number
-            }),
-            hash,
-            slot: unchanged.map_or(active.map_or(0, |active| 1 - active.slot), |active| {
-                active.slot
-            }),
-            cpus: self.kernel.counters.cpus(),
-            interfaces: named(&self.known),
-        };
-        if unchanged.is_some() {
-            self.kernel
-                .publisher
-                .publish_image(&generation, &placement)?;
-            info!(
-                generation = placement.number,
-                "the policy means what it meant before"
-            );
-        } else {
-            let durations = self.kernel.publisher.publish(&generation, &placement)?;
-            info!(
-                generation = placement.number,
-                hosts = generation.hosts.len(),
-                prefixes = generation.prefixes(),
-                fill = ?durations.fill,
-                flip = ?durations.flip,
-                "new generation in force"
-            );
-            if let Some(old) = active
-                && let Err(error) = self.kernel.publisher.release(old.slot)
-            {
-                warn!("cannot free the old generation: {error}");
-            }
-        }
-        self.generation = generation;
-        self.config = config;
-        Ok(())
-    }
-
-    async fn attach(&mut self, interfaces: &Interfaces) -> Result<()> {
-        self.kernel.programs.sweep(&self.known);
-        for interface in self
-            .known
-            .iter()
-            .filter(|interface| self.config.names(&interface.name))
-        {
-            let before = self.kernel.programs.is_attached(interface);
-            match self.kernel.programs.attach(interface, self.config.xdp_mode) {
-                Ok(None) if before => debug!(interface = %interface.name, "still attached"),
-                Ok(None) => info!(interface = %interface.name, "attached"),
-                Ok(Some(note)) => warn!(interface = %interface.name, "attached in {note}"),
-                Err(error) => {
-                    error!(interface = %interface.name, "not attached: {:#}", anyhow::Error::from(error));
-                }
-            }
-        }
-        self.known = interfaces.list().await?;
-        Ok(())
+    fn detach(&self, only: Option<&str>) -> Result<()> {
+        self.gate.detach(only)?;
+        self.look_at_interfaces().map(drop)
     }
 
     /// Attaches to interfaces that came, and gives zones the numbers that their interfaces have now.
-    async fn interfaces_changed(&mut self, interfaces: &Interfaces) -> Result<()> {
-        let listed = interfaces.list().await?;
-        let numbers = |list: &[Interface]| {
-            list.iter()
-                .map(|i| (i.index, i.name.clone(), i.master))
-                .collect::<Vec<_>>()
-        };
-        if numbers(&listed) == numbers(&self.known) {
-            return Ok(());
+    fn interfaces_changed(&self) -> Result<()> {
+        self.attach(None)
+    }
+
+    /// Whether interfaces have come, gone or changed since the last look.
+    fn look_at_interfaces(&self) -> Result<bool> {
+        let listed = Handle::current().block_on(self.interfaces.list())?;
+        Ok(self.gate.learn(listed))
+    }
+
+    fn report(&self, event: &swf_filter_common::abi::Event) {
+        let report = self.gate.describe(event);
+        if let Ok(line) = serde_json::to_string(&report) {
+            // Nobody may be listening.
+            drop(self.events.send(format!("{line}\n").into()));
         }
-        self.known = listed;
-        if let Err(error) = self.reload() {
-            error!("interfaces changed, and the policy cannot be loaded: {error:#}");
-        }
-        self.attach(interfaces).await
+    }
+}
+
+impl Control for Daemon {
+    fn answer(&self, command: Command) -> Result<Vec<u8>> {
+        Ok(match command {
+            Command::Status => serde_json::to_vec(&self.gate.status()?)?,
+            Command::Rules => serde_json::to_vec(&self.gate.rules())?,
+            Command::Diff => serde_json::to_vec(&self.gate.diff()?)?,
+            Command::Explain(request) => {
+                let frame = crate::explain::from_hex(&request.frame)
+                    .context("`frame` is not hexadecimal")?;
+                let answer = self.gate.explain(&frame, request.interface.as_deref())?;
+                serde_json::to_vec(&answer)?
+            }
+            Command::Reload => {
+                let report = self.gate.reload().inspect_err(|error| {
+                    error!("reload failed, the running policy stays in force: {error:#}");
+                })?;
+                self.attach(None)?;
+                serde_json::to_vec(&report)?
+            }
+            Command::Attach(request) => {
+                self.attach(request.interface.as_deref())?;
+                self.interface_report()?
+            }
+            Command::Detach(request) => {
+                self.detach(request.interface.as_deref())?;
+                self.interface_report()?
+            }
+        })
+    }
+
+    fn events(&self) -> broadcast::Receiver<Arc<str>> {
+        self.events.subscribe()
+    }
+}
+
+impl Daemon {
+    fn interface_report(&self) -> Result<Vec<u8>> {
+        let interfaces = self.gate.status()?.interfaces;
+        Ok(serde_json::to_vec(&InterfaceReport { interfaces })?)
     }
 }

@@ -1,0 +1,210 @@
+//! What the packet gate does with a made-up packet, worked out from the files alone.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use ipnetwork::IpNetwork;
+use swf_filter_common::abi::NONE_U16;
+use swf_filter_common::image::Image;
+use swf_filter_common::verdict::judge;
+use swf_filter_core::compile::image::{Placement, write};
+use swf_filter_core::compile::{Generation, Hash, List, Tables, compile};
+use swf_filter_core::policy::{Entry, Policy, Source};
+use swf_filter_core::prefix::PrefixList;
+
+use crate::control::api::Explanation;
+use crate::report::Rejected;
+
+/// A packet to ask about: the first of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question<'a> {
+    /// Where it comes from.
+    pub from: IpAddr,
+    /// Where it goes.
+    pub to: SocketAddr,
+    /// The interface that it comes in on; one that no VPC claims, if not given.
+    pub interface: Option<&'a str>,
+    /// Its VLAN.
+    pub vlan: Option<u16>,
+}
+
+/// Number of an interface that no VPC claims.
+const UNCLAIMED: u32 = u32::MAX;
+
+/// Works out what the gate does with a packet.
+pub fn explain(policy: &Policy, question: Question<'_>) -> Result<Explanation> {
+    let generation = compile(policy).map_err(Rejected::TooLarge)?;
+    let mut names: Vec<Arc<str>> = generation
+        .ingresses
+        .iter()
+        .filter_map(|ingress| ingress.interface.clone())
+        .collect();
+    names.sort();
+    names.dedup();
+    let number = question
+        .interface
+        .and_then(|name| names.iter().position(|known| **known == *name))
+        .map_or(Ok(UNCLAIMED), |position| u32::try_from(position + 1))?;
+    let placement = Placement {
+        number: 0,
+        hash: Hash::default(),
+        slot: 0,
+        cpus: 1,
+        interfaces: names.into_iter().zip(1..).collect(),
+    };
+    let words = write(&generation, &placement)?;
+    let frame = frame(question)?;
+    let verdict = judge(
+        frame.as_slice(),
+        number,
+        &Image::new(words.as_slice()),
+        &Tables(&generation),
+    );
+    let rule = generation.rule(verdict.rule);
+    let entry = rule.and_then(|_| entry(policy, &generation, verdict.host, verdict.rule));
+    Ok(Explanation {
+        dropped: verdict.reason.drops(),
+        reason: verdict.reason.name().to_owned(),
+        host: rule
+            .and_then(|rule| generation.host_of(rule))
+            .map(|host| Arc::clone(&host.name)),
+        zone: rule
+            .and_then(|_| generation.zones.get(usize::from(verdict.zone)))
+            .map(swf_filter_core::compile::Zone::name),
+        rule: rule.map(|rule| Arc::clone(&rule.text)),
+        list: rule.map(|rule| rule.list),
+        origin: rule.map(|rule| rule.origin.clone()),
+        prefix: entry.and_then(|entry| longest(policy, entry, question.from)),
+        set_line: None,
+    })
+}
+
+/// The entry that a rule was made of; a default has none.
+fn entry<'a>(
+    policy: &'a Policy,
+    generation: &Generation,
+    host: u16,
+    rule: u32,
+) -> Option<&'a Entry> {
+    if host == NONE_U16 || generation.rule(rule)?.list == List::Default {
+        return None;
+    }
+    let first = generation.hosts.get(usize::from(host))?.first_rule;
+    let ordinal = usize::try_from(rule.checked_sub(first)?).ok()?;
+    let host = policy.hosts.get(usize::from(host))?;
+    policy
+        .always_allow
+        .iter()
+        .chain(&host.deny)
+        .chain(&host.allow)
+        .nth(ordinal)
+}
+
+/// The longest prefix of an entry that an address lies in.
+fn longest(policy: &Policy, entry: &Entry, address: IpAddr) -> Option<IpNetwork> {
+    let prefixes: &PrefixList = match &entry.source {
+        Source::Prefixes(prefixes) => prefixes,
+        Source::Set(set) => &policy.sets.get(*set)?.prefixes,
+        Source::Vpc(vpc) => &policy.vpcs.get(*vpc)?.cidrs,
+    };
+    let v4 = prefixes.v4.iter().map(|prefix| IpNetwork::from(*prefix));
+    let v6 = prefixes.v6.iter().map(|prefix| IpNetwork::from(*prefix));
+    v4.chain(v6)
+        .filter(|network| network.contains(address))
+        .max_by_key(IpNetwork::prefix)
+}
+
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const TCP: u8 = 6;
+const HOP_LIMIT: u8 = 64;
+/// A port that the system may give to a client (RFC 6335, section 6).
+const CLIENT_PORT: u16 = 49_152;
+
+/// The frame of a TCP SYN. Checksums are left zero: the gate does not look at them.
+pub fn frame(question: Question<'_>) -> Result<Vec<u8>> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    if let Some(vlan) = question.vlan {
+        ensure!((1..=4094).contains(&vlan), "a VLAN id is 1 to 4094");
+        frame.extend(ETHERTYPE_VLAN.to_be_bytes());
+        frame.extend(vlan.to_be_bytes());
+    }
+    let syn = [
+        &CLIENT_PORT.to_be_bytes()[..],
+        &question.to.port().to_be_bytes(),
+        &[0; 8],
+        &[0x50, 0x02],
+        &[0xff; 2],
+        &[0; 4],
+    ]
+    .concat();
+    match (question.from, question.to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            frame.extend(ETHERTYPE_IPV4.to_be_bytes());
+            frame.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, HOP_LIMIT, TCP, 0, 0]);
+            frame.extend(from.octets());
+            frame.extend(to.octets());
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            frame.extend(ETHERTYPE_IPV6.to_be_bytes());
+            frame.extend([0x60, 0, 0, 0, 0, 20, TCP, HOP_LIMIT]);
+            frame.extend(from.octets());
+            frame.extend(to.octets());
+        }
+        _ => anyhow::bail!("--from and --to are of different families"),
+    }
+    frame.extend(syn);
+    Ok(frame)
+}
+
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn to_hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 0x0f])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
+
+/// Bytes from hexadecimal digits.
+pub fn from_hex(text: &str) -> Result<Vec<u8>> {
+    ensure!(text.is_ascii(), "not hexadecimal digits");
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    ensure!(rest.is_empty(), "an odd number of digits");
+    pairs
+        .iter()
+        .map(|pair| {
+            let digit = |byte: u8| char::from(byte).to_digit(16).context("not a digit");
+            Ok(u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?)?)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_goes_there_and_back() {
+        let bytes = [0x00, 0x7f, 0xff];
+        assert_eq!(to_hex(&bytes), "007fff");
+        assert_eq!(from_hex("007fFF").expect("digits"), bytes);
+        for wrong in ["0", "0g", "+1", "é1"] {
+            assert!(from_hex(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_question_has_one_family() {
+        let question = Question {
+            from: "192.0.2.1".parse().expect("an address"),
+            to: "[2001:db8::1]:443".parse().expect("an address"),
+            interface: None,
+            vlan: None,
+        };
+        assert!(frame(question).is_err());
+    }
+}
