@@ -232,32 +232,34 @@ pub const fn address_v4_word(address: u32, host: u16) -> u64 {
     (address as u64) << 32 | (host as u64 + 1)
 }
 
-/// Spreads a key over 32 bits. Any odd multiplier does; this one is the golden ratio's, as in Fibonacci hashing.
+/// Spreads a key over `slots`. Any odd multiplier does; this one is the golden ratio's, as in Fibonacci hashing.
+///
+/// The slot is taken from the highest bits of the product, which alone depend on all bits of the key.
 #[inline(always)]
-const fn spread(key: u64, seed: u64) -> u32 {
+const fn spread(key: u64, seed: u64, slots: u32) -> u32 {
     let product = (key ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (product >> 32) as u32
+    (((product >> 32) * slots as u64) >> 32) as u32
 }
 
 /// The slot at which the search for a claim starts.
 #[inline(always)]
 #[must_use]
 pub const fn claim_slot(interface: u32, vlan: u16, seed: u64) -> u32 {
-    spread(claim_key(interface, vlan), seed) % CLAIM_SLOTS
+    spread(claim_key(interface, vlan), seed, CLAIM_SLOTS)
 }
 
 /// The slot at which the search for an IPv4 address starts.
 #[inline(always)]
 #[must_use]
 pub const fn address_v4_slot(address: u32, seed: u64) -> u32 {
-    spread(address as u64, seed) % ADDRESS_SLOTS
+    spread(address as u64, seed, ADDRESS_SLOTS)
 }
 
 /// The slot at which the search for an IPv6 address starts.
 #[inline(always)]
 #[must_use]
 pub const fn address_v6_slot(address: V6, seed: u64) -> u32 {
-    spread(address.high ^ address.low.rotate_left(32), seed) % ADDRESS_SLOTS
+    spread(address.high ^ address.low.rotate_left(32), seed, ADDRESS_SLOTS)
 }
 
 /// An image, read.

@@ -201,25 +201,100 @@ mod tests {
 
     use super::*;
 
-    /// Prefixes of a 10-bit universe, embedded in the low bits of an IPv4 address, as a bitmap.
-    fn bitmap(prefixes: &[Prefix<u32>]) -> Vec<bool> {
-        (0..1024u32)
-            .map(|address| prefixes.iter().any(|prefix| prefix.contains(address)))
+    /// An address of a universe of 1,024 that lies `shift` bits from the right, so that its ends meet those of a family's
+    /// address space for the first and last shift.
+    trait Universe: Address {
+        fn nth(number: u32, shift: u8) -> Self;
+    }
+
+    impl Universe for u32 {
+        fn nth(number: u32, shift: u8) -> Self {
+            number << shift
+        }
+    }
+
+    impl Universe for u128 {
+        fn nth(number: u32, shift: u8) -> Self {
+            Self::from(number) << shift
+        }
+    }
+
+    const UNIVERSE: u32 = 1024;
+    const UNIVERSE_BITS: u8 = 10;
+
+    /// Which addresses of the universe lie in one of `prefixes`.
+    fn bitmap<A: Universe>(prefixes: &[Prefix<A>], shift: u8) -> Vec<bool> {
+        (0..UNIVERSE)
+            .map(|number| {
+                prefixes
+                    .iter()
+                    .any(|prefix| prefix.contains(A::nth(number, shift)))
+            })
             .collect()
+    }
+
+    fn covering<A: Address>(first: A, last: A) -> Vec<Prefix<A>> {
+        let mut prefixes = Vec::new();
+        cover(first, last, |prefix| prefixes.push(prefix));
+        prefixes
+    }
+
+    fn check_cover<A: Universe>(first: u32, last: u32, shift: u8) -> Result<(), TestCaseError> {
+        // Up to the end of what the last number stands for.
+        let end = Prefix::containing(A::nth(last, shift), A::BITS - shift).last();
+        let prefixes = covering(A::nth(first, shift), end);
+        let expected: Vec<bool> = (0..UNIVERSE)
+            .map(|number| (first..=last).contains(&number))
+            .collect();
+        prop_assert_eq!(bitmap(&prefixes, shift), expected);
+        prop_assert!(
+            prefixes
+                .iter()
+                .all(|prefix| prefix.length() <= A::BITS - shift)
+        );
+        for pair in prefixes.windows(2) {
+            prop_assert!(pair[0].last() < pair[1].first(), "ascending and apart");
+            // Minimal: no two neighbours are the halves of one prefix.
+            let parent = Prefix::containing(pair[0].first(), pair[0].length().saturating_sub(1));
+            prop_assert!(!(pair[0].length() == pair[1].length() && parent.covers(pair[1])));
+        }
+        Ok(())
+    }
+
+    fn check_relation<A: Universe>(
+        (a, a_open): (u32, u8),
+        (b, b_open): (u32, u8),
+        shift: u8,
+    ) -> Result<(), TestCaseError> {
+        let prefix =
+            |number, open| Prefix::containing(A::nth(number, shift), A::BITS - shift - open);
+        let (a, b) = (prefix(a, a_open), prefix(b, b_open));
+        let (in_a, in_b) = (bitmap(&[a], shift), bitmap(&[b], shift));
+        let common = in_a.iter().zip(&in_b).filter(|(a, b)| **a && **b).count();
+        let count = |bitmap: &[bool]| bitmap.iter().filter(|bit| **bit).count();
+        prop_assert_eq!(count(&in_a), 1 << a_open);
+        prop_assert_eq!(a.covers(b), common == count(&in_b));
+        // Prefixes nest or are apart, which painting relies on.
+        prop_assert!(common == 0 || a.covers(b) || b.covers(a));
+        prop_assert!(a.contains(a.first()) && a.contains(a.last()));
+        Ok(())
     }
 
     proptest! {
         #[test]
-        fn cover_is_exact_and_minimal(first in 0u32..1024, last in 0u32..1024) {
-            let mut prefixes = Vec::new();
-            cover(first, last, |prefix| prefixes.push(prefix));
-            let expected: Vec<bool> = (0..1024).map(|address| (first..=last).contains(&address)).collect();
-            prop_assert_eq!(bitmap(&prefixes), expected);
-            // Minimal: no two neighbours are the halves of one prefix.
-            for pair in prefixes.windows(2) {
-                let parent = Prefix::containing(pair[0].first(), pair[0].length() - 1);
-                prop_assert!(!(pair[0].length() == pair[1].length() && parent.covers(pair[1])));
-            }
+        fn cover_is_exact_and_minimal(
+            first in 0..UNIVERSE, last in 0..UNIVERSE, v4_shift in 0u8..=22, v6_shift in 0u8..=118,
+        ) {
+            check_cover::<u32>(first, last.max(first), v4_shift)?;
+            check_cover::<u128>(first, last.max(first), v6_shift)?;
+        }
+
+        #[test]
+        fn prefixes_relate_as_their_addresses_do(
+            a in (0..UNIVERSE, 0..=UNIVERSE_BITS), b in (0..UNIVERSE, 0..=UNIVERSE_BITS), v4_shift in 0u8..=22, v6_shift in 0u8..=118,
+        ) {
+            check_relation::<u32>(a, b, v4_shift)?;
+            check_relation::<u128>(a, b, v6_shift)?;
         }
 
         #[test]
@@ -234,13 +309,44 @@ mod tests {
 
     #[test]
     fn cover_reaches_both_ends_of_the_address_space() {
-        let mut prefixes = Vec::new();
-        cover(0, u128::MAX, |prefix| prefixes.push(prefix));
-        assert_eq!(prefixes, [Prefix::containing(0, 0)]);
+        fn check<A: Address>(one: A) {
+            let zero = Prefix::containing(one, 0).first();
+            let before_last = Prefix::containing(A::LAST, A::BITS - 1).first();
+            let half = Prefix::containing(A::LAST, 1).first();
+            let single = |address| Prefix::containing(address, A::BITS);
+            assert_eq!(covering(zero, A::LAST), [Prefix::containing(zero, 0)]);
+            assert_eq!(covering(zero, zero), [single(zero)]);
+            assert_eq!(covering(A::LAST, A::LAST), [single(A::LAST)]);
+            assert_eq!(covering(half, A::LAST), [Prefix::containing(half, 1)]);
+            assert_eq!(covering(one, A::LAST).len(), usize::from(A::BITS));
+            assert_eq!(covering(zero, before_last).len(), usize::from(A::BITS));
+            assert_eq!(
+                covering(one, before_last).len(),
+                2 * usize::from(A::BITS) - 2
+            );
+        }
+        check(1u32);
+        check(1u128);
+    }
 
-        prefixes.clear();
-        cover(1, u128::MAX - 1, |prefix| prefixes.push(prefix));
-        assert_eq!(prefixes.len(), 2 * 128 - 2);
+    #[test]
+    fn cover_of_swapped_ends_is_nothing() {
+        assert_eq!(covering(2u32, 1), []);
+        assert_eq!(covering(u128::MAX, 0), []);
+    }
+
+    #[test]
+    fn lengths_above_the_family_count_as_all() {
+        assert_eq!(
+            Prefix::containing(7u32, u8::MAX),
+            Prefix::containing(7u32, 32)
+        );
+        assert_eq!(
+            Prefix::containing(7u128, u8::MAX),
+            Prefix::containing(7u128, 128)
+        );
+        assert_eq!(Prefix::containing(u32::MAX, 0).first(), 0);
+        assert_eq!(Prefix::containing(0u128, 0).last(), u128::MAX);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use swf_filter_core::policy::{Entry, Policy, SourceFile, limits, lint, parse};
 
-use crate::report::{Rejected, Report};
+use crate::report::{Input, Rejected, Report};
 
 /// Policy files that are right.
 #[derive(Debug)]
@@ -22,9 +22,17 @@ pub struct Loaded {
 /// Reads, checks and links all policy files in `directory`.
 pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Loaded, Rejected> {
     let files = read_directory(directory)?;
-    let mut read_set = |path: &Path| read_limited(path, limits::SET_FILE);
-    let mut policy = parse(&files, &mut read_set)
-        .map_err(|problems| Rejected::Problems(Report::new(&problems, &files)))?;
+    // Kept to the end, so that problems in them can be drawn.
+    let mut sets = Vec::new();
+    let mut read_set = |path: &Path| {
+        let file = read_file(path, limits::SET_FILE)?;
+        let bytes = Arc::clone(&file.bytes);
+        sets.push(file);
+        Ok(bytes)
+    };
+    let mut policy = parse(&files, &mut read_set).map_err(|problems| {
+        Rejected::Problems(Report::new(&problems, &[&*files, &sets].concat()))
+    })?;
     policy.always_allow = always_allow.to_vec();
     let doubts = Report::new(&lint(&policy, &files), &files);
     Ok(Loaded { policy, doubts })
@@ -34,28 +42,24 @@ pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Loaded, Rejected
 fn read_directory(directory: &Path) -> Result<Vec<SourceFile>, Rejected> {
     let mut paths = fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-        .map_err(|error| unreadable("the policy directory", directory, error))?;
+        .map_err(|error| Rejected::unreadable(Input::PolicyDirectory, directory, error))?;
     Vec::retain(&mut paths, |path| is_policy_file(path));
     paths.sort();
     paths
         .into_iter()
         .map(|path| {
-            let bytes = read_limited(&path, limits::POLICY_FILE)
-                .map_err(|error| unreadable("the policy file", &path, error))?;
-            Ok(SourceFile {
-                name: path.to_string_lossy().into(),
-                bytes,
-            })
+            read_file(&path, limits::POLICY_FILE)
+                .map_err(|error| Rejected::unreadable(Input::PolicyFile, &path, error))
         })
         .collect()
 }
 
-pub(crate) fn unreadable(what: &'static str, path: &Path, error: io::Error) -> Rejected {
-    Rejected::Unreadable {
-        what,
-        path: path.to_owned(),
-        error,
-    }
+/// Reads a file and names it as the parser does.
+pub(crate) fn read_file(path: &Path, limit: usize) -> io::Result<SourceFile> {
+    Ok(SourceFile {
+        name: path.to_string_lossy().into(),
+        bytes: read_limited(path, limit)?,
+    })
 }
 
 fn is_policy_file(path: &Path) -> bool {
@@ -78,11 +82,13 @@ pub fn read_limited(path: &Path, limit: usize) -> io::Result<Arc<[u8]>> {
         OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
         Mode::empty(),
     )?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ));
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !kind.is_file() {
+        let words = "it is not a regular file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
     }
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
@@ -109,7 +115,7 @@ mod tests {
         );
         assert_eq!(
             read_limited(Path::new("/"), 10).unwrap_err().kind(),
-            io::ErrorKind::InvalidInput
+            io::ErrorKind::IsADirectory
         );
     }
 }

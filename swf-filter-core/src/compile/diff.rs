@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use swf_filter_common::abi::{Class, Leaf};
 
-use super::{Generation, Host, List, Row};
+use super::{Generation, Host, List, Row, Zone};
 use crate::policy::{Effect, Mode, Ports};
 use crate::prefix::{Address, Prefix};
 
@@ -132,16 +132,18 @@ impl Comparison<'_> {
 
     /// Zones of either side by name, with their tables.
     fn zones(&self, old: &Host, new: &Host) -> Vec<(Arc<str>, Option<u16>, Option<u16>)> {
-        let mut zones: BTreeMap<String, (Option<u16>, Option<u16>)> = BTreeMap::new();
+        // A VPC may be called `public`, so the name alone is not enough.
+        let key = |zone: &Zone| (zone.name(), zone.public);
+        let mut zones: BTreeMap<_, (Option<u16>, Option<u16>)> = BTreeMap::new();
         for (zone, table) in self.before.zones.iter().zip(&old.tables) {
-            zones.entry(zone.name()).or_default().0 = Some(*table);
+            zones.entry(key(zone)).or_default().0 = Some(*table);
         }
         for (zone, table) in self.after.zones.iter().zip(&new.tables) {
-            zones.entry(zone.name()).or_default().1 = Some(*table);
+            zones.entry(key(zone)).or_default().1 = Some(*table);
         }
         zones
             .into_iter()
-            .map(|(name, (old, new))| (name.into(), old, new))
+            .map(|((name, _), (old, new))| (name.into(), old, new))
             .collect()
     }
 

@@ -11,7 +11,7 @@ mod paint;
 mod tests;
 mod zone;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -131,6 +131,7 @@ pub struct TooLarge {
 /// Compiles a policy.
 pub fn compile(policy: &Policy) -> Result<Generation, TooLarge> {
     let (zones, ingresses) = zone::zones(policy)?;
+    let members: Vec<Members<'_>> = zones.iter().map(members).collect();
     let mut compiler = Compiler {
         policy,
         tables: Vec::new(),
@@ -143,9 +144,9 @@ pub fn compile(policy: &Policy) -> Result<Generation, TooLarge> {
         let listed = listed(policy, host);
         let first_rule = fit(rules.len(), Limit::Rules)?;
         let default_ordinal = fit(listed.len(), Limit::Rules)?;
-        let tables = zones
+        let tables = members
             .iter()
-            .map(|zone| compiler.table(&listed, zone))
+            .map(|members| compiler.table(&listed, members))
             .collect::<Result<_, _>>()?;
         rules.extend(listed.iter().map(|(list, entry)| Rule {
             host: number,
@@ -250,6 +251,13 @@ fn fit(number: usize, limit: Limit) -> Result<u32, TooLarge> {
         .ok_or(TooLarge { limit })
 }
 
+/// The ids of a zone's members, of which there may be many.
+type Members<'a> = HashSet<&'a str>;
+
+fn members(zone: &Zone) -> Members<'_> {
+    zone.vpcs.iter().map(|id| &**id).collect()
+}
+
 /// Makes tables, each only once.
 struct Compiler<'a> {
     policy: &'a Policy,
@@ -259,12 +267,12 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn table(&mut self, listed: &[(List, &Entry)], zone: &Zone) -> Result<u16, TooLarge> {
-        let key = self.key(listed, zone);
+    fn table(&mut self, listed: &[(List, &Entry)], members: &Members<'_>) -> Result<u16, TooLarge> {
+        let key = self.key(listed, members);
         if let Some(number) = self.known.get(&key) {
             return Ok(*number);
         }
-        let table = self.paint(listed, zone)?;
+        let table = self.paint(listed, members)?;
         self.prefixes += table.v4.len() + table.v6.len();
         if table.v4.len().max(table.v6.len()) > limits::PREFIXES {
             return Err(TooLarge {
@@ -285,24 +293,29 @@ impl Compiler<'_> {
     }
 
     /// What a table depends on: which sources stand at which place of which list. Two hosts with equal lists have equal keys.
-    fn key(&self, listed: &[(List, &Entry)], zone: &Zone) -> [u8; 32] {
+    fn key(&self, listed: &[(List, &Entry)], members: &Members<'_>) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for (ordinal, (list, entry)) in listed.iter().enumerate() {
-            if !self.matches_in(zone, &entry.source) {
+            if !self.matches_in(members, &entry.source) {
                 continue;
             }
             hasher.update(&ordinal.to_le_bytes());
             hasher.update(&[*list as u8]);
             match &entry.source {
                 Source::Prefixes(prefixes) => {
+                    hasher.update(b"prefixes");
+                    // Lengths keep neighbouring entries apart.
+                    hasher
+                        .update(&prefixes.v4.len().to_le_bytes())
+                        .update(&prefixes.v6.len().to_le_bytes());
                     for prefix in &prefixes.v4 {
                         hasher
-                            .update(&[4, prefix.length()])
+                            .update(&[prefix.length()])
                             .update(&prefix.first().to_le_bytes());
                     }
                     for prefix in &prefixes.v6 {
                         hasher
-                            .update(&[6, prefix.length()])
+                            .update(&[prefix.length()])
                             .update(&prefix.first().to_le_bytes());
                     }
                 }
@@ -317,11 +330,11 @@ impl Compiler<'_> {
         hasher.finalize().into()
     }
 
-    fn paint(&self, listed: &[(List, &Entry)], zone: &Zone) -> Result<Table, TooLarge> {
+    fn paint(&self, listed: &[(List, &Entry)], members: &Members<'_>) -> Result<Table, TooLarge> {
         let mut v4 = Vec::new();
         let mut v6 = Vec::new();
         for (ordinal, (list, entry)) in listed.iter().enumerate() {
-            if !self.matches_in(zone, &entry.source) {
+            if !self.matches_in(members, &entry.source) {
                 continue;
             }
             let leaf = Leaf::new(class(*list), fit(ordinal, Limit::Rules)?);
@@ -334,14 +347,14 @@ impl Compiler<'_> {
         Ok(Table { v4, v6 })
     }
 
-    fn matches_in(&self, zone: &Zone, source: &Source) -> bool {
+    fn matches_in(&self, members: &Members<'_>, source: &Source) -> bool {
         match source {
             Source::Prefixes(_) | Source::Set(_) => true,
             Source::Vpc(vpc) => self
                 .policy
                 .vpcs
                 .get(*vpc)
-                .is_some_and(|vpc| zone.vpcs.contains(&vpc.id)),
+                .is_some_and(|vpc| members.contains(&*vpc.id)),
         }
     }
 
@@ -381,6 +394,15 @@ impl Generation {
             hasher.update(&bytes.len().to_le_bytes()).update(bytes);
         };
         part(&[u8::from(self.catch_all)]);
+        // Counts keep hosts, zones and rules apart.
+        for count in [
+            self.hosts.len(),
+            self.zones.len(),
+            self.ingresses.len(),
+            self.rules.len(),
+        ] {
+            part(&count.to_le_bytes());
+        }
         for host in &self.hosts {
             part(host.name.as_bytes());
             part(
@@ -398,6 +420,7 @@ impl Generation {
                     .collect::<Vec<_>>(),
             );
             part(&host.first_rule.to_le_bytes());
+            part(&host.default_ordinal.to_le_bytes());
             part(&[host.default as u8, host.mode as u8]);
             part(
                 &host
@@ -419,6 +442,8 @@ impl Generation {
             }
         }
         for zone in &self.zones {
+            // A VPC may be called `public`.
+            part(&[u8::from(zone.public)]);
             part(zone.name().as_bytes());
         }
         for ingress in &self.ingresses {

@@ -15,19 +15,13 @@ pub(super) fn check(vpcs: &[Vpc], names: &Names<'_>, problems: &mut Problems) {
         report(limit.into(), index, None, names, problems);
         return;
     }
-    let mut pairs = Pairs {
+    overlaps(
         vpcs,
-        names,
-        seen: HashSet::new(),
-    };
-    let mut v4 = claimed(vpcs, |vpc| &vpc.cidrs.v4);
-    let mut v6 = claimed(vpcs, |vpc| &vpc.cidrs.v6);
-    overlaps(&mut v4, |vpc, other, prefix| {
-        pairs.check(vpc, other, prefix.into(), problems);
-    });
-    overlaps(&mut v6, |vpc, other, prefix| {
-        pairs.check(vpc, other, prefix.into(), problems);
-    });
+        |vpc| !vpc.is_public(),
+        |earlier, later, cidr| {
+            check_pair(vpcs, names, (earlier, later), cidr, problems);
+        },
+    );
 }
 
 /// The first VPC that is over a limit.
@@ -54,29 +48,48 @@ fn zone_count(vpcs: &[Vpc]) -> usize {
     1 + members.into_values().collect::<BTreeSet<_>>().len()
 }
 
-/// The prefixes of each VPC that claims something.
-fn claimed<A: Address>(
+/// Calls `found` once for each two of the chosen VPCs with ranges that overlap, the earlier one first.
+pub(in super::super) fn overlaps(
     vpcs: &[Vpc],
-    prefixes: impl Fn(&Vpc) -> &Vec<Prefix<A>>,
+    chosen: impl Fn(&Vpc) -> bool,
+    mut found: impl FnMut(usize, usize, IpNetwork),
+) {
+    let mut seen = HashSet::new();
+    let mut once = |a: usize, b: usize, cidr: IpNetwork| {
+        let pair = (a.min(b), a.max(b));
+        if seen.insert(pair) {
+            found(pair.0, pair.1, cidr);
+        }
+    };
+    let numbered = || vpcs.iter().enumerate().filter(|(_, vpc)| chosen(vpc));
+    let mut v4 = owned(numbered().map(|(number, vpc)| (number, vpc.cidrs.v4.as_slice())));
+    let mut v6 = owned(numbered().map(|(number, vpc)| (number, vpc.cidrs.v6.as_slice())));
+    overlaps_of(&mut v4, &mut once);
+    overlaps_of(&mut v6, &mut once);
+}
+
+/// Each prefix with the number of its VPC.
+fn owned<'a, A: Address>(
+    vpcs: impl Iterator<Item = (usize, &'a [Prefix<A>])>,
 ) -> Vec<(Prefix<A>, usize)> {
-    let claiming = vpcs.iter().enumerate().filter(|(_, vpc)| !vpc.is_public());
-    claiming
-        .flat_map(|(index, vpc)| prefixes(vpc).iter().map(move |prefix| (*prefix, index)))
+    vpcs.flat_map(|(number, prefixes)| prefixes.iter().map(move |prefix| (*prefix, number)))
         .collect()
 }
 
 /// Calls `found` for each prefix that lies in one of another VPC.
-fn overlaps<A: Address>(
+fn overlaps_of<A: Address>(
     prefixes: &mut [(Prefix<A>, usize)],
-    mut found: impl FnMut(usize, usize, Prefix<A>),
-) {
+    found: &mut impl FnMut(usize, usize, IpNetwork),
+) where
+    IpNetwork: From<Prefix<A>>,
+{
     prefixes.sort_unstable();
     // INVARIANT: each prefix of this stack covers those above it, and each VPC has at most one.
     let mut around: Vec<(Prefix<A>, usize)> = Vec::new();
     for &(prefix, vpc) in &*prefixes {
         while around.pop_if(|(outer, _)| !outer.covers(prefix)).is_some() {}
         for &(_, other) in around.iter().filter(|(_, other)| *other != vpc) {
-            found(vpc, other, prefix);
+            found(vpc, other, prefix.into());
         }
         if around.iter().all(|(_, other)| *other != vpc) {
             around.push((prefix, vpc));
@@ -84,34 +97,27 @@ fn overlaps<A: Address>(
     }
 }
 
-/// Pairs of VPCs with ranges that overlap.
-struct Pairs<'a> {
-    vpcs: &'a [Vpc],
-    names: &'a Names<'a>,
-    seen: HashSet<(usize, usize)>,
-}
-
-impl Pairs<'_> {
-    /// Reports the pair once, if it has a claim in common.
-    fn check(&mut self, a: usize, b: usize, cidr: IpNetwork, problems: &mut Problems) {
-        let (earlier, later) = (a.min(b), a.max(b));
-        if !self.seen.insert((earlier, later)) {
-            return;
-        }
-        let (Some(other), Some(vpc)) = (self.vpcs.get(earlier), self.vpcs.get(later)) else {
-            return;
+/// Reports two VPCs whose ranges overlap, if they have a claim in common.
+fn check_pair(
+    vpcs: &[Vpc],
+    names: &Names<'_>,
+    (earlier, later): (usize, usize),
+    cidr: IpNetwork,
+    problems: &mut Problems,
+) {
+    let (Some(other), Some(vpc)) = (vpcs.get(earlier), vpcs.get(later)) else {
+        return;
+    };
+    let claims: HashSet<Claim<'_>> = other.claims().collect();
+    let shared = vpc.claims().find(|claim| claims.contains(claim));
+    if let Some(claim) = shared {
+        let fault = Fault::ClaimOverlap {
+            vpc: vpc.id.to_string(),
+            other: other.id.to_string(),
+            claim: claim.to_string(),
+            cidr,
         };
-        let claims: HashSet<Claim<'_>> = other.claims().collect();
-        let shared = vpc.claims().find(|claim| claims.contains(claim));
-        if let Some(claim) = shared {
-            let fault = Fault::ClaimOverlap {
-                vpc: vpc.id.to_string(),
-                other: other.id.to_string(),
-                claim: claim.to_string(),
-                cidr,
-            };
-            report(fault, later, Some(earlier), self.names, problems);
-        }
+        report(fault, later, Some(earlier), names, problems);
     }
 }
 

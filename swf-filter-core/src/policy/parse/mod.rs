@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
+pub(super) use self::claims::overlaps;
 use self::document::{Document, Text};
 use self::entries::Scope;
 use super::{Entry, Policy, Problems, SourceFile, SourceIndex};

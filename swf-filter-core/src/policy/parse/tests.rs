@@ -144,30 +144,6 @@ fn a_bad_line_of_a_set_file_is_named() {
     assert_eq!(places, ["s.txt:2:1", "s.txt:3:1"]);
 }
 
-#[test]
-fn doubts_are_named_where_they_stand() {
-    let text = format!("version = 1\n{HOST}[[set]]\nname = \"s\"\ncidrs = [\"10.0.0.0/8\"]\n");
-    let file = SourceFile {
-        name: "a.toml".into(),
-        bytes: text.as_bytes().into(),
-    };
-    let files = [file];
-    let policy = parse(&files, &mut |_: &Path| Err(io::ErrorKind::NotFound.into())).unwrap();
-    let doubts = crate::policy::lint(&policy, &files);
-    let words: Vec<_> = doubts
-        .list
-        .iter()
-        .map(|doubt| (doubt.at.origin.line, doubt.kind.to_string()))
-        .collect();
-    assert_eq!(
-        words,
-        [
-            (5, "set `s` is not used".into()),
-            (2, "nothing can reach host `a`".into())
-        ]
-    );
-}
-
 proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic(policy: Vec<u8>, set: Vec<u8>) {

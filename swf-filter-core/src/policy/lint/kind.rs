@@ -1,0 +1,293 @@
+//! The doubts themselves: their words, and how doubtful each is.
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::super::Severity;
+
+/// A doubt about a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Lint {
+    /// A set that holds nothing.
+    #[error("set `{name}` is empty")]
+    EmptySet {
+        /// The set.
+        name: Arc<str>,
+    },
+    /// A deny entry that `always_allow` takes the effect from.
+    #[error("deny entry `{entry}` drops nobody: it is covered by {by} in `always_allow`")]
+    Exempt {
+        /// The entry.
+        entry: Arc<str>,
+        /// What covers it.
+        by: Cover,
+    },
+    /// The allow list of a host that passes by default.
+    #[error("`allow` of host `{host}` changes nothing: its default is to pass")]
+    IdleAllow {
+        /// The host.
+        host: Arc<str>,
+    },
+    /// A deny entry of a host that drops by default, and that allows nothing there.
+    #[error("deny entry `{entry}` drops only what the default of host `{host}` drops anyway")]
+    IdleDeny {
+        /// The entry.
+        entry: Arc<str>,
+        /// The host.
+        host: Arc<str>,
+    },
+    /// A VPC tied to VLANs and one tied to interfaces, with ranges that overlap.
+    #[error(
+        "where a VLAN of vpc `{vlan}` comes in on an interface of vpc `{interface}`, it belongs to `{interface}`, and both have {cidr}"
+    )]
+    InterfaceFirst {
+        /// The VPC that claims VLANs on every interface.
+        vlan: Arc<str>,
+        /// The VPC that claims interfaces whatever the VLAN.
+        interface: Arc<str>,
+        /// A range that both have.
+        cidr: ipnetwork::IpNetwork,
+    },
+    /// An entry of a family of which the host has no address.
+    #[error("{list} entry `{entry}` matches nothing: host `{host}` has no {family} address")]
+    OtherFamily {
+        /// The list it stands in.
+        list: List,
+        /// The entry.
+        entry: Arc<str>,
+        /// The host.
+        host: Arc<str>,
+        /// The family that all of the entry is of.
+        family: Family,
+    },
+    /// An allow entry of which a deny entry takes a part away.
+    #[error("allow entry `{allow}` and deny entry `{deny}` overlap")]
+    Overlap {
+        /// The allow entry.
+        allow: Arc<str>,
+        /// The deny entry.
+        deny: Arc<str>,
+    },
+    /// An entry inside others of its list.
+    #[error("{list} entry `{entry}` changes nothing: it is covered by {by}")]
+    Redundant {
+        /// The list.
+        list: List,
+        /// The entry.
+        entry: Arc<str>,
+        /// What covers it.
+        by: Cover,
+    },
+    /// An entry whose prefixes all stand in its list before.
+    #[error("{list} entry `{entry}` repeats {by}")]
+    Repeated {
+        /// The list.
+        list: List,
+        /// The entry.
+        entry: Arc<str>,
+        /// What it repeats.
+        by: Cover,
+    },
+    /// An allow entry that `deny` takes the effect from.
+    #[error("allow entry `{entry}` passes nobody: it is covered by {by} in `deny`")]
+    Shadowed {
+        /// The entry.
+        entry: Arc<str>,
+        /// What covers it.
+        by: Cover,
+    },
+    /// A host that drops everything.
+    #[error("nothing can reach host `{name}`")]
+    Unreachable {
+        /// The host.
+        name: Arc<str>,
+    },
+    /// A VPC without claims that an allow entry names.
+    #[error("nothing but the source address tells packets of vpc `{id}` from others")]
+    UntiedVpc {
+        /// The VPC.
+        id: Arc<str>,
+    },
+    /// A set that no entry names.
+    #[error("set `{name}` is not used")]
+    UnusedSet {
+        /// The set.
+        name: Arc<str>,
+    },
+    /// A VPC that no entry names, and that has no endpoints either.
+    #[error("vpc `{id}` is not used")]
+    UnusedVpc {
+        /// The VPC.
+        id: Arc<str>,
+    },
+}
+
+/// A list that an entry stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum List {
+    /// The host's allow list.
+    Allow,
+    /// The administrator's list in config.toml.
+    AlwaysAllow,
+    /// The host's deny list.
+    Deny,
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::AlwaysAllow => "always_allow",
+            Self::Deny => "deny",
+        })
+    }
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// What covers an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cover {
+    /// The entry that covers all of it, or the first of those that do so together.
+    pub first: Arc<str>,
+    /// Whether it takes more than that one.
+    pub extent: Extent,
+}
+
+/// How many entries a [`Cover`] consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// One entry.
+    One,
+    /// More than one.
+    Several,
+}
+
+impl fmt::Display for Cover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.first)?;
+        match self.extent {
+            Extent::One => Ok(()),
+            Extent::Several => f.write_str(" and others"),
+        }
+    }
+}
+
+impl Lint {
+    /// How doubtful.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::EmptySet { .. }
+            | Self::Exempt { .. }
+            | Self::OtherFamily { .. }
+            | Self::Repeated { .. }
+            | Self::Shadowed { .. }
+            | Self::Unreachable { .. }
+            | Self::UnusedSet { .. } => Severity::Warning,
+            Self::IdleAllow { .. }
+            | Self::IdleDeny { .. }
+            | Self::InterfaceFirst { .. }
+            | Self::Overlap { .. }
+            | Self::Redundant { .. }
+            | Self::UntiedVpc { .. }
+            | Self::UnusedVpc { .. } => Severity::Advice,
+        }
+    }
+
+    /// What to set beside the caret.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::EmptySet { .. }
+            | Self::InterfaceFirst { .. }
+            | Self::Unreachable { .. }
+            | Self::UnusedSet { .. }
+            | Self::UnusedVpc { .. } => "this block",
+            Self::IdleAllow { .. } => "the first of these entries",
+            Self::Exempt { .. }
+            | Self::IdleDeny { .. }
+            | Self::OtherFamily { .. }
+            | Self::Overlap { .. }
+            | Self::Redundant { .. }
+            | Self::Repeated { .. }
+            | Self::Shadowed { .. }
+            | Self::UntiedVpc { .. } => "this entry",
+        }
+    }
+
+    /// What stands at the second place.
+    #[must_use]
+    pub fn other_label(&self) -> &'static str {
+        match self {
+            Self::Overlap { .. } => "denied",
+            Self::Redundant { .. } | Self::Shadowed { .. } => "covered",
+            Self::Repeated { .. } => "first written",
+            Self::UntiedVpc { .. } => "the vpc",
+            _ => "see here",
+        }
+    }
+
+    /// The way out.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::EmptySet { name } => {
+                format!("an entry `set:{name}` matches nothing; is the file the right one?")
+            }
+            Self::Exempt { .. } => {
+                "no policy can lock `always_allow` of config.toml out; remove the one or the other".into()
+            }
+            Self::IdleAllow { .. } => {
+                "write `default = \"drop\"` if only these may reach it, or remove `allow`".into()
+            }
+            Self::IdleDeny { .. } => {
+                "`deny` makes holes in `allow`; remove it unless it is there to be counted".into()
+            }
+            Self::InterfaceFirst { vlan, interface, .. } => {
+                format!("give `{vlan}` its `interfaces`, or `{interface}` its `vlans`, if they share a cable")
+            }
+            Self::OtherFamily { family, .. } => {
+                format!("remove it, or add the host's {family} address to `addresses`")
+            }
+            Self::Overlap { .. } => {
+                "sources in both are dropped, because deny wins; nothing to do if that is what you want".into()
+            }
+            Self::Redundant { .. } => "remove it, unless it is there to be counted by itself".into(),
+            Self::Repeated { .. } => "remove it: the first one is counted and named for both".into(),
+            Self::Shadowed { by, .. } => {
+                format!("deny wins, even over a longer prefix; remove the entry, or narrow {by}")
+            }
+            Self::Unreachable { .. } => {
+                "add the sources that may reach it to `allow`, and keep `deny` off them".into()
+            }
+            Self::UntiedVpc { .. } => {
+                "add the `interfaces` or `vlans` that its packets come in on, so that others cannot send as it".into()
+            }
+            Self::UnusedSet { name } => {
+                format!("name it as `set:{name}` in a host's `allow` or `deny`, or remove it")
+            }
+            Self::UnusedVpc { id } => {
+                format!("name it as `vpc:{id}` in a host's `allow` or `deny`, or remove it")
+            }
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! What is wrong or doubtful about files, ready to be shown: as lines, as drawings, as JSON.
+
+mod drawing;
+mod visible;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use swf_filter_core::compile::TooLarge;
+use swf_filter_core::policy::{Origin, Place, Problem, Problems, Severity, SourceFile};
+
+use self::drawing::{Title, draw};
+pub(crate) use self::visible::visible;
+
+/// Problems of one read of the files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The first ones.
+    pub problems: Vec<Shown>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+/// A problem as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// `error`, `warning` or `advice`.
+    pub severity: String,
+    /// Where.
+    pub at: Origin,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// The way out.
+    pub help: Option<String>,
+    /// The other place that has to do with it, in words, and where it is.
+    pub other: Option<(String, Origin)>,
+    /// The lines of the source that it is about, with marks; without the message and the help.
+    pub drawing: Option<String>,
+}
+
+/// Why files are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// A file or directory cannot be read.
+    #[error("cannot read {input} `{}`: {}", visible(&path.to_string_lossy()), reason(*.input, .error))]
+    Unreadable {
+        /// What it is.
+        input: Input,
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        error: io::Error,
+    },
+    /// What they say is wrong.
+    #[error("{0}")]
+    Problems(Report),
+    /// What they say does not fit.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+/// What is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A directory of policy files.
+    PolicyDirectory,
+    /// A policy file.
+    PolicyFile,
+    /// config.toml.
+    Settings,
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PolicyDirectory => "the policy directory",
+            Self::PolicyFile => "the policy file",
+            Self::Settings => "the settings",
+        })
+    }
+}
+
+/// A problem of any file, before it is drawn.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    /// How bad it is.
+    pub(crate) severity: Severity,
+    /// What is wrong, in one line.
+    pub(crate) message: String,
+    /// The way out.
+    pub(crate) help: Option<String>,
+    /// Where, and what to write beside it.
+    pub(crate) at: (&'static str, Place),
+    /// The other place that has to do with it.
+    pub(crate) other: Option<(&'static str, Place)>,
+}
+
+impl From<&Problem> for Finding {
+    fn from(problem: &Problem) -> Self {
+        let other = problem.other.clone();
+        Self {
+            severity: problem.severity(),
+            message: problem.kind.to_string(),
+            help: problem.help(),
+            at: (problem.label(), problem.at.clone()),
+            other: other.map(|place| (problem.other_label(), place)),
+        }
+    }
+}
+
+impl Report {
+    /// Draws `problems` with the lines of `files` that they stand in.
+    #[must_use]
+    pub fn new(problems: &Problems, files: &[SourceFile]) -> Self {
+        let findings = problems.list.iter().map(Finding::from);
+        Self::of(findings, problems.more, files)
+    }
+
+    /// The same for problems of any kind.
+    pub(crate) fn of(
+        findings: impl IntoIterator<Item = Finding>,
+        more: usize,
+        files: &[SourceFile],
+    ) -> Self {
+        let problems = findings.into_iter();
+        Self {
+            problems: problems.map(|finding| Shown::new(finding, files)).collect(),
+            more,
+        }
+    }
+
+    /// Whether there is nothing to report.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// One line for each problem.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.problems.iter().map(Shown::line)
+    }
+}
+
+/// All problems with their drawings, an empty line between them, each line ended.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => writeln!(f, "\n... and {more} more"),
+        }
+    }
+}
+
+impl Shown {
+    fn new(finding: Finding, files: &[SourceFile]) -> Self {
+        let drawing = draw_all(&finding, files);
+        let Finding { at, other, .. } = finding;
+        Self {
+            severity: finding.severity.to_string(),
+            at: at.1.origin,
+            message: brief(&finding.message),
+            help: finding.help.as_deref().map(brief),
+            other: other.map(|(label, place)| (label.to_owned(), place.origin)),
+            drawing,
+        }
+    }
+
+    /// One line: `policy.d/a.toml:3:14: error: ...`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match &self.other {
+            Some((label, origin)) => {
+                let origin = visible(&origin.to_string());
+                format!("{} ({label} at {origin})", self.heading())
+            }
+            None => self.heading(),
+        }
+    }
+
+    fn heading(&self) -> String {
+        let at = visible(&self.at.to_string());
+        format!("{at}: {}: {}", self.severity, self.message)
+    }
+}
+
+/// The message after its place, what it is about, and the way out.
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.drawing {
+            Some(drawing) => write!(f, "{}\n{drawing}", self.heading())?,
+            None => writeln!(f, "{}", self.line())?,
+        }
+        match &self.help {
+            Some(help) => writeln!(f, "  help: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Both places of a problem, or nothing if one of them cannot be drawn.
+fn draw_all(finding: &Finding, files: &[SourceFile]) -> Option<String> {
+    let bytes = |place: &Place| {
+        let file = files.iter().find(|file| file.name == place.origin.file);
+        file.map(|file| &*file.bytes)
+    };
+    let (label, place) = &finding.at;
+    let mut drawing = draw(place, label, Title::None, bytes(place)?)?;
+    if let Some((label, place)) = &finding.other {
+        drawing.push_str(&draw(place, label, Title::Place, bytes(place)?)?);
+    }
+    Some(drawing)
+}
+
+/// `text` as it is safe to print, and no longer than anyone reads: it may hold words of the file.
+fn brief(text: &str) -> String {
+    const LONGEST: usize = 400;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => visible(text.get(..end).unwrap_or_default()) + "…",
+        None => visible(text),
+    }
+}
+
+/// Why something cannot be read, and what to do about it.
+fn reason(input: Input, error: &io::Error) -> String {
+    let link_loop = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    let advice = match (input, error.kind()) {
+        (Input::PolicyDirectory, io::ErrorKind::NotFound) => {
+            return "there is no such directory; make it, or set `paths.policy` in config.toml"
+                .to_owned();
+        }
+        (Input::PolicyFile, io::ErrorKind::NotFound) => {
+            return "there is no such file; is it a link to one that is gone?".to_owned();
+        }
+        (Input::Settings, io::ErrorKind::NotFound) => {
+            return "there is no such file; write it, or name another with `--config`".to_owned();
+        }
+        (_, io::ErrorKind::PermissionDenied) => "run this as a user who may read it",
+        (Input::PolicyDirectory, io::ErrorKind::NotADirectory) => {
+            "name the directory that the policy files are in"
+        }
+        (Input::PolicyFile, io::ErrorKind::InvalidInput) => {
+            "move it away, or take `.toml` from its name"
+        }
+        _ if link_loop => "mend the link",
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
+}
+
+impl Rejected {
+    pub(crate) fn unreadable(input: Input, path: &Path, error: io::Error) -> Self {
+        Self::Unreadable {
+            input,
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
