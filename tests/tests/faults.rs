@@ -410,7 +410,7 @@ fn interface_that_comes_later_or_again_is_filtered() -> Result<()> {
         ensure!(passed == (stream == Stream::Always), "{stream:?}: {passed}");
     }
 
-    for _ in 0..2 {
+    for _ in 0..8 {
         let heard = gate.daemon.stderr().len();
         gate.world.host.ip("link delete eth2")?;
         let [near, far] = gate.world.cable_two();
