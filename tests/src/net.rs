@@ -42,6 +42,18 @@ pub fn bind_udp(namespace: &Namespace, address: SocketAddr) -> io::Result<UdpSoc
     namespace.run(|| UdpSocket::bind(address))
 }
 
+/// Receives a datagram, under the socket's read timeout.
+///
+/// A socket with a timeout is interrupted where one without would go on waiting, as when the machine is paused.
+pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match socket.recv(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            received => return received,
+        }
+    }
+}
+
 /// Sends a text to an echo server over TCP and checks that it comes back.
 pub fn echo_tcp(namespace: &Namespace, address: SocketAddr, deadline: Duration) -> Result<()> {
     let mut stream = connect(namespace, address, deadline)
@@ -60,9 +72,8 @@ pub fn echo_udp(namespace: &Namespace, address: SocketAddr, deadline: Duration) 
     socket.connect(address)?;
     socket.send(TEXT)?;
     let mut answer = [0; 2 * TEXT.len()];
-    let length = socket
-        .recv(&mut answer)
-        .with_context(|| format!("no answer from {address}"))?;
+    let length =
+        receive(&socket, &mut answer).with_context(|| format!("no answer from {address}"))?;
     ensure!(
         answer[..length] == *TEXT,
         "another answer came from {address}"

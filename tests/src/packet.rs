@@ -72,6 +72,7 @@ impl PacketSocket {
                 Ok((_, true)) => {}
                 Ok((frame, false)) => return Ok(Some(frame)),
                 Err(error) if is_timeout(&error) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }

@@ -588,9 +588,8 @@ fn ensure_comes_back(client: &Namespace, server: SocketAddr, length: usize) -> R
     let sent: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
     socket.send_to(&sent, server)?;
     let mut answer = vec![0; length + 1];
-    let (heard, _) = socket
-        .recv_from(&mut answer)
-        .with_context(|| format!("no answer from {server}"))?;
+    let heard =
+        net::receive(&socket, &mut answer).with_context(|| format!("no answer from {server}"))?;
     ensure!(answer[..heard] == sent, "another answer from {server}");
     Ok(())
 }
@@ -625,7 +624,8 @@ fn ensure_dropped(world: &World, server: &str, length: usize, frames: u64) -> Re
         dropped().is_ok_and(|dropped| dropped >= Some(frames))
     });
     socket.set_read_timeout(Some(REFUSED_AFTER))?;
-    ensure!(socket.recv_from(&mut [0; 4]).is_err(), "{server} answers");
+    let answer = net::receive(&socket, &mut [0; 4]);
+    ensure!(answer.is_err(), "{server} answers");
     let dropped = dropped()?;
     ensure!(dropped == Some(frames), "{dropped:?} frames are dropped");
     Ok(())
