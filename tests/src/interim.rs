@@ -11,7 +11,8 @@ use crate::{oracle::Reason, process::run, world::Counts};
 pub(crate) fn reasons(pins: &Path) -> Result<Counts> {
     let mut command = Command::new("bpftool");
     let command = command.args(["-j", "map", "dump", "pinned"]);
-    let dump = run(command.arg(pins.join("v1/REASONS")))?;
+    let dump =
+        run(command.arg(pins.join(format!("v{}/REASONS", swf_filter_common::abi::VERSION))))?;
     let dump: Value = serde_json::from_str(&dump)?;
     let entries = dump.as_array().context("no list of counters")?;
     let mut counts = Counts::new();
