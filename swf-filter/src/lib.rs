@@ -11,3 +11,4 @@ pub mod dataplane;
 pub mod explain;
 pub mod files;
 pub mod report;
+pub mod state;

@@ -3,7 +3,7 @@
 //! Methods block, so callers on the runtime use a blocking thread. A change takes the publisher's lock for as long as it lasts;
 //! questions only take short ones, and are answered while a reload is under way.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use swf_filter_common::abi::{Count, Event, NONE_U16, NONE_U32};
 use swf_filter_common::reason::Reason;
 use swf_filter_core::compile::image::{Placement, counters_of_a_cpu};
-use swf_filter_core::compile::{Generation, Hash, List, compile, difference, drop_everything};
+use swf_filter_core::compile::{Generation, Hash, compile, difference, drop_everything};
 use swf_filter_core::policy::{Origin, Policy};
 use tracing::{debug, error, info, warn};
 
@@ -27,6 +27,7 @@ use crate::dataplane::interfaces::named;
 use crate::dataplane::{Active, Counters, Interface, Programs, Publisher};
 use crate::files::{self, Loaded};
 use crate::report::Rejected;
+use crate::state::{Ledger, RuleKey, Saved, State, keys};
 
 /// Prefixes that a difference lists at most.
 const MOST_DIFFERENCES: usize = 10_000;
@@ -34,6 +35,7 @@ const MOST_DIFFERENCES: usize = 10_000;
 /// The packet gate of this daemon.
 pub(super) struct Gate {
     path: PathBuf,
+    state: State,
     started: Instant,
     publisher: Mutex<Publisher>,
     programs: Mutex<Programs>,
@@ -49,8 +51,8 @@ struct View {
     generation: Arc<Generation>,
     /// The one before, whose last events may still be under way.
     previous: Option<(u64, Arc<Generation>)>,
-    /// What rules counted in earlier generations of this daemon.
-    totals: HashMap<RuleKey, Count>,
+    /// What rules counted in earlier generations.
+    ledger: Ledger,
     known: Vec<Interface>,
     /// Why an interface is not attached, or not as well as it could be.
     notes: BTreeMap<Arc<str>, String>,
@@ -61,8 +63,16 @@ struct View {
     reported_before: u64,
 }
 
-/// What makes a rule the same rule in another generation: host, list, text, and which of the equal ones.
-type RuleKey = (Arc<str>, List, Arc<str>, u32);
+/// Where a generation comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Provenance {
+    /// The policy files.
+    Files,
+    /// The state on disk, with this number.
+    Disk(u64),
+    /// What config.toml wants without a policy.
+    Nothing,
+}
 
 impl Gate {
     pub(super) fn new(
@@ -75,6 +85,7 @@ impl Gate {
         let reported_before = reported(&counters)?;
         Ok(Self {
             path: config.path.clone(),
+            state: State::new(&config.paths.state),
             started: Instant::now(),
             publisher: Mutex::new(publisher),
             programs: Mutex::new(programs),
@@ -85,7 +96,7 @@ impl Gate {
                 since: Timestamp::now(),
                 generation: Arc::default(),
                 previous: None,
-                totals: HashMap::new(),
+                ledger: Ledger::default(),
                 known,
                 notes: BTreeMap::new(),
                 detached: HashSet::new(),
@@ -96,26 +107,83 @@ impl Gate {
         })
     }
 
-    /// Brings a generation into force, or keeps the pinned one if the files are wrong.
+    /// Brings a generation into force: the files', or if they are wrong the pinned one, the last good one, or none.
     pub(super) fn start(&self) -> Result<()> {
         lock(&self.programs).pin()?;
         let pinned = lock(&self.publisher).active();
-        let Some(active) = pinned else {
-            return match self.reload() {
-                Ok(_) => Ok(()),
-                Err(error) => self.boot_without_policy(error),
-            };
+        match pinned {
+            Some(active) => self.adopt(active),
+            None => self.view().ledger = Ledger::new(self.counters.life(), 0),
+        }
+        let Err(reason) = self.reload() else {
+            return Ok(());
         };
-        info!(generation = active.number, "adopting the pinned generation");
-        self.view().active = Some(active);
-        if let Err(error) = self.reload() {
-            error!("the policy cannot be loaded, the pinned generation stays in force: {error:#}");
+        if let Some(active) = pinned {
+            error!("the policy cannot be loaded, the pinned generation stays in force: {reason:#}");
             self.view().warnings = vec![format!(
-                "generation {} was pinned by an earlier daemon, and the files cannot be loaded since: {error:#}",
+                "generation {} was pinned by an earlier daemon, and the files cannot be loaded since: {reason:#}",
                 active.number
             )];
+            return Ok(());
         }
-        Ok(())
+        match self.state.newest() {
+            Some(saved) => self.boot_with_last_good(saved, &reason),
+            None => self.boot_without_policy(reason),
+        }
+    }
+
+    /// Takes over what the kernel enforces, with what is on disk about it.
+    fn adopt(&self, active: Active) {
+        info!(generation = active.number, "adopting the pinned generation");
+        let saved = self.state.load(active.number).and_then(|saved| {
+            ensure!(
+                saved.generation.hash() == active.hash,
+                "the one on disk is another"
+            );
+            Ok(saved)
+        });
+        let saved = saved
+            .inspect_err(|error| {
+                warn!(
+                    "generation {} is enforced, and its rules have no names until the files are read: {error:#}",
+                    active.number
+                );
+            })
+            .ok();
+        let ledger = self.ledger_of(active, saved.as_ref());
+        let mut view = self.view();
+        view.active = Some(active);
+        view.ledger = ledger;
+        if let Some(saved) = saved {
+            view.since = saved.since();
+            view.generation = saved.generation;
+        }
+    }
+
+    /// The ledger on disk, brought up to the generation in force.
+    fn ledger_of(&self, active: Active, saved: Option<&Saved>) -> Ledger {
+        let life = self.counters.life();
+        let ledger = match self.state.load_ledger() {
+            Ok(ledger) => ledger.filter(|ledger| ledger.is_of(life)),
+            Err(error) => {
+                warn!("counts of earlier generations are lost: {error:#}");
+                None
+            }
+        };
+        let Some(mut ledger) = ledger else {
+            return Ledger::new(life, active.number);
+        };
+        if ledger.before() != active.number
+            && let Some(saved) = saved
+        {
+            // An earlier daemon died between the flip and the ledger: the old slot still has the counts.
+            let previous = Some(ledger.before()).filter(|before| saved.after == Some(*before));
+            let counts = previous
+                .and_then(|number| self.state.load(number).ok())
+                .map(|previous| self.counts(1 - active.slot, &previous.generation));
+            ledger.fold(counts.unwrap_or_default(), active.number, &saved.generation);
+        }
+        ledger
     }
 
     /// Reads the files and flips to what they say. An error leaves everything as it was.
@@ -136,7 +204,8 @@ impl Gate {
         let generation = Arc::new(compile(&policy).map_err(Rejected::TooLarge)?);
         drop(policy);
         let compile = milliseconds(start);
-        let (changed, times) = self.publish(&mut publisher, generation, config)?;
+        let (changed, times) =
+            self.publish(&mut publisher, generation, config, Provenance::Files)?;
         Ok(ReloadReport {
             changed,
             generation: self.view().info(),
@@ -155,14 +224,26 @@ impl Gate {
         publisher: &mut Publisher,
         generation: Arc<Generation>,
         config: Config,
+        from: Provenance,
     ) -> Result<(bool, Milliseconds)> {
         let active = publisher.active();
         let hash = generation.hash();
         let changed = active.is_none_or(|active| active.hash != hash);
-        let placement = self.placement(active, hash, !changed);
+        let placement = self.placement(active, hash, !changed, from);
         let mut times = Milliseconds::default();
+        let mut saved = Ok(());
+        if from == Provenance::Files {
+            saved = self.state.save(&Saved {
+                number: placement.number,
+                after: active.filter(|_| changed).map(|active| active.number),
+                since: self.since(changed).as_millisecond(),
+                generation: Arc::clone(&generation),
+            });
+        }
         if changed {
-            let durations = publisher.publish(&generation, &placement)?;
+            let durations = publisher
+                .publish(&generation, &placement)
+                .inspect_err(|_| self.state.forget(placement.number))?;
             times.fill = u64::try_from(durations.fill.as_millis()).unwrap_or(u64::MAX);
             times.flip = u64::try_from(durations.flip.as_millis()).unwrap_or(u64::MAX);
             info!(
@@ -180,13 +261,43 @@ impl Gate {
                 "the policy means what it meant before"
             );
         }
-        self.now_in_force(&placement, generation, config, !changed);
+        let ledger = self.now_in_force(&placement, generation, config, !changed);
+        let saved = saved.and_then(|()| self.state.save_ledger(&ledger));
+        if let Err(error) = saved {
+            let words = format!(
+                "the state on disk is behind, and a boot with broken files would not enforce this generation: {error:#}"
+            );
+            warn!("{words}");
+            self.view().warnings.push(words);
+        } else if changed && from == Provenance::Files {
+            let before = active.map_or(placement.number, |active| active.number);
+            self.state.keep(&[placement.number, before]);
+        }
         if let Some(old) = active.filter(|_| changed)
             && let Err(error) = publisher.release(old.slot)
         {
             warn!("cannot free the old generation: {error}");
         }
         Ok((changed, times))
+    }
+
+    /// Enforces the newest generation on disk.
+    fn boot_with_last_good(&self, saved: Saved, reason: &anyhow::Error) -> Result<()> {
+        let words = format!(
+            "the policy cannot be loaded; generation {} of {:.0}, the last good one, is enforced until a reload: {reason:#}",
+            saved.number,
+            saved.since()
+        );
+        error!("{words}");
+        let config = self.view().config.clone();
+        self.publish(
+            &mut lock(&self.publisher),
+            saved.generation,
+            config,
+            Provenance::Disk(saved.number),
+        )?;
+        self.view().warnings.push(words);
+        Ok(())
     }
 
     /// Does what config.toml wants where the files are wrong and nothing is pinned.
@@ -210,18 +321,29 @@ impl Gate {
             OnBootFailure::Refuse | OnBootFailure::Pass => "everything passes",
         };
         error!("the policy cannot be loaded, and until a reload {does}: {reason:#}");
-        self.publish(&mut lock(&self.publisher), Arc::new(generation), config)?;
+        self.publish(
+            &mut lock(&self.publisher),
+            Arc::new(generation),
+            config,
+            Provenance::Nothing,
+        )?;
         self.view().warnings = vec![format!(
             "the policy could not be loaded at start, and until a reload {does}: {reason:#}"
         )];
         Ok(())
     }
 
-    fn placement(&self, active: Option<Active>, hash: Hash, unchanged: bool) -> Placement {
+    fn placement(
+        &self,
+        active: Option<Active>,
+        hash: Hash,
+        unchanged: bool,
+        from: Provenance,
+    ) -> Placement {
         let (number, slot) = match active {
             Some(active) if unchanged => (active.number, active.slot),
             Some(active) => (active.number + 1, 1 - active.slot),
-            None => (1, 0),
+            None => (self.first_number(from), 0),
         };
         Placement {
             number,
@@ -232,17 +354,35 @@ impl Gate {
         }
     }
 
+    /// The number of a generation that replaces none: higher than any before, or the one it had.
+    fn first_number(&self, from: Provenance) -> u64 {
+        match from {
+            Provenance::Disk(number) => number,
+            Provenance::Files | Provenance::Nothing => self.state.highest().unwrap_or_default() + 1,
+        }
+    }
+
+    fn since(&self, changed: bool) -> Timestamp {
+        if changed {
+            Timestamp::now()
+        } else {
+            self.view().since
+        }
+    }
+
+    /// Takes note of the generation that is in force now, and gives the ledger that goes with it.
     fn now_in_force(
         &self,
         placement: &Placement,
         generation: Arc<Generation>,
         config: Config,
         unchanged: bool,
-    ) {
+    ) -> Ledger {
         let mut view = self.view();
         if !unchanged {
             // The kernel has returned from the flip: nothing counts in the old slot any more.
-            view.totals = self.totals(&view);
+            let counts = self.live(&view);
+            view.ledger.fold(counts, placement.number, &generation);
             view.since = Timestamp::now();
             let old = std::mem::take(&mut view.generation);
             view.previous = view.active.map(|active| (active.number, old));
@@ -255,45 +395,27 @@ impl Gate {
         view.generation = generation;
         view.config = config;
         view.warnings.clear();
-    }
-
-    /// What each rule has counted, those of earlier generations included.
-    fn totals(&self, view: &View) -> HashMap<RuleKey, Count> {
-        let mut totals = view.totals.clone();
-        for (key, count) in self.live(view) {
-            let total = totals.entry(key).or_default();
-            total.packets += count.packets;
-            total.bytes += count.bytes;
-        }
-        totals
+        view.ledger.clone()
     }
 
     /// What each rule has counted in the generation in force, in the order of rules.
     fn live(&self, view: &View) -> Vec<(RuleKey, Count)> {
-        let Some(active) = view.active else {
-            return Vec::new();
+        view.active.map_or_else(Vec::new, |active| {
+            self.counts(active.slot, &view.generation)
+        })
+    }
+
+    /// What each rule of a generation has counted in its slot.
+    fn counts(&self, slot: u8, generation: &Generation) -> Vec<(RuleKey, Count)> {
+        let counters = self.counters.rules(slot, counters_of_a_cpu(generation));
+        let count = |number| {
+            counters
+                .as_ref()
+                .map_or_else(Count::default, |counters| counters.get(number))
         };
-        let counters = self
-            .counters
-            .rules(active.slot, counters_of_a_cpu(&view.generation));
-        let mut seen: HashMap<(Arc<str>, List, Arc<str>), u32> = HashMap::new();
         (0..)
-            .zip(&view.generation.rules)
-            .map(|(number, rule)| {
-                let host = view
-                    .generation
-                    .host_of(rule)
-                    .map_or_else(|| "".into(), |host| Arc::clone(&host.name));
-                let times = seen
-                    .entry((Arc::clone(&host), rule.list, Arc::clone(&rule.text)))
-                    .or_default();
-                let key = (host, rule.list, Arc::clone(&rule.text), *times);
-                *times += 1;
-                let count = counters
-                    .as_ref()
-                    .map_or_else(Count::default, |counters| counters.get(number));
-                (key, count)
-            })
+            .zip(keys(generation))
+            .map(|(number, key)| (key, count(number)))
             .collect()
     }
 
@@ -402,7 +524,7 @@ impl Gate {
             drop(publisher);
             return self.reload().map(drop);
         };
-        let placement = self.placement(Some(active), active.hash, true);
+        let placement = self.placement(Some(active), active.hash, true, Provenance::Files);
         Ok(publisher.publish_image(&generation, &placement)?)
     }
 
@@ -454,10 +576,10 @@ impl Gate {
         (0..)
             .zip(view.generation.rules.iter().zip(live))
             .map(|(number, (rule, (key, live)))| {
-                let before = view.totals.get(&key).copied().unwrap_or_default();
+                let before = view.ledger.get(&key);
                 RuleCount {
                     number,
-                    host: key.0,
+                    host: key.host,
                     list: rule.list,
                     rule: Arc::clone(&rule.text),
                     origin: rule.origin.clone(),

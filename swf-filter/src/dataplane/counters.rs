@@ -1,15 +1,20 @@
 //! Reads what the kernel counted.
 
+use std::fs;
+
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::of_maps::ArrayOfMaps;
-use aya::maps::{Array, MapData, PerCpuArray};
+use aya::maps::{Array, MapData, MapInfo, PerCpuArray};
 use aya::util::nr_cpus;
 use swf_filter_common::abi::Count;
 use swf_filter_common::reason::Reason;
 
 use super::Pins;
 use super::kernel::{open, take};
+
+/// A number that is new with each boot (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A rule counter as the kernel holds it: packets, then bytes.
 pub(super) type CounterArray = Array<MapData, [u64; 2]>;
@@ -19,6 +24,7 @@ pub struct Counters {
     reasons: PerCpuArray<MapData, [u64; 2]>,
     rules: ArrayOfMaps<MapData, CounterArray>,
     cpus: u32,
+    life: String,
 }
 
 /// The rule counters of one slot.
@@ -38,7 +44,14 @@ impl Counters {
             reasons: take(ebpf, "REASONS")?.try_into()?,
             rules: rules.try_into()?,
             cpus: u32::try_from(cpus)?,
+            life: life(pins)?,
         })
+    }
+
+    /// What changes when all counters begin anew: with a boot, or with new maps.
+    #[must_use]
+    pub fn life(&self) -> &str {
+        &self.life
     }
 
     /// Number of CPUs that may have counted.
@@ -89,6 +102,12 @@ impl RuleCounters {
             .map(count)
             .fold(Count::default(), sum)
     }
+}
+
+fn life(pins: &Pins) -> Result<String> {
+    let boot = fs::read_to_string(BOOT_ID).with_context(|| format!("cannot read {BOOT_ID}"))?;
+    let map = MapInfo::from_pin(pins.map("REASONS")).context("cannot look at a pinned map")?;
+    Ok(format!("{} {}", boot.trim(), map.id()))
 }
 
 fn count([packets, bytes]: [u64; 2]) -> Count {

@@ -1,0 +1,205 @@
+//! What outlives the daemon: the last generations as they were compiled, and what rules counted in earlier ones.
+//!
+//! A generation is written before it takes effect. So whatever the kernel enforces can be named after any crash, and the last
+//! good one can be enforced after a boot with broken policy files. Files are written beside their place, synchronised and
+//! renamed: each is there whole or not at all, and says so itself with a checksum.
+
+mod ledger;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use swf_filter_core::compile::Generation;
+use tracing::warn;
+
+pub use self::ledger::{Ledger, RuleKey, keys};
+
+/// First bytes of every file. The number is that of the format: change it whenever the test of the format fails.
+const FORMAT: &[u8; 20] = b"swf-filter state 01\n";
+/// Bytes of the checksum.
+const CHECKSUM: usize = blake3::OUT_LEN;
+/// Bytes of a file at most: several times what the largest policy takes.
+const MAX_BYTES: u64 = 4 << 30;
+/// How files of generations are called, before the number.
+const PREFIX: &str = "generation-";
+
+/// The directory that `paths.state` names.
+#[derive(Clone, Debug)]
+pub struct State {
+    directory: PathBuf,
+}
+
+/// A generation on disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Saved {
+    /// Its number.
+    pub number: u64,
+    /// The one that it replaces, if that may still have counters which the ledger does not know.
+    pub after: Option<u64>,
+    /// When it was made, in milliseconds of Unix time.
+    pub since: i64,
+    /// The generation.
+    pub generation: Arc<Generation>,
+}
+
+impl Saved {
+    /// When it was made.
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.since).unwrap_or_default()
+    }
+}
+
+impl State {
+    /// The state in `directory`, which is made when something is first written.
+    #[must_use]
+    pub fn new(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// Writes a generation.
+    pub fn save(&self, saved: &Saved) -> Result<()> {
+        self.write(&self.generation_path(saved.number), saved)
+    }
+
+    /// Reads a generation.
+    pub fn load(&self, number: u64) -> Result<Saved> {
+        let path = self.generation_path(number);
+        let saved: Saved = read(&path)?;
+        ensure!(
+            saved.number == number,
+            "{} holds generation {}",
+            path.display(),
+            saved.number
+        );
+        Ok(saved)
+    }
+
+    /// The newest generation that can be read.
+    #[must_use]
+    pub fn newest(&self) -> Option<Saved> {
+        self.numbers()
+            .into_iter()
+            .find_map(|number| match self.load(number) {
+                Ok(saved) => Some(saved),
+                Err(error) => {
+                    warn!("generation {number} on disk is of no use: {error:#}");
+                    None
+                }
+            })
+    }
+
+    /// The highest number that a generation on disk has.
+    #[must_use]
+    pub fn highest(&self) -> Option<u64> {
+        self.numbers().first().copied()
+    }
+
+    /// Removes all generations but those with these numbers.
+    pub fn keep(&self, numbers: &[u64]) {
+        for number in self.numbers() {
+            if !numbers.contains(&number) {
+                self.forget(number);
+            }
+        }
+    }
+
+    /// Removes a generation.
+    pub fn forget(&self, number: u64) {
+        let path = self.generation_path(number);
+        if let Err(error) = fs::remove_file(&path) {
+            warn!("cannot remove {}: {error}", path.display());
+        }
+    }
+
+    /// Writes the ledger.
+    pub fn save_ledger(&self, ledger: &Ledger) -> Result<()> {
+        self.write(&self.ledger_path(), ledger)
+    }
+
+    /// Reads the ledger, if there is one.
+    pub fn load_ledger(&self) -> Result<Option<Ledger>> {
+        let path = self.ledger_path();
+        path.exists().then(|| read(&path)).transpose()
+    }
+
+    /// Numbers of the generations on disk, the highest first.
+    fn numbers(&self) -> Vec<u64> {
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return Vec::new();
+        };
+        let mut numbers: Vec<u64> = entries
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name();
+                name.to_str()?.strip_prefix(PREFIX)?.parse().ok()
+            })
+            .collect();
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        numbers
+    }
+
+    fn generation_path(&self, number: u64) -> PathBuf {
+        self.directory.join(format!("{PREFIX}{number}"))
+    }
+
+    fn ledger_path(&self) -> PathBuf {
+        self.directory.join("ledger")
+    }
+
+    fn write(&self, path: &Path, value: &impl Serialize) -> Result<()> {
+        let payload = postcard::to_stdvec(value).context("cannot encode the state")?;
+        write_whole(&self.directory, path, &payload)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+fn write_whole(directory: &Path, path: &Path, payload: &[u8]) -> std::io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    let beside = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(FORMAT)?;
+    file.write_all(blake3::hash(payload).as_bytes())?;
+    file.write_all(payload)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    File::open(directory)?.sync_all()
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let shown = path.display();
+    let length = fs::metadata(path)
+        .with_context(|| format!("cannot read {shown}"))?
+        .len();
+    ensure!(length <= MAX_BYTES, "{shown} is larger than any state is");
+    let bytes = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    let rest = bytes
+        .strip_prefix(FORMAT)
+        .with_context(|| format!("{shown} was not written by this version"))?;
+    let (checksum, payload) = rest
+        .split_at_checked(CHECKSUM)
+        .with_context(|| format!("{shown} is cut off"))?;
+    ensure!(
+        blake3::hash(payload).as_bytes() == checksum,
+        "{shown} is damaged"
+    );
+    postcard::from_bytes(payload).with_context(|| format!("{shown} cannot be decoded"))
+}

@@ -1,0 +1,137 @@
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use swf_filter_common::abi::Count;
+use swf_filter_core::compile::{Generation, drop_everything};
+use swf_filter_core::policy::Origin;
+
+use super::{Ledger, Saved, State, keys};
+
+/// A generation with a host and a rule.
+fn generation(file: &str) -> Arc<Generation> {
+    let origin = Origin {
+        file: file.into(),
+        line: 7,
+        column: 3,
+    };
+    Arc::new(drop_everything(Vec::new(), origin).unwrap())
+}
+
+fn saved(number: u64) -> Saved {
+    Saved {
+        number,
+        after: number.checked_sub(1),
+        since: 1_700_000_000_000,
+        generation: generation("a.toml"),
+    }
+}
+
+#[test]
+fn what_was_saved_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::new(&folder.path().join("made/when/needed"));
+    assert_eq!(state.highest(), None);
+    state.save(&saved(3)).unwrap();
+    state.save(&saved(11)).unwrap();
+    assert_eq!(state.highest(), Some(11));
+    let read = state.load(3).unwrap();
+    assert_eq!(read.generation.hash(), generation("a.toml").hash());
+    assert_eq!(read.generation.rules, generation("a.toml").rules);
+    assert_eq!((read.number, read.after), (3, Some(2)));
+    state.keep(&[3]);
+    assert_eq!(state.newest().map(|saved| saved.number), Some(3));
+    assert!(state.load(11).is_err());
+}
+
+#[test]
+fn a_damaged_file_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::new(folder.path());
+    state.save(&saved(1)).unwrap();
+    state.save(&saved(2)).unwrap();
+    let path = folder.path().join("generation-2");
+    let whole = fs::read(&path).unwrap();
+    for (bytes, complaint) in [
+        (whole[..whole.len() - 1].to_vec(), "damaged"),
+        (whole[..30].to_vec(), "cut off"),
+        (Vec::new(), "not written by this version"),
+        (
+            b"something else altogether".to_vec(),
+            "not written by this version",
+        ),
+        (flipped(&whole, whole.len() / 2), "damaged"),
+        (flipped(&whole, 25), "damaged"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let error = format!("{:#}", state.load(2).unwrap_err());
+        assert!(error.contains(complaint), "{error}");
+        assert_eq!(state.newest().map(|saved| saved.number), Some(1));
+    }
+    fs::copy(folder.path().join("generation-1"), &path).unwrap();
+    let error = format!("{:#}", state.load(2).unwrap_err());
+    assert!(error.contains("holds generation 1"), "{error}");
+}
+
+fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1;
+    bytes
+}
+
+#[test]
+fn a_write_that_fails_leaves_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::new(folder.path());
+    state.save(&saved(1)).unwrap();
+    // What cannot be opened for writing, not even by root.
+    fs::create_dir(folder.path().join("generation-1.new")).unwrap();
+    assert!(state.save(&saved(1)).is_err());
+    assert!(state.load(1).is_ok());
+    assert_eq!(state.highest(), Some(1));
+}
+
+#[test]
+fn a_ledger_adds_up() {
+    let generation = generation("a.toml");
+    let rule = keys(&generation).remove(0);
+    let count = |packets| Count {
+        packets,
+        bytes: packets * 60,
+    };
+    let mut ledger = Ledger::new("here", 1);
+    ledger.fold([(rule.clone(), count(2))], 2, &generation);
+    ledger.fold([(rule.clone(), count(3))], 3, &generation);
+    assert_eq!(ledger.get(&rule), count(5));
+    assert_eq!(ledger.before(), 3);
+    assert!(ledger.is_of("here") && !ledger.is_of("there"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::new(folder.path());
+    assert_eq!(state.load_ledger().unwrap(), None);
+    state.save_ledger(&ledger).unwrap();
+    assert_eq!(state.load_ledger().unwrap(), Some(ledger));
+    fs::write(folder.path().join("ledger"), "x").unwrap();
+    assert!(state.load_ledger().is_err());
+}
+
+#[test]
+fn keys_do_not_depend_on_where_a_rule_stands() {
+    assert_eq!(keys(&generation("a.toml")), keys(&generation("b.toml")));
+}
+
+/// If this fails, files of older versions would be misread: change the number in `FORMAT`, then the bytes here.
+#[test]
+fn the_format_is_the_one_that_its_number_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::new(folder.path());
+    state.save(&saved(1)).unwrap();
+    assert_eq!(
+        digest(&folder.path().join("generation-1")),
+        "4fe42b1a5a565dd9"
+    );
+}
+
+fn digest(path: &Path) -> String {
+    blake3::hash(&fs::read(path).unwrap()).to_hex()[..16].to_owned()
+}
