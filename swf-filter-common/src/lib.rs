@@ -12,6 +12,7 @@
 )]
 
 pub mod abi;
+pub mod fingerprint;
 pub mod frame;
 pub mod image;
 pub mod reason;

@@ -20,6 +20,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::info;
 use swf_filter_common::abi::{Explained, NONE_U32};
+use swf_filter_common::fingerprint::MARK;
 use swf_filter_common::image::Image;
 use swf_filter_common::reason::Reason;
 use swf_filter_common::verdict::{self, Verdict};
@@ -92,6 +93,11 @@ fn action(verdict: Verdict) -> u32 {
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// By which a daemon knows that this object was built from the layouts that it was built from itself.
+#[unsafe(link_section = "swf_filter_abi")]
+#[unsafe(no_mangle)]
+static SWF_FILTER_ABI: [u8; MARK.len()] = MARK;
 
 #[cfg(not(test))]
 #[panic_handler]

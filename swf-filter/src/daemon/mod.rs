@@ -7,6 +7,7 @@ mod gate;
 mod headers;
 
 use std::fs::{self, File};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,7 @@ const REFILLS_PER_SECOND: u32 = 10;
 pub fn run(config: &Path) -> Result<()> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .init();
     tokio::runtime::Builder::new_multi_thread()

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::{MapData, MapInfo};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
+use swf_filter_common::fingerprint;
 
 use super::{Counters, Events, Pins, Programs, Publisher};
 
@@ -32,6 +33,9 @@ pub enum LoadError {
     /// The binary has no kernel program.
     #[error("this binary was built without the kernel program; build it with `cargo xtask build`")]
     NoObject,
+    /// The kernel program was built from other layouts than the daemon.
+    #[error("the kernel program in this binary is out of date; build it with `cargo xtask build`")]
+    OtherLayout,
     /// The kernel refused a map or the object.
     #[error("cannot load the kernel program's maps")]
     Maps(#[source] EbpfError),
@@ -65,6 +69,9 @@ impl Kernel {
     pub fn load(pins: &Pins, trace: bool) -> Result<Self> {
         if OBJECT.is_empty() {
             return Err(LoadError::NoObject.into());
+        }
+        if fingerprint::of_object(OBJECT) != Some(fingerprint::FINGERPRINT) {
+            return Err(LoadError::OtherLayout.into());
         }
         let mut loader = EbpfLoader::new();
         loader.verifier_log_level(VerifierLogLevel::STATS);
