@@ -41,6 +41,7 @@ fn run() -> Result<()> {
         ["test", rest @ ..] => test::run(setup::run()?, rest),
         ["check"] => check::run(setup::run()?),
         ["demo"] => demo(),
+        ["demo", demo::CLEAN_UP_AFTER, id] => demo::clean_up_after(id),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())
