@@ -17,6 +17,7 @@ use anyhow::{Result, bail, ensure};
 
 use self::leftovers::Janitor;
 pub(crate) use self::leftovers::{CLEAN_UP_AFTER, clean_up_after};
+use self::screen::{output, say};
 use self::stage::{Background, CLIENTS, Client, HOST, LAB, OFFICE, ORDERS, Stage};
 use crate::machine;
 
@@ -55,7 +56,7 @@ fn open_the_endpoint(stage: &Stage) -> Result<Background> {
         .screen
         .scene("1. A host with a TLS endpoint, and three clients that all reach it");
     for client in CLIENTS {
-        stage.screen.say(&format!(
+        say(&format!(
             "{:<7} {:<13} {}, behind the host's {}",
             client.name, client.address, client.who, client.interface
         ));
@@ -93,7 +94,7 @@ fn filter(stage: &Stage) -> Result<Background> {
     until_attached(&daemon)?;
     connects(stage, ORDERS)?;
     is_dropped(stage, LAB)?;
-    screen.say(
+    say(
         "The same source address as orders, and another verdict: it comes in on another interface.",
     );
     is_dropped(stage, OFFICE)?;
@@ -116,7 +117,7 @@ fn say_why(stage: &Stage, daemon: Background) -> Result<Background> {
         stage.quietly(OFFICE.name, &connection(OFFICE))?;
         events.has_ended()
     })?;
-    screen.output(&events.text());
+    output(&events.text());
     ensure!(
         events.text().contains(OFFICE.address),
         "the event is not about the office:\n{}",
@@ -169,12 +170,12 @@ fn reload_under_traffic(stage: &Stage) -> Result<()> {
         let line = format!("cp {version}/20-hosts.toml policy.d/ && swf-filter reload");
         stage.quietly(HOST, &line)?.code(0)?;
     }
-    screen.say(&format!(
+    say(&format!(
         "Then {RELOADS} more reloads, back and forth between the two policies."
     ));
     until("the connections end", || traffic.has_ended())?;
     let text = traffic.text();
-    screen.output(&text);
+    output(&text);
     ensure!(
         text.contains(&format!("connected {ATTEMPTS} of {ATTEMPTS}")),
         "a reload kept an allowed client out: {text}"
@@ -196,7 +197,7 @@ fn lose_the_daemon(stage: &Stage, daemon: Background) -> Result<()> {
     is_dropped(stage, OFFICE)?;
     connects(stage, ORDERS)?;
 
-    screen.say("The next daemon takes over what is in force, and the counters go on.");
+    say("The next daemon takes over what is in force, and the counters go on.");
     let daemon = stage.start(HOST, "swf-filter daemon")?;
     until("the daemon answers", || {
         let answer = stage.quietly(HOST, "swf-filter status")?;

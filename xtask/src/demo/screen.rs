@@ -32,21 +32,9 @@ impl Screen {
         println!("\n{}", self.paint(BOLD, text));
     }
 
-    /// A line of prose.
-    pub(super) fn say(self, text: &str) {
-        println!("  {text}");
-    }
-
     /// A command as it is typed on a machine.
     pub(super) fn command(self, machine: &str, line: &str) {
         println!("  {} {line}", self.paint(CYAN, &format!("{machine}$")));
-    }
-
-    /// What a command printed.
-    pub(super) fn output(self, text: &str) {
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            println!("      {line}");
-        }
     }
 
     /// Something that was checked, and holds.
@@ -59,6 +47,18 @@ impl Screen {
             Colour::Off => text.to_owned(),
             Colour::On => format!("\x1b[{code}m{text}\x1b[0m"),
         }
+    }
+}
+
+/// A line of prose.
+pub(super) fn say(text: &str) {
+    println!("  {text}");
+}
+
+/// What a command printed.
+pub(super) fn output(text: &str) {
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        println!("      {line}");
     }
 }
 

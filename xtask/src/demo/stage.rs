@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 
 use super::leftovers;
-use super::screen::Screen;
+use super::screen::{Screen, output};
 use crate::{command, workspace};
 
 /// A machine that connects to the endpoint.
@@ -111,7 +111,7 @@ impl Stage {
     pub(super) fn show(&self, machine: &str, line: &str) -> Result<Answer> {
         self.screen.command(machine, line);
         let answer = self.quietly(machine, line)?;
-        self.screen.output(&answer.text);
+        output(&answer.text);
         Ok(answer)
     }
 
@@ -177,11 +177,11 @@ impl Stage {
         let config = self.folder.join("config.toml");
         let mut text = fs::read_to_string(&config)
             .with_context(|| format!("cannot read `{}`", config.display()))?;
-        text.push_str(&format!(
-            "\n[paths]\npolicy = \"{folder}/policy.d\"\nrun    = \"{folder}/run\"\nstate  = \"{folder}/state\"\nbpf    = \"{}\"\n",
+        text = format!(
+            "{text}\n[paths]\npolicy = \"{folder}/policy.d\"\nrun    = \"{folder}/run\"\nstate  = \"{folder}/state\"\nbpf    = \"{}\"\n",
             leftovers::pins(self.demo).display(),
             folder = self.folder.display(),
-        ));
+        );
         fs::write(&config, text).with_context(|| format!("cannot write `{}`", config.display()))
     }
 

@@ -55,14 +55,12 @@ fn apt() -> Command {
 }
 
 /// Program and the package that brings it. A C linker is not among them: without one, this would not have been built.
-const WANTED: [(&str, &str); 10] = [
+const WANTED: [(&str, &str); 8] = [
     ("bpftool", "bpftool"),
-    ("curl", "curl"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("git", "git"),
     ("ip", "iproute2"),
-    ("openssl", "openssl"),
     ("modprobe", "kmod"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
