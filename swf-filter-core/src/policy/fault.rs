@@ -217,7 +217,7 @@ pub enum Fault {
         found: String,
     },
     /// A value has the wrong type.
-    #[error("`{field}` takes {expected}, not a {found}")]
+    #[error("`{field}` takes {expected}, not {} {found}", article(found))]
     WrongType {
         /// The field.
         field: &'static str,
@@ -310,6 +310,15 @@ pub(super) fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) 
         .filter(|(distance, _)| *distance <= furthest)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
+}
+
+/// The indefinite article of a TOML type's name.
+fn article(word: &str) -> &'static str {
+    if word.starts_with(['a', 'i']) {
+        "an"
+    } else {
+        "a"
+    }
 }
 
 fn did_you_mean(text: &str, words: &[&str]) -> String {

@@ -157,16 +157,16 @@ pub fn parse(text: &str, into: &mut PrefixList) -> Result<(), TextError> {
     }
 }
 
-/// `text` as it is safe to show: control characters escaped, and cut after 64 characters.
+/// `text` as it is safe to show: cut after 64 characters, with everything escaped that does not show as itself: control
+/// characters, writing direction, blanks of no width.
 #[must_use]
 pub fn excerpt(text: &str) -> String {
     const LONGEST: usize = 64;
     let mut shown = String::new();
     for character in text.chars().take(LONGEST) {
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
+        match character {
+            '"' | '\'' | '\\' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
         }
     }
     if text.chars().nth(LONGEST).is_some() {
@@ -383,6 +383,13 @@ mod tests {
             read("192.0.2.6-192.0.2.8").unwrap(),
             ["192.0.2.6/31", "192.0.2.8/32"]
         );
+    }
+
+    #[test]
+    fn excerpts_show_what_would_be_obeyed_or_hidden_and_are_cut() {
+        let hostile = "\x1b[2J\u{202e}a\u{200b}\"é\\";
+        assert_eq!(excerpt(hostile), "\\u{1b}[2J\\u{202e}a\\u{200b}\"é\\");
+        assert_eq!(excerpt(&"x".repeat(65)), "x".repeat(64) + "...");
     }
 
     #[test]

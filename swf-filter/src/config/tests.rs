@@ -96,8 +96,8 @@ events_per_second = -1           => 3:21: `-1` is not a number of events a secon
 events_per_second = 1_000_001    => 3:21: `1_000_001` is not a number of events a second    => 1000000
 events_per_second = 0xf_ffff_ffff_ffff_ffff => 3:21: `0xf_ffff_ffff_ffff_ffff` is not       => 1000000
 events_per_second = 1.5          => 3:21: `events_per_second` takes a whole number          =>
-always_allow = '10.0.0.0/8'      => 3:16: `always_allow` takes a list in `[ ]`              =>
-always_allow = [7]               => 3:17: `always_allow` takes text in quotes               =>
+always_allow = '10.0.0.0/8'      => 3:16: `always_allow` takes a list in `[ ]`, not a string  =>
+always_allow = [7]               => 3:17: `always_allow` takes text in quotes, not an integer =>
 always_allow = ['10.0.0.1/8']    => 3:17: `10.0.0.1/8` has host bits set                    => write `10.0.0.0/8`
 always_allow = ['set:a']         => 3:17: `set:a` cannot stand in `always_allow`            => addresses
 [paths];rum = '/run'             => 4:1: `[paths]` has no field `rum`                       => did you mean `run`?

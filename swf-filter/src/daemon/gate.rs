@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use swf_filter_common::abi::{Count, Event, NONE_U16, NONE_U32};
 use swf_filter_common::reason::Reason;
@@ -17,11 +17,11 @@ use swf_filter_core::compile::{Generation, Hash, compile, difference, drop_every
 use swf_filter_core::policy::{Origin, Policy};
 use tracing::{debug, error, info, warn};
 
-use super::headers;
+use super::{headers, listing};
 use crate::config::{Config, OnBootFailure};
 use crate::control::api::{
-    DiffReport, EventInfo, EventReport, Explanation, GenerationInfo, InterfaceInfo, Milliseconds,
-    ReasonCount, ReloadReport, RuleCount, Status,
+    DiffReport, EventInfo, EventReport, Explanation, GenerationInfo, Milliseconds, ReasonCount,
+    ReloadReport, RuleCount, Status,
 };
 use crate::dataplane::interfaces::named;
 use crate::dataplane::{Active, Counters, Interface, Programs, Publisher};
@@ -447,26 +447,28 @@ impl Gate {
             view.detached.remove(&interface.name);
             let before = programs.is_attached(interface);
             match programs.attach(interface, mode) {
+                Ok(None) if before => debug!(interface = %interface.name, "still attached"),
                 Ok(None) => {
-                    if before {
-                        debug!(interface = %interface.name, "still attached");
-                    } else {
-                        info!(interface = %interface.name, "attached");
-                    }
+                    info!(interface = %interface.name, "attached");
                     view.notes.remove(&interface.name);
                 }
                 Ok(Some(note)) => {
-                    warn!(interface = %interface.name, "attached in {note}");
+                    warn!(interface = %interface.name, "attached in generic mode, which is slower: {note}");
                     view.notes.insert(Arc::clone(&interface.name), note);
                 }
                 Err(error) => {
-                    let note = format!("not attached: {:#}", anyhow::Error::from(error));
-                    error!(interface = %interface.name, "{note}");
+                    let note = format!("{:#}", anyhow::Error::from(error));
+                    error!(interface = %interface.name, "not attached: {note}");
                     view.notes.insert(Arc::clone(&interface.name), note);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Lets [`attach`](Self::attach) put the filter on again where an operator took it off.
+    pub(super) fn forget_detached(&self) {
+        self.view().detached.clear();
     }
 
     /// Takes the filter off one interface, or off all.
@@ -492,7 +494,7 @@ impl Gate {
             warn!(interface = %interface.name, "detached: its traffic is not filtered");
             view.notes.insert(
                 Arc::clone(&interface.name),
-                "detached by an operator".to_owned(),
+                "detached by an operator, until `swf-filter attach`".to_owned(),
             );
             view.detached.insert(interface.name);
         }
@@ -533,24 +535,15 @@ impl Gate {
         let reported_now = reported(&self.counters)?;
         let programs = lock(&self.programs);
         let view = self.view();
-        let named = |interface: &&Interface| {
-            view.config.names(&interface.name) || programs.is_attached(interface)
-        };
-        let interfaces = view.known.iter().filter(named).map(|interface| {
-            let mode = interface.xdp.map(|program| program.mode);
-            InterfaceInfo {
-                name: interface.name.to_string(),
-                index: Some(interface.index),
-                mode: mode.filter(|_| programs.is_attached(interface)),
-                note: view.notes.get(&interface.name).cloned(),
-            }
+        let interfaces = listing::list(&view.config, &view.known, &view.notes, |interface| {
+            programs.is_attached(interface)
         });
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
             generation: view.info(),
-            interfaces: interfaces.collect(),
+            interfaces,
             reasons: reasons
                 .into_iter()
                 .map(|(reason, count)| ReasonCount {
@@ -570,11 +563,13 @@ impl Gate {
         })
     }
 
-    pub(super) fn rules(&self) -> Vec<RuleCount> {
+    /// Packets and bytes of each rule.
+    pub(super) fn rules(&self) -> Result<Vec<RuleCount>> {
         let view = self.view();
+        let generation = view.in_force()?;
         let live = self.live(&view);
-        (0..)
-            .zip(view.generation.rules.iter().zip(live))
+        let counts = (0..)
+            .zip(generation.rules.iter().zip(live))
             .map(|(number, (rule, (key, live)))| {
                 let before = view.ledger.get(&key);
                 RuleCount {
@@ -587,7 +582,8 @@ impl Gate {
                     bytes: before.bytes + live.bytes,
                 }
             })
-            .collect()
+            .collect();
+        Ok(counts)
     }
 
     /// What a reload would change.
@@ -595,7 +591,7 @@ impl Gate {
         let config = Config::load(&self.path)?;
         let loaded = files::load(&config.paths.policy, &config.always_allow)?;
         let after = compile(&loaded.policy).map_err(Rejected::TooLarge)?;
-        let before = Arc::clone(&self.view().generation);
+        let before = Arc::clone(self.view().in_force()?);
         let (difference, cut) = difference(&before, &after, MOST_DIFFERENCES);
         Ok(DiffReport { difference, cut })
     }
@@ -707,6 +703,18 @@ impl Gate {
 }
 
 impl View {
+    /// The generation that the kernel enforces, unless only an earlier daemon knew it.
+    fn in_force(&self) -> Result<&Arc<Generation>> {
+        let known = self.generation.hash();
+        if let Some(active) = self.active.filter(|active| active.hash != known) {
+            bail!(
+                "generation {} was pinned by an earlier daemon, and its rules have no names; mend the files and reload",
+                active.number
+            );
+        }
+        Ok(&self.generation)
+    }
+
     fn info(&self) -> GenerationInfo {
         let Some(active) = self.active else {
             return GenerationInfo::default();

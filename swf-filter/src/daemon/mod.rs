@@ -5,9 +5,11 @@
 
 mod gate;
 mod headers;
+mod listing;
 
 use std::fs::{self, File};
 use std::io::IsTerminal;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +62,14 @@ pub fn lock(directory: &Path) -> Result<File> {
     fs::create_dir_all(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
     let path = directory.join("lock");
-    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    // Not for others: whoever can open it could lock it, and keep the daemon from starting.
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot make {}", path.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!("another swf-filter daemon holds {}", path.display());
     }
@@ -247,7 +256,7 @@ impl Control for Daemon {
     fn answer(&self, command: Command) -> Result<Vec<u8>> {
         Ok(match command {
             Command::Status => serde_json::to_vec(&self.gate.status()?)?,
-            Command::Rules => serde_json::to_vec(&self.gate.rules())?,
+            Command::Rules => serde_json::to_vec(&self.gate.rules()?)?,
             Command::Diff => serde_json::to_vec(&self.gate.diff()?)?,
             Command::Explain(request) => {
                 let frame = crate::explain::from_hex(&request.frame)
@@ -263,6 +272,9 @@ impl Control for Daemon {
                 serde_json::to_vec(&report)?
             }
             Command::Attach(request) => {
+                if request.interface.is_none() {
+                    self.gate.forget_detached();
+                }
                 self.attach(request.interface.as_deref())?;
                 self.interface_report()?
             }

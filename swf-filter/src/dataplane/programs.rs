@@ -76,7 +76,7 @@ impl Programs {
         Self { ebpf, name, pins }
     }
 
-    /// Attaches to `interface`, or adopts what is attached there. Returns a note if it went less well than it could.
+    /// Attaches to `interface`, or adopts what is attached there. Returns why it is in generic mode only, if driver mode was tried.
     pub fn attach(
         &mut self,
         interface: &Interface,
@@ -105,10 +105,11 @@ impl Programs {
                 Ok(()) => None,
                 Err(AttachError::Kernel(refusal)) => {
                     self.attach_new(interface, XdpMode::Skb)?;
-                    let advice = driver_advice(&interface.name, interface.mtu).unwrap_or_default();
+                    let advice = driver_advice(&interface.name, interface.mtu);
                     Some(format!(
-                        "generic mode, which is slower: driver mode was refused ({}) {advice}",
-                        chain(&refusal)
+                        "driver mode was refused: {}{}",
+                        chain(&refusal),
+                        advice.map(|words| format!("; {words}")).unwrap_or_default()
                     ))
                 }
                 Err(error) => return Err(error),
