@@ -193,6 +193,16 @@ impl PrefixList {
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
+
+    /// The longest prefix that an address lies in.
+    #[must_use]
+    pub fn longest(&self, address: IpAddr) -> Option<IpNetwork> {
+        let v4 = self.v4.iter().map(|prefix| IpNetwork::from(*prefix));
+        let v6 = self.v6.iter().map(|prefix| IpNetwork::from(*prefix));
+        v4.chain(v6)
+            .filter(|network| network.contains(address))
+            .max_by_key(IpNetwork::prefix)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What the packet gate does with a made-up packet, worked out from the files alone.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +12,8 @@ use swf_filter_common::image::Image;
 use swf_filter_common::verdict::judge;
 use swf_filter_core::compile::image::{Placement, write};
 use swf_filter_core::compile::{Generation, Hash, List, Tables, compile};
-use swf_filter_core::policy::{Entry, Policy, Source};
+use swf_filter_core::policy::parse::line_of;
+use swf_filter_core::policy::{Entry, Origin, Policy, Source};
 use swf_filter_core::prefix::PrefixList;
 
 use crate::control::api::Explanation;
@@ -25,45 +28,43 @@ pub struct Question<'a> {
     pub to: SocketAddr,
     /// The interface that it comes in on; one that no VPC claims, if not given.
     pub interface: Option<&'a str>,
+    /// The bonds that the interface is a member of.
+    pub masters: &'a [Arc<str>],
     /// Its VLAN.
     pub vlan: Option<u16>,
 }
 
-/// Number of an interface that no VPC claims.
-const UNCLAIMED: u32 = u32::MAX;
+/// The number that the interface has here, whatever it is on the machine.
+const INTERFACE: u32 = 1;
 
 /// Works out what the gate does with a packet.
 pub fn explain(policy: &Policy, question: Question<'_>) -> Result<Explanation> {
     let generation = compile(policy).map_err(Rejected::TooLarge)?;
-    let mut names: Vec<Arc<str>> = generation
-        .ingresses
-        .iter()
-        .filter_map(|ingress| ingress.interface.clone())
-        .collect();
-    names.sort();
-    names.dedup();
-    let number = question
-        .interface
-        .and_then(|name| names.iter().position(|known| **known == *name))
-        .map_or(Ok(UNCLAIMED), |position| u32::try_from(position + 1))?;
+    let names = question.interface.map(Arc::from);
+    let names = names.iter().chain(question.masters).cloned();
     let placement = Placement {
         number: 0,
         hash: Hash::default(),
         slot: 0,
         cpus: 1,
-        interfaces: names.into_iter().zip(1..).collect(),
+        interfaces: names.map(|name| (name, INTERFACE)).collect(),
     };
     let words = write(&generation, &placement)?;
     let frame = frame(question)?;
     let verdict = judge(
         frame.as_slice(),
-        number,
+        INTERFACE,
         &Image::new(words.as_slice()),
         &Tables(&generation),
     );
     let rule = generation.rule(verdict.rule);
     let entry = rule.and_then(|_| entry(policy, &generation, verdict.host, verdict.rule));
+    let prefix = entry.and_then(|entry| prefixes(policy, entry)?.longest(question.from));
+    let set_line = entry
+        .zip(prefix)
+        .and_then(|(entry, prefix)| set_line(policy, entry, question.from, prefix));
     Ok(Explanation {
+        interface: question.interface.map(str::to_owned),
         dropped: verdict.reason.drops(),
         reason: verdict.reason.name().to_owned(),
         host: rule
@@ -75,8 +76,8 @@ pub fn explain(policy: &Policy, question: Question<'_>) -> Result<Explanation> {
         rule: rule.map(|rule| Arc::clone(&rule.text)),
         list: rule.map(|rule| rule.list),
         origin: rule.map(|rule| rule.origin.clone()),
-        prefix: entry.and_then(|entry| longest(policy, entry, question.from)),
-        set_line: None,
+        prefix,
+        set_line,
     })
 }
 
@@ -101,18 +102,31 @@ fn entry<'a>(
         .nth(ordinal)
 }
 
-/// The longest prefix of an entry that an address lies in.
-fn longest(policy: &Policy, entry: &Entry, address: IpAddr) -> Option<IpNetwork> {
-    let prefixes: &PrefixList = match &entry.source {
-        Source::Prefixes(prefixes) => prefixes,
-        Source::Set(set) => &policy.sets.get(*set)?.prefixes,
-        Source::Vpc(vpc) => &policy.vpcs.get(*vpc)?.cidrs,
+/// What an entry stands for.
+fn prefixes<'a>(policy: &'a Policy, entry: &'a Entry) -> Option<&'a PrefixList> {
+    match &entry.source {
+        Source::Prefixes(prefixes) => Some(prefixes),
+        Source::Set(set) => policy.sets.get(*set).map(|set| &set.prefixes),
+        Source::Vpc(vpc) => policy.vpcs.get(*vpc).map(|vpc| &vpc.cidrs),
+    }
+}
+
+/// The line of the entry's set file that has this prefix, if it stands in a file.
+///
+/// The file is read again: to keep the line of each of a million prefixes in memory, for this question, is too much.
+fn set_line(policy: &Policy, entry: &Entry, address: IpAddr, prefix: IpNetwork) -> Option<Origin> {
+    let Source::Set(set) = entry.source else {
+        return None;
     };
-    let v4 = prefixes.v4.iter().map(|prefix| IpNetwork::from(*prefix));
-    let v6 = prefixes.v6.iter().map(|prefix| IpNetwork::from(*prefix));
-    v4.chain(v6)
-        .filter(|network| network.contains(address))
-        .max_by_key(IpNetwork::prefix)
+    let set = policy.sets.get(set)?;
+    let directory = Path::new(&*set.origin.file).parent()?;
+    let path = directory.join(&**set.file.as_ref()?);
+    let (line, found) = line_of(&fs::read(&path).ok()?, address)?;
+    (found == prefix).then(|| Origin {
+        file: path.to_string_lossy().into(),
+        line,
+        column: 1,
+    })
 }
 
 const ETHERTYPE_VLAN: u16 = 0x8100;
@@ -203,6 +217,7 @@ mod tests {
             from: "192.0.2.1".parse().expect("an address"),
             to: "[2001:db8::1]:443".parse().expect("an address"),
             interface: None,
+            masters: &[],
             vlan: None,
         };
         assert!(frame(question).is_err());

@@ -5,6 +5,7 @@ mod show;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -22,6 +23,7 @@ use crate::control::api::{
 };
 use crate::control::client::{self, AskError};
 use crate::control::socket;
+use crate::dataplane::interfaces;
 use crate::explain::{self, Question};
 use crate::report::{Rejected, Report};
 use crate::{daemon, dataplane, files};
@@ -89,7 +91,7 @@ enum Command {
         /// Where it goes: an address, with a port if it is not 443.
         #[arg(long, value_parser = destination)]
         to: SocketAddr,
-        /// The interface that it comes in on; one that no VPC claims if not given.
+        /// The interface that it comes in on. If not given: the only one that the settings name, or one that no VPC names.
         #[arg(long)]
         interface: Option<String>,
         /// Its VLAN.
@@ -189,6 +191,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 from: *from,
                 to: *to,
                 interface: interface.as_deref(),
+                masters: &[],
                 vlan: *vlan,
             };
             arguments.explain(question, *live)
@@ -300,6 +303,13 @@ impl Arguments {
 
     fn explain(&self, question: Question<'_>, live: bool) -> Result<()> {
         let config = Config::load(&self.config)?;
+        let interface = question.interface.or_else(|| config.only_interface());
+        let masters = interface.map_or_else(Vec::new, masters_of);
+        let question = Question {
+            interface,
+            masters: &masters,
+            ..question
+        };
         let from_files = files::load(&config.paths.policy, &config.always_allow)
             .map_err(anyhow::Error::from)
             .and_then(|loaded| explain::explain(&loaded.policy, question));
@@ -354,6 +364,17 @@ impl Arguments {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The bonds that an interface is a member of. There are none on a machine that does not have it.
+fn masters_of(interface: &str) -> Vec<Arc<str>> {
+    let listed = runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let (interfaces, _) = interfaces::open()?;
+            interfaces.list().await
+        })
+    });
+    interfaces::masters(&listed.unwrap_or_default(), interface)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

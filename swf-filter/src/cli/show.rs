@@ -191,6 +191,10 @@ impl Show for Explanation {
     fn show(&self) -> String {
         let mut text = String::new();
         line!(text, "{}", verdict(self));
+        match &self.interface {
+            Some(interface) => line!(text, "  in on   {}", visible(interface)),
+            None => line!(text, "  in on   an interface that no VPC names"),
+        }
         if let Some(host) = &self.host {
             line!(text, "  host    {}", visible(host));
         }
@@ -204,7 +208,15 @@ impl Show for Explanation {
             line!(text, "  at      {}", visible(&origin.to_string()));
         }
         if let Some(prefix) = &self.prefix {
-            line!(text, "  prefix  {prefix}");
+            match &self.set_line {
+                Some(line) => line!(
+                    text,
+                    "  prefix  {prefix} at {}:{}",
+                    visible(&line.file),
+                    line.line
+                ),
+                None => line!(text, "  prefix  {prefix}"),
+            }
         }
         text
     }

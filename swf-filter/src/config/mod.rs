@@ -96,6 +96,15 @@ impl Config {
         read::read(path, &file).map_err(Rejected::Problems)
     }
 
+    /// The interface, if there is one entry and it is a name.
+    #[must_use]
+    pub fn only_interface(&self) -> Option<&str> {
+        match self.interfaces.as_slice() {
+            [only] if !only.as_str().contains(['*', '?', '[']) => Some(only.as_str()),
+            _ => None,
+        }
+    }
+
     /// Whether an interface is one of those to attach to.
     #[must_use]
     pub fn names(&self, interface: &str) -> bool {

@@ -210,6 +210,8 @@ pub struct ExplainRequest {
 /// What the packet gate does with a frame, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
+    /// The interface that the packet comes in on; one that no VPC claims, if none was named.
+    pub interface: Option<String>,
     /// Whether it is dropped.
     pub dropped: bool,
     /// The reason's name.

@@ -626,6 +626,7 @@ impl Gate {
             .rule()
             .and_then(|number| view.generation.rule(number));
         Ok(Explanation {
+            interface: interface.map(str::to_owned),
             dropped: probed.dropped,
             reason: reason.name().to_owned(),
             host: rule

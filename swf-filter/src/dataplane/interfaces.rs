@@ -115,3 +115,15 @@ pub fn named(interfaces: &[Interface]) -> Vec<(Arc<str>, u32)> {
     });
     own.chain(masters).collect()
 }
+
+/// The names of the bonds that an interface is a member of.
+#[must_use]
+pub fn masters(interfaces: &[Interface], name: &str) -> Vec<Arc<str>> {
+    let member = interfaces.iter().find(|interface| *interface.name == *name);
+    let master = member.and_then(|member| member.master);
+    interfaces
+        .iter()
+        .filter(|interface| Some(interface.index) == master)
+        .map(|interface| Arc::clone(&interface.name))
+        .collect()
+}

@@ -23,6 +23,7 @@ use toml::Spanned;
 pub(super) use self::claims::overlaps;
 use self::document::{Document, Text};
 use self::entries::Scope;
+pub use self::set_file::line_of;
 use super::{Entry, Policy, Problems, SourceFile, SourceIndex};
 
 /// Fetches a set file by its path, which is already resolved against the file that names it.

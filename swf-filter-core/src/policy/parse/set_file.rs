@@ -2,8 +2,11 @@
 //!
 //! Lines are checked one by one, so that a single line of binary is found by its number and the rest is still read.
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::str;
+
+use ipnetwork::IpNetwork;
 
 use super::super::limits::{Limit, SET_FILE};
 use super::super::{Fault, Origin, Place, Problem, Problems, SourceFile};
@@ -41,6 +44,25 @@ pub(super) fn read(file: &SourceFile, into: &mut PrefixList, problems: &mut Prob
             return;
         }
     }
+}
+
+/// The first line of a set file that has the longest prefix which an address lies in, and that prefix.
+#[must_use]
+pub fn line_of(bytes: &[u8], address: IpAddr) -> Option<(u32, IpNetwork)> {
+    let mut found: Option<(u32, IpNetwork)> = None;
+    for line in lines(bytes) {
+        let mut prefixes = PrefixList::default();
+        if read_line(line.bytes, &mut prefixes).is_err() {
+            continue;
+        }
+        let longest = prefixes.longest(address);
+        if let Some(prefix) = longest
+            && found.is_none_or(|(_, other)| other.prefix() < prefix.prefix())
+        {
+            found = Some((line.number, prefix));
+        }
+    }
+    found
 }
 
 struct Line<'a> {
@@ -119,3 +141,21 @@ fn report(
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_an_address_is_the_first_with_its_longest_prefix() {
+        let file = b"\xEF\xBB\xBF10.0.0.0/8 # all\n\n10.1.0.0/16\nnonsense\n10.1.0.0/16\n2001:db8::1-2001:db8::6\n";
+        let line = |address: &str| {
+            line_of(file, address.parse().unwrap()).map(|(line, prefix)| (line, prefix.to_string()))
+        };
+        assert_eq!(line("10.2.0.1"), Some((1, "10.0.0.0/8".to_owned())));
+        assert_eq!(line("10.1.2.3"), Some((3, "10.1.0.0/16".to_owned())));
+        assert_eq!(line("2001:db8::4"), Some((6, "2001:db8::4/127".to_owned())));
+        assert_eq!(line("2001:db8::7"), None);
+        assert_eq!(line("11.0.0.1"), None);
+    }
+}
