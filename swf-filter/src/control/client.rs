@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::api::Failure;
 
 /// How long a daemon may take to answer a question.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long it may take to carry out a change: a large policy takes a while to load.
 const PATIENCE_FOR_CHANGES: Duration = Duration::from_mins(10);
 /// Between two attempts to connect where too many are waiting already.

@@ -48,7 +48,7 @@ const MAX_LARGE_ANSWERS: usize = 1;
 /// How long a client may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// How long a client may take to receive its answer.
-const ANSWER_TIME: Duration = Duration::from_secs(60);
+const ANSWER_TIME: Duration = Duration::from_mins(1);
 
 /// What the socket can ask of the daemon. Methods block.
 pub(crate) trait Control: Send + Sync + 'static {

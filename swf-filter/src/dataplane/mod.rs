@@ -47,7 +47,7 @@ pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<u32>>
 #[must_use]
 pub fn interface_name(index: u32) -> Option<String> {
     let name = rustix::net::netdevice::index_to_name(inet_socket().ok()?, index).ok()?;
-    Some(name.to_owned())
+    Some(name)
 }
 
 /// Any socket will do to ask the kernel about interfaces.
