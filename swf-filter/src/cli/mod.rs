@@ -2,12 +2,13 @@
 
 mod show;
 
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use http_body_util::BodyExt;
 use hyper::Method;
@@ -18,14 +19,14 @@ use swf_filter_core::policy::Entry;
 
 use crate::config::Config;
 use crate::control::api::{
-    CheckReport, DiffReport, EventReport, ExplainRequest, Explanation, InterfaceReport,
-    InterfaceRequest, ReloadReport, RuleCount, Status,
+    CheckReport, DiffReport, EventReport, ExplainRequest, Explanation, Failure, InterfaceInfo,
+    InterfaceReport, InterfaceRequest, ReloadReport, RuleCount, Status, Version,
 };
 use crate::control::client::{self, AskError};
 use crate::control::socket;
 use crate::dataplane::interfaces;
 use crate::explain::{self, Question};
-use crate::report::{Rejected, Report};
+use crate::report::Rejected;
 use crate::{daemon, dataplane, files};
 
 use self::show::Show;
@@ -122,6 +123,18 @@ enum Command {
 #[error("the kernel disagrees: {}; were the files changed since the last reload? `swf-filter diff` tells", show::verdict(.0))]
 struct Disagreement(Explanation);
 
+/// Why a command ends with an error after its answer is printed.
+#[derive(Debug, thiserror::Error)]
+enum Answered {
+    /// The files are refused, as the answer says.
+    #[error("the files are refused")]
+    Refused,
+    /// These interfaces have no filter, as the answer says.
+    #[error("not attached to {}", .0.join(", "))]
+    Unattached(Vec<String>),
+}
+
+const ERROR: u8 = 1;
 const FILES_REFUSED: u8 = 3;
 const NO_DAEMON: u8 = 4;
 const DISAGREEMENT: u8 = 5;
@@ -130,38 +143,59 @@ const DISAGREEMENT: u8 = 5;
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => ended(&error),
+    let Err(error) = run(&arguments) else {
+        return ExitCode::SUCCESS;
+    };
+    if is_broken_pipe(&error) {
+        // Whoever reads, such as `head`, has had enough.
+        return ExitCode::SUCCESS;
     }
+    let is_answered = error.is::<Answered>() || error.is::<Disagreement>();
+    if arguments.output == Output::Json && !is_answered {
+        let failure = match error.downcast_ref() {
+            Some(AskError::Failed { failure, .. }) => failure.clone(),
+            _ => Failure::new(&error),
+        };
+        // The exit code tells all the same.
+        let _unwritable = print_json(&failure);
+    }
+    ended(&error)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error: Option<&io::Error> = error.downcast_ref();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Says why a command failed, and gives its exit code.
 fn ended(error: &anyhow::Error) -> ExitCode {
-    if let Some(Rejected::Problems(report)) = error.downcast_ref() {
-        eprint!("{report}");
-        return FILES_REFUSED.into();
+    let report = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(Rejected::Problems(report)), _) => Some(report),
+        (_, Some(AskError::Failed { failure, .. })) => failure.report.as_ref(),
+        _ => None,
+    };
+    // Nobody is left to be told if standard error cannot be written to.
+    let _unwritable = match report {
+        Some(report) => write!(io::stderr(), "{report}"),
+        None => writeln!(io::stderr(), "error: {error:#}"),
+    };
+    exit_code(error).into()
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<AskError>() {
+        return match error {
+            AskError::Failed { refused: true, .. } => FILES_REFUSED,
+            error if error.is_absence() => NO_DAEMON,
+            _ => ERROR,
+        };
     }
-    if let Some(AskError::Failed {
-        refused: true,
-        failure,
-    }) = error.downcast_ref()
-    {
-        match &failure.report {
-            Some(report) => eprint!("{report}"),
-            None => eprintln!("error: {}", failure.error),
-        }
-        return FILES_REFUSED.into();
-    }
-    eprintln!("error: {error:#}");
-    if error.is::<Rejected>() {
-        FILES_REFUSED.into()
-    } else if matches!(error.downcast_ref(), Some(AskError::NoDaemon { .. })) {
-        NO_DAEMON.into()
+    if error.is::<Rejected>() || matches!(error.downcast_ref(), Some(Answered::Refused)) {
+        FILES_REFUSED
     } else if error.is::<Disagreement>() {
-        DISAGREEMENT.into()
+        DISAGREEMENT
     } else {
-        ExitCode::FAILURE
+        ERROR
     }
 }
 
@@ -196,18 +230,11 @@ fn run(arguments: &Arguments) -> Result<()> {
             };
             arguments.explain(question, *live)
         }
-        Command::Attach { interface } => arguments.ask::<InterfaceReport>(
-            Method::POST,
-            "/v1/attach",
-            &InterfaceRequest {
-                interface: interface.clone(),
-            },
-        ),
+        Command::Attach { interface } => arguments.attach(interface.as_deref()),
         Command::Detach { interface } => arguments.detach(interface.as_deref()),
-        Command::Version => {
-            println!("swf-filter {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        Command::Version => arguments.print(&Version {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }),
     }
 }
 
@@ -223,7 +250,7 @@ fn check(output: Output, directory: &Path, always_allow: &[Entry]) -> Result<()>
                 report,
             };
             print_json(&report)?;
-            return Err(Rejected::Problems(Report::default()).into());
+            return Err(Answered::Refused.into());
         }
         loaded => loaded?,
     };
@@ -239,12 +266,7 @@ fn check(output: Output, directory: &Path, always_allow: &[Entry]) -> Result<()>
     if output == Output::Json {
         return print_json(&report);
     }
-    eprint!("{}", report.report);
-    println!(
-        "ok: {} hosts, {} zones, {} rules, {} prefixes",
-        report.hosts, report.zones, report.rules, report.prefixes,
-    );
-    Ok(())
+    print_text(&report)
 }
 
 impl Arguments {
@@ -259,18 +281,24 @@ impl Arguments {
         path: &str,
         body: &(impl Serialize + Sync),
     ) -> Result<()> {
+        self.print(&self.fetch::<T>(method, path, body)?)
+    }
+
+    /// Asks the daemon.
+    fn fetch<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T> {
         let bytes = runtime()?.block_on(client::ask(&self.socket()?, method, path, body))?;
-        let answer: T = serde_json::from_slice(&bytes).map_err(AskError::from)?;
-        self.print(&answer)
+        Ok(serde_json::from_slice(&bytes).map_err(AskError::from)?)
     }
 
     fn print(&self, answer: &(impl Serialize + Show)) -> Result<()> {
         match self.output {
             Output::Json => print_json(answer),
-            Output::Text => {
-                print!("{}", answer.show());
-                Ok(())
-            }
+            Output::Text => print_text(answer),
         }
     }
 
@@ -282,7 +310,7 @@ impl Arguments {
             let mut left = limit.unwrap_or(u64::MAX);
             while left > 0 {
                 let Some(frame) = body.frame().await else {
-                    bail!("the daemon has ended");
+                    return Err(AskError::Ended.into());
                 };
                 let frame = frame.map_err(AskError::from)?;
                 for byte in frame.data_ref().into_iter().flatten() {
@@ -341,28 +369,49 @@ impl Arguments {
         }
     }
 
+    /// Puts the filter on again. An error if an interface that should have it has not.
+    fn attach(&self, interface: Option<&str>) -> Result<()> {
+        let report: InterfaceReport =
+            self.fetch(Method::POST, "/v1/attach", &InterfaceRequest::of(interface))?;
+        self.print(&report)?;
+        let unattached: Vec<String> = report
+            .interfaces
+            .into_iter()
+            .filter(|info| info.index.is_some() && info.mode.is_none())
+            .map(|info| info.name)
+            .filter(|name| interface.is_none_or(|asked| *asked == *name))
+            .collect();
+        if unattached.is_empty() {
+            Ok(())
+        } else {
+            Err(Answered::Unattached(unattached).into())
+        }
+    }
+
     /// Takes the filter off, by the daemon if there is one.
     fn detach(&self, interface: Option<&str>) -> Result<()> {
-        let config = Config::load(&self.config)?;
-        let request = InterfaceRequest {
-            interface: interface.map(str::to_owned),
+        let asked = self.fetch(Method::POST, "/v1/detach", &InterfaceRequest::of(interface));
+        let report = match asked {
+            Err(error) if matches!(error.downcast_ref(), Some(AskError::NoDaemon { .. })) => {
+                self.detach_pinned(interface)?
+            }
+            answer => answer?,
         };
-        let socket = socket(&config.paths.run);
-        let asked = client::ask(&socket, Method::POST, "/v1/detach", &request);
-        match runtime()?.block_on(asked) {
-            Ok(bytes) => {
-                let report: InterfaceReport =
-                    serde_json::from_slice(&bytes).map_err(AskError::from)?;
-                self.print(&report)
-            }
-            Err(AskError::NoDaemon { .. }) => {
-                for line in dataplane::detach_pinned(&config.paths, interface)? {
-                    println!("{line}");
-                }
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
+        self.print(&report)
+    }
+
+    fn detach_pinned(&self, interface: Option<&str>) -> Result<InterfaceReport> {
+        let config = Config::load(&self.config)?;
+        let detached = dataplane::detach_pinned(&config.paths, interface)?;
+        let info = |index| InterfaceInfo {
+            name: dataplane::interface_name(index).unwrap_or_else(|| format!("#{index}")),
+            index: Some(index),
+            mode: None,
+            note: Some("detached; a start of the daemon attaches again".to_owned()),
+        };
+        Ok(InterfaceReport {
+            interfaces: detached.into_iter().map(info).collect(),
+        })
     }
 }
 
@@ -385,8 +434,13 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 fn print_json(value: &impl Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string(value)?);
-    Ok(())
+    let text = serde_json::to_string(value)?;
+    Ok(writeln!(io::stdout(), "{text}")?)
+}
+
+fn print_text(answer: &impl Show) -> Result<()> {
+    write!(io::stderr(), "{}", answer.doubts())?;
+    Ok(write!(io::stdout(), "{}", answer.show())?)
 }
 
 /// An address with or without a port.

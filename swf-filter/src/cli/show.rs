@@ -5,15 +5,78 @@ use std::fmt::Write;
 use swf_filter_core::compile::{HostDifference, Side};
 
 use crate::control::api::{
-    AttachMode, DiffReport, EventReport, Explanation, InterfaceInfo, InterfaceReport, ReloadReport,
-    RuleCount, Status,
+    AttachMode, CheckReport, DiffReport, EventReport, Explanation, GenerationInfo, InterfaceInfo,
+    InterfaceReport, ReloadReport, RuleCount, Status, Version,
 };
-use crate::report::visible;
+use crate::report::{Report, visible};
+
+/// Characters that a column of a table is made wider for, at most.
+const WIDEST_COLUMN: usize = 48;
 
 /// Something that people read.
 pub(super) trait Show {
     /// It as lines of text.
     fn show(&self) -> String;
+
+    /// What is doubtful about it, for standard error.
+    fn doubts(&self) -> Report {
+        Report::default()
+    }
+}
+
+impl Show for Version {
+    fn show(&self) -> String {
+        format!("swf-filter {}\n", self.version)
+    }
+}
+
+impl Show for CheckReport {
+    fn show(&self) -> String {
+        let size = size([self.hosts, self.zones, self.rules, self.prefixes]);
+        format!("ok: {size}\n")
+    }
+
+    fn doubts(&self) -> Report {
+        self.report.clone()
+    }
+}
+
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// How large a generation is: hosts, zones, rules, prefixes.
+fn size([hosts, zones, rules, prefixes]: [usize; 4]) -> String {
+    [
+        counted(hosts, "host", "hosts"),
+        counted(zones, "zone", "zones"),
+        counted(rules, "rule", "rules"),
+        counted(prefixes, "prefix", "prefixes"),
+    ]
+    .join(", ")
+}
+
+fn size_of(generation: &GenerationInfo) -> String {
+    size([
+        generation.hosts,
+        generation.zones,
+        generation.rules,
+        generation.prefixes,
+    ])
+}
+
+/// A time in the two largest units that it fills.
+fn duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    if days > 0 {
+        format!("{days} d {} h", hours % 24)
+    } else if hours > 0 {
+        format!("{hours} h {} min", minutes % 60)
+    } else if minutes > 0 {
+        format!("{minutes} min {} s", seconds % 60)
+    } else {
+        format!("{seconds} s")
+    }
 }
 
 /// Writes to a string, which never fails.
@@ -29,21 +92,18 @@ impl Show for Status {
         let generation = &self.generation;
         line!(
             text,
-            "swf-filter {}, pid {}, up {} s",
+            "swf-filter {}, pid {}, up {}",
             self.version,
             self.pid,
-            self.uptime_seconds
+            duration(self.uptime_seconds)
         );
         line!(
             text,
-            "generation {} since {}, {:.16}: {} hosts, {} zones, {} rules, {} prefixes",
+            "generation {} since {}, hash {:.16}: {}",
             generation.number,
             generation.since,
             generation.hash,
-            generation.hosts,
-            generation.zones,
-            generation.rules,
-            generation.prefixes
+            size_of(generation)
         );
         for warning in &self.warnings {
             line!(text, "warning: {}", visible(warning));
@@ -63,7 +123,7 @@ impl Show for Status {
         }
         line!(
             text,
-            "\nevents: {} reported, {} only counted",
+            "\nevents: {} sent, {} lost (drops that were counted, but not sent one by one)",
             self.events.received,
             self.events.lost
         );
@@ -80,6 +140,10 @@ impl Show for InterfaceReport {
 }
 
 fn interfaces(text: &mut String, interfaces: &[InterfaceInfo]) {
+    if interfaces.is_empty() {
+        line!(text, "no interface has the filter");
+        return;
+    }
     line!(text, "{:<16} MODE", "INTERFACE");
     for interface in interfaces {
         let mode = match interface.mode {
@@ -96,19 +160,21 @@ fn interfaces(text: &mut String, interfaces: &[InterfaceInfo]) {
 
 impl Show for Vec<RuleCount> {
     fn show(&self) -> String {
-        let mut text = String::new();
-        line!(
-            text,
-            "{:>14} {:>18}  {:<20} {:<12} RULE",
-            "PACKETS",
-            "BYTES",
-            "HOST",
-            "LIST"
+        let widest = |cell: fn(&RuleCount) -> &str, title: &str| {
+            let widths = self.iter().map(|rule| visible(cell(rule)).chars().count());
+            widths.fold(title.len(), usize::max).min(WIDEST_COLUMN)
+        };
+        let host = widest(|rule| &rule.host, "HOST");
+        let list = widest(|rule| rule.list.name(), "LIST");
+        let text = widest(|rule| &rule.rule, "RULE");
+        let mut table = format!(
+            "{:>14} {:>18}  {:<host$}  {:<list$}  {:<text$}  AT\n",
+            "PACKETS", "BYTES", "HOST", "LIST", "RULE"
         );
         for rule in self {
             line!(
-                text,
-                "{:>14} {:>18}  {:<20} {:<12} {}  {}",
+                table,
+                "{:>14} {:>18}  {:<host$}  {:<list$}  {:<text$}  {}",
                 rule.packets,
                 rule.bytes,
                 visible(&rule.host),
@@ -117,7 +183,7 @@ impl Show for Vec<RuleCount> {
                 visible(&rule.origin.to_string())
             );
         }
-        text
+        table
     }
 }
 
@@ -125,26 +191,24 @@ impl Show for ReloadReport {
     fn show(&self) -> String {
         let generation = &self.generation;
         let times = self.milliseconds;
-        let mut text = self.doubts.to_string();
-        line!(
-            text,
-            "generation {} {}: {} hosts, {} zones, {} rules, {} prefixes (parse {} ms, compile {} ms, fill {} ms, flip {} ms)",
+        format!(
+            "generation {} {}: {} (parse {} ms, compile {} ms, fill {} ms, flip {} ms)\n",
             generation.number,
             if self.changed {
                 "is in force"
             } else {
                 "stays in force, the policy means what it meant before"
             },
-            generation.hosts,
-            generation.zones,
-            generation.rules,
-            generation.prefixes,
+            size_of(generation),
             times.parse,
             times.compile,
             times.fill,
             times.flip
-        );
-        text
+        )
+    }
+
+    fn doubts(&self) -> Report {
+        self.doubts.clone()
     }
 }
 
@@ -284,5 +348,30 @@ fn show_host(text: &mut String, host: &HostDifference) {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_in_their_two_largest_units() {
+        let cases = [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min 0 s"),
+            (3_600 + 59, "1 h 0 min"),
+            (2 * 86_400 + 3 * 3_600, "2 d 3 h"),
+        ];
+        for (seconds, shown) in cases {
+            assert_eq!(duration(seconds), shown);
+        }
+    }
+
+    #[test]
+    fn one_is_counted_as_one() {
+        assert_eq!(counted(1, "prefix", "prefixes"), "1 prefix");
+        assert_eq!(counted(0, "prefix", "prefixes"), "0 prefixes");
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use swf_filter_core::compile::{Difference, List};
 use swf_filter_core::policy::Origin;
 
-use crate::report::Report;
+use crate::report::{Rejected, Report};
 
 /// `GET /v1/status`: what is enforced, where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,13 +179,30 @@ pub struct Milliseconds {
     pub flip: u64,
 }
 
-/// Any request that fails: the answer's body.
+/// The answer's body if a request fails, and what `--output json` prints if a command does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What was wrong, in one line.
     pub error: String,
     /// What is wrong with the files, if it is they that are wrong.
     pub report: Option<Report>,
+}
+
+impl Failure {
+    /// Why something failed. Where it is the files that are wrong, their problems are in the report, and not in the line.
+    #[must_use]
+    pub fn new(error: &anyhow::Error) -> Self {
+        let report = match error.downcast_ref() {
+            Some(Rejected::Problems(report)) => Some(report.clone()),
+            _ => None,
+        };
+        let error = if report.is_some() {
+            "the files are refused".to_owned()
+        } else {
+            format!("{error:#}")
+        };
+        Self { error, report }
+    }
 }
 
 /// `GET /v1/diff`: what a reload would change.
@@ -261,6 +278,16 @@ pub struct InterfaceRequest {
     pub interface: Option<String>,
 }
 
+impl InterfaceRequest {
+    /// For one interface, or for all.
+    #[must_use]
+    pub fn of(interface: Option<&str>) -> Self {
+        Self {
+            interface: interface.map(str::to_owned),
+        }
+    }
+}
+
 /// The answer to attaching and detaching: the interfaces as they are then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceReport {
@@ -283,4 +310,11 @@ pub struct CheckReport {
     pub prefixes: usize,
     /// Problems.
     pub report: Report,
+}
+
+/// What `version` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Version of the command.
+    pub version: String,
 }

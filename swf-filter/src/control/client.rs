@@ -1,6 +1,8 @@
 //! The command line's end of the control socket.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -9,8 +11,16 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
 
 use super::api::Failure;
+
+/// How long a daemon may take to answer a question.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How long it may take to carry out a change: a large policy takes a while to load.
+const PATIENCE_FOR_CHANGES: Duration = Duration::from_mins(10);
+/// Between two attempts to connect where too many are waiting already.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +34,24 @@ pub enum AskError {
         /// The socket.
         path: PathBuf,
         /// The system's word.
-        error: std::io::Error,
+        error: io::Error,
+    },
+    /// The socket is not for this user.
+    #[error(
+        "this user may not talk to the daemon on {path}; run this as root, or as a member of the socket's group",
+        path = path.display()
+    )]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The daemon takes too long.
+    #[error("the daemon on {path} does not answer within {} s; its log may tell why", patience.as_secs(), path = path.display())]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// The daemon answers that it cannot.
     #[error("{}", .failure.error)]
@@ -35,11 +62,25 @@ pub enum AskError {
         failure: Failure,
     },
     /// The connection broke.
-    #[error("the connection to the daemon broke")]
+    #[error("the daemon closed the connection; has it ended, or too many clients? try again")]
     Broken(#[from] hyper::Error),
+    /// The stream of events has an end.
+    #[error("the daemon has ended, and the events with it")]
+    Ended,
     /// What came was no answer.
     #[error("the daemon's answer cannot be read; is it of another version?")]
     Unreadable(#[from] serde_json::Error),
+}
+
+impl AskError {
+    /// Whether there is no daemon, or none that answers.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::NoDaemon { .. } | Self::Silent { .. } | Self::Broken(_) | Self::Ended
+        )
+    }
 }
 
 /// Sends a request and gives the JSON of the answer.
@@ -49,14 +90,55 @@ pub async fn ask(
     path: &str,
     body: &(impl Serialize + Sync),
 ) -> Result<Bytes, AskError> {
-    let response = send(socket, method, path, serde_json::to_vec(body)?).await?;
-    Ok(response.into_body().collect().await?.to_bytes())
+    let body = serde_json::to_vec(body)?;
+    let patience = if method == Method::GET {
+        PATIENCE
+    } else {
+        PATIENCE_FOR_CHANGES
+    };
+    let answer = async {
+        let response = send(socket, method, path, body).await?;
+        Ok(response.into_body().collect().await?.to_bytes())
+    };
+    within(patience, socket, answer).await
 }
 
 /// Asks for the stream of events.
 pub async fn events(socket: &Path) -> Result<Incoming, AskError> {
-    let response = send(socket, Method::GET, "/v1/events", Vec::new()).await?;
-    Ok(response.into_body())
+    let response = send(socket, Method::GET, "/v1/events", Vec::new());
+    Ok(within(PATIENCE, socket, response).await?.into_body())
+}
+
+async fn within<T>(
+    patience: Duration,
+    socket: &Path,
+    work: impl Future<Output = Result<T, AskError>>,
+) -> Result<T, AskError> {
+    timeout(patience, work).await.unwrap_or_else(|_| {
+        Err(AskError::Silent {
+            path: socket.to_owned(),
+            patience,
+        })
+    })
+}
+
+async fn connect(socket: &Path) -> Result<UnixStream, AskError> {
+    let path = || socket.to_owned();
+    loop {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => sleep(PAUSE).await,
+                io::ErrorKind::PermissionDenied => return Err(AskError::Denied { path: path() }),
+                _ => {
+                    return Err(AskError::NoDaemon {
+                        path: path(),
+                        error,
+                    });
+                }
+            },
+        }
+    }
 }
 
 async fn send(
@@ -65,12 +147,7 @@ async fn send(
     path: &str,
     body: Vec<u8>,
 ) -> Result<Response<Incoming>, AskError> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|error| AskError::NoDaemon {
-            path: socket.to_owned(),
-            error,
-        })?;
+    let stream = connect(socket).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);

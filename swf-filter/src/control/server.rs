@@ -1,9 +1,13 @@
 //! The daemon's end of the control socket.
 //!
-//! Whoever may connect may ask; changes are for root and the daemon's own user, and are logged with who asked for them.
+//! Whoever may connect may ask; changes are for root and the daemon's own user, and are logged with who asked for them. These two are
+//! the *owners*. Others have a share of connections of their own, so that they never keep an owner out, and every step of a connection
+//! has its time.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as Probe;
 use std::path::Path;
@@ -22,20 +26,29 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::api::{ExplainRequest, Failure, InterfaceRequest};
-use crate::report::Rejected;
+use crate::report::{Rejected, visible};
 
 /// Bytes of a request's body at most.
 const MAX_BODY: usize = 256 * 1024;
-/// Connections at a time.
+/// Bytes of a request's head at most.
+const MAX_HEAD: usize = 32 * 1024;
+/// Connections at a time, of owners and of others each.
 const MAX_CONNECTIONS: usize = 64;
+/// How many of these may be streams of events, which have no end.
+const MAX_STREAMS: usize = 32;
+/// Answers at a time that take much time or memory, of owners and of others each.
+const MAX_LARGE_ANSWERS: usize = 1;
 /// How long a client may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// How long a client may take to receive its answer.
+const ANSWER_TIME: Duration = Duration::from_mins(1);
 
 /// What the socket can ask of the daemon. Methods block.
 pub(crate) trait Control: Send + Sync + 'static {
@@ -62,6 +75,68 @@ impl Command {
     fn changes(&self) -> bool {
         matches!(self, Self::Reload | Self::Attach(_) | Self::Detach(_))
     }
+
+    /// Whether answering takes much time or memory where the policy is large.
+    fn is_large(&self) -> bool {
+        matches!(self, Self::Rules | Self::Diff)
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (words, interface) = match self {
+            Self::Status => ("status", None),
+            Self::Rules => ("rules", None),
+            Self::Diff => ("diff", None),
+            Self::Explain(_) => ("explain", None),
+            Self::Reload => ("reload", None),
+            Self::Attach(request) => ("attach", request.interface.as_deref()),
+            Self::Detach(request) => ("detach", request.interface.as_deref()),
+        };
+        match interface {
+            Some(name) => write!(f, "{words} `{}`", visible(name)),
+            None => f.write_str(words),
+        }
+    }
+}
+
+/// What owners, or others, may use at a time.
+struct Share {
+    connections: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    large_answers: Arc<Semaphore>,
+}
+
+impl Share {
+    fn new() -> Arc<Self> {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Arc::new(Self {
+            connections: semaphore(MAX_CONNECTIONS),
+            streams: semaphore(MAX_STREAMS),
+            large_answers: semaphore(MAX_LARGE_ANSWERS),
+        })
+    }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    uid: u32,
+    pid: Option<i32>,
+}
+
+impl Peer {
+    fn of(stream: &UnixStream) -> io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        Ok(Self {
+            uid: credentials.uid(),
+            pid: credentials.pid(),
+        })
+    }
+
+    fn is_owner(self) -> bool {
+        self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
+    }
 }
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -84,98 +159,159 @@ pub(crate) fn open(path: &Path) -> Result<UnixListener> {
 
 /// Answers on the socket for ever.
 pub(crate) async fn serve(listener: UnixListener, control: Arc<impl Control>) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (owners, others) = (Share::new(), Share::new());
     loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let control = Arc::clone(&control);
-                tokio::spawn(async move {
-                    connection(stream, control).await;
-                    drop(permit);
-                });
-            }
+        let (stream, peer) = match accept(&listener).await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: connections that end give some back.
                 warn!("cannot accept a connection on the control socket: {error}");
                 tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
             }
+        };
+        let share = if peer.is_owner() { &owners } else { &others };
+        let connections = Arc::clone(&share.connections);
+        let permit = if peer.is_owner() {
+            // Only owners keep others waiting here.
+            connections.acquire_owned().await.ok()
+        } else {
+            connections.try_acquire_owned().ok()
+        };
+        let Some(permit) = permit else {
+            debug!(uid = peer.uid, "too many connections: one is closed");
+            continue;
+        };
+        let visit = Visit {
+            peer,
+            share: Arc::clone(share),
+            control: Arc::clone(&control),
+        };
+        tokio::spawn(async move {
+            visit.serve(stream).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn accept(listener: &UnixListener) -> io::Result<(UnixStream, Peer)> {
+    let (stream, _) = listener.accept().await?;
+    let peer = Peer::of(&stream)?;
+    Ok((stream, peer))
+}
+
+/// One connection, which is for one request.
+struct Visit<C> {
+    peer: Peer,
+    share: Arc<Share>,
+    control: Arc<C>,
+}
+
+impl<C: Control> Visit<C> {
+    async fn serve(&self, stream: UnixStream) {
+        let answered = Notify::new();
+        let service = service_fn(async |request| {
+            let response = self.respond(request, &answered).await;
+            Ok::<_, Infallible>(response)
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(REQUEST_TIME)
+            .max_buf_size(MAX_HEAD)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            ended = served => if let Err(error) = ended {
+                debug!("control connection ended: {error}");
+            },
+            () = too_late(&answered) => debug!(uid = self.peer.uid, "a client does not take its answer"),
+        }
+    }
+
+    async fn respond(&self, request: Request<Incoming>, answered: &Notify) -> Response<Body> {
+        if (request.method(), request.uri().path()) == (&Method::GET, "/v1/events") {
+            return self.event_stream();
+        }
+        let response = self.answer(request).await;
+        answered.notify_one();
+        response
+    }
+
+    /// Lines as they come. A client that does not keep up misses some, and the daemon goes on.
+    fn event_stream(&self) -> Response<Body> {
+        let Ok(permit) = Arc::clone(&self.share.streams).try_acquire_owned() else {
+            return failure(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &format!("{MAX_STREAMS} clients follow events already"),
+            );
+        };
+        let events = (self.control.events(), permit);
+        let lines = stream::unfold(events, |(mut events, permit)| async move {
+            loop {
+                match events.recv().await {
+                    Ok(line) => {
+                        let bytes = Bytes::copy_from_slice(line.as_bytes());
+                        return Some((Ok(Frame::data(bytes)), (events, permit)));
+                    }
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        });
+        response(StatusCode::OK, BodyExt::boxed(StreamBody::new(lines)))
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let method = request.method().clone();
+        let path = request.uri().path().to_owned();
+        let command = match timeout(REQUEST_TIME, command(&method, &path, request)).await {
+            Ok(Ok(Some(command))) => command,
+            Ok(Ok(None)) => {
+                return failure(
+                    StatusCode::NOT_FOUND,
+                    &format!("there is no {method} {path}"),
+                );
+            }
+            Ok(Err(error)) => return failure(StatusCode::BAD_REQUEST, &format!("{error:#}")),
+            Err(_) => {
+                return failure(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the request took too long to arrive",
+                );
+            }
+        };
+        if command.changes() {
+            let Peer { uid, pid } = self.peer;
+            if !self.peer.is_owner() {
+                warn!(uid, pid, "refused over the control socket: {command}");
+                return failure(
+                    StatusCode::FORBIDDEN,
+                    "only root and the daemon's own user may change what is enforced",
+                );
+            }
+            info!(uid, pid, "asked over the control socket: {command}");
+        }
+        let _turn = if command.is_large() {
+            self.share.large_answers.acquire().await.ok()
+        } else {
+            None
+        };
+        let control = Arc::clone(&self.control);
+        match spawn_blocking(move || control.answer(command)).await {
+            Ok(Ok(json)) => response(StatusCode::OK, Full::new(json.into()).boxed()),
+            Ok(Err(error)) => failed(&error),
+            Err(_) => failure(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the daemon failed at this; its log tells more",
+            ),
         }
     }
 }
 
-async fn connection(stream: UnixStream, control: Arc<impl Control>) {
-    let Ok(peer) = stream.peer_cred() else {
-        return;
-    };
-    let service = service_fn(move |request| {
-        let control = Arc::clone(&control);
-        async move { Ok::<_, Infallible>(respond(request, peer, control).await) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_TIME)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        debug!("control connection ended: {error}");
-    }
-}
-
-async fn respond(
-    request: Request<Incoming>,
-    peer: UCred,
-    control: Arc<impl Control>,
-) -> Response<Body> {
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    if (&method, path.as_str()) == (&Method::GET, "/v1/events") {
-        return event_stream(control.events());
-    }
-    let command = match tokio::time::timeout(REQUEST_TIME, command(&method, &path, request)).await {
-        Ok(Ok(Some(command))) => command,
-        Ok(Ok(None)) => {
-            return failure(
-                StatusCode::NOT_FOUND,
-                &format!("there is no {method} {path}"),
-            );
-        }
-        Ok(Err(error)) => return failure(StatusCode::BAD_REQUEST, &format!("{error:#}")),
-        Err(_) => {
-            return failure(
-                StatusCode::REQUEST_TIMEOUT,
-                "the request took too long to arrive",
-            );
-        }
-    };
-    if command.changes() {
-        if peer.uid() != 0 && peer.uid() != rustix::process::geteuid().as_raw() {
-            warn!(
-                uid = peer.uid(),
-                pid = peer.pid(),
-                "refused over the control socket: {command:?}"
-            );
-            return failure(
-                StatusCode::FORBIDDEN,
-                "only root and the daemon's own user may change what is enforced",
-            );
-        }
-        info!(
-            uid = peer.uid(),
-            pid = peer.pid(),
-            "asked over the control socket: {command:?}"
-        );
-    }
-    match tokio::task::spawn_blocking(move || control.answer(command)).await {
-        Ok(Ok(json)) => response(StatusCode::OK, Full::new(json.into()).boxed()),
-        Ok(Err(error)) => failed(&error),
-        Err(_) => failure(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the daemon failed at this; its log tells more",
-        ),
-    }
+/// Ends when an answer has had its time to be received.
+async fn too_late(answered: &Notify) {
+    answered.notified().await;
+    tokio::time::sleep(ANSWER_TIME).await;
 }
 
 async fn command(
@@ -202,36 +338,13 @@ async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T> {
     serde_json::from_slice(&bytes.to_bytes()).context("the body is not the JSON that this takes")
 }
 
-/// Lines as they come. A client that does not keep up misses some, and the daemon goes on.
-fn event_stream(events: broadcast::Receiver<Arc<str>>) -> Response<Body> {
-    let lines = stream::unfold(events, |mut events| async move {
-        loop {
-            match events.recv().await {
-                Ok(line) => {
-                    let bytes = Bytes::copy_from_slice(line.as_bytes());
-                    return Some((Ok(Frame::data(bytes)), events));
-                }
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    });
-    response(StatusCode::OK, BodyExt::boxed(StreamBody::new(lines)))
-}
-
 fn failed(error: &anyhow::Error) -> Response<Body> {
-    let Some(rejected) = error.downcast_ref::<Rejected>() else {
-        return failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}"));
+    let status = if error.is::<Rejected>() {
+        StatusCode::UNPROCESSABLE_ENTITY
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
     };
-    let report = match rejected {
-        Rejected::Problems(report) => Some(report.clone()),
-        Rejected::Unreadable { .. } | Rejected::TooLarge(_) => None,
-    };
-    let error = match &report {
-        Some(_) => "the files are refused".to_owned(),
-        None => rejected.to_string(),
-    };
-    json(StatusCode::UNPROCESSABLE_ENTITY, &Failure { error, report })
+    json(status, &Failure::new(error))
 }
 
 fn failure(status: StatusCode, error: &str) -> Response<Body> {

@@ -492,11 +492,13 @@ impl Gate {
                 .detach(interface.index)
                 .with_context(|| format!("cannot detach from `{}`", interface.name))?;
             warn!(interface = %interface.name, "detached: its traffic is not filtered");
-            view.notes.insert(
-                Arc::clone(&interface.name),
-                "detached by an operator, until `swf-filter attach`".to_owned(),
-            );
-            view.detached.insert(interface.name);
+            // One that is named again later is to be filtered again.
+            if view.config.names(&interface.name) {
+                let note = "detached by an operator, until `swf-filter attach`";
+                view.notes
+                    .insert(Arc::clone(&interface.name), note.to_owned());
+                view.detached.insert(interface.name);
+            }
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ pub mod preflight;
 mod programs;
 mod publish;
 
+use std::os::fd::OwnedFd;
+
 use anyhow::{Context, Result};
 
 pub use self::counters::{Counters, RuleCounters};
@@ -25,23 +27,31 @@ use crate::config::Paths;
 
 /// Takes the filter off without a daemon: off one interface, or off all, and then forgets the maps too.
 ///
-/// Returns what was removed, in words.
-pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<String>> {
+/// Gives the numbers of the interfaces that it was on.
+pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<u32>> {
     let pins = Pins::new(&paths.bpf);
     let _lock = crate::daemon::lock(&paths.run)
         .context("a daemon is running but does not answer; stop it first")?;
     let Some(name) = interface else {
-        return pins.remove_all();
+        let linked = pins.linked();
+        pins.remove_all()?;
+        return Ok(linked);
     };
-    let index = rustix::net::netdevice::name_to_index(
-        rustix::net::socket(
-            rustix::net::AddressFamily::INET,
-            rustix::net::SocketType::DGRAM,
-            None,
-        )?,
-        name,
-    )
-    .with_context(|| format!("there is no interface `{name}`"))?;
+    let index = rustix::net::netdevice::name_to_index(inet_socket()?, name)
+        .with_context(|| format!("there is no interface `{name}`"))?;
     programs::detach(&pins, index).with_context(|| format!("cannot detach from `{name}`"))?;
-    Ok(vec![format!("detached from {name}")])
+    Ok(vec![index])
+}
+
+/// The name of an interface, if there is one of that number.
+#[must_use]
+pub fn interface_name(index: u32) -> Option<String> {
+    let name = rustix::net::netdevice::index_to_name(inet_socket().ok()?, index).ok()?;
+    Some(name)
+}
+
+/// Any socket will do to ask the kernel about interfaces.
+fn inet_socket() -> Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketType, socket};
+    Ok(socket(AddressFamily::INET, SocketType::DGRAM, None)?)
 }

@@ -104,20 +104,13 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes every pin of every version: what was attached is attached no more. Says what was removed.
-    pub fn remove_all(&self) -> Result<Vec<String>> {
-        let links = self.linked().len();
+    /// Removes every pin of every version: what was attached is attached no more.
+    pub fn remove_all(&self) -> Result<()> {
         match fs::remove_dir_all(&self.base) {
-            Ok(()) => Ok(vec![format!(
-                "detached from {links} interfaces and removed {}",
-                self.base.display()
-            )]),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(vec!["nothing was attached".to_owned()])
-            }
-            Err(error) => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", self.base.display()))
             }
+            _ => Ok(()),
         }
     }
 
