@@ -46,7 +46,7 @@ const MAX_STREAMS: usize = 32;
 /// Answers at a time that take much time or memory, of owners and of others each.
 const MAX_LARGE_ANSWERS: usize = 1;
 /// How long a client may take to send its request.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
+const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// How long a client may take to receive its answer.
 const ANSWER_TIME: Duration = Duration::from_mins(1);
 

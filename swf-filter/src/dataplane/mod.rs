@@ -34,6 +34,10 @@ pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<u32>>
         .context("a daemon is running but does not answer; stop it first")?;
     let Some(name) = interface else {
         let linked = pins.linked();
+        for index in &linked {
+            // Removing the pin alone would have the kernel detach some time later.
+            let _removed_below = programs::detach(&pins, *index);
+        }
         pins.remove_all()?;
         return Ok(linked);
     };
