@@ -14,7 +14,7 @@ mod publish;
 
 use std::os::fd::OwnedFd;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 pub use self::counters::{Counters, RuleCounters};
 pub use self::events::Events;
@@ -30,7 +30,12 @@ use crate::config::Paths;
 /// Gives the numbers of the interfaces that it was on.
 pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<u32>> {
     let pins = Pins::new(&paths.bpf);
-    let _lock = crate::daemon::lock(&paths.run)
+    if !paths.bpf.exists() {
+        ensure!(interface.is_none(), "nothing of swf-filter is attached");
+        return Ok(Vec::new());
+    }
+    let _lock = pins
+        .lock()
         .context("a daemon is running but does not answer; stop it first")?;
     let Some(name) = interface else {
         let linked = pins.linked();
