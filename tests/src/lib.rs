@@ -11,7 +11,6 @@
 
 pub mod frames;
 pub mod generate;
-mod interim;
 pub mod link;
 pub mod model;
 pub mod net;

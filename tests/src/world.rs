@@ -8,14 +8,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
     link::{self, End, Mac},
     netns::Namespace,
-    process::Child,
+    process::{Child, run},
     require, rivals,
     traffic::Traffic,
     wait::wait_until,
@@ -217,26 +218,54 @@ impl World {
 
     /// Starts the daemon, and waits until both interfaces have the program.
     pub fn attached_daemon(&self) -> Result<Child> {
-        let daemon = self.daemon()?;
-        for interface in ["eth1", "eth2"] {
-            daemon.wait_for_output(DEADLINE, &format!("attached interface={interface}"));
-        }
-        Ok(daemon)
-    }
-
-    /// Starts the daemon over what is pinned, and waits until it has read the policy.
-    pub fn restarted_daemon(&self) -> Result<Child> {
-        let daemon = self.daemon()?;
-        wait_until(DEADLINE, "the end of the start", || {
-            has_ended(&daemon.stderr())
+        let daemon = self.restarted_daemon()?;
+        wait_until(DEADLINE, "the filter on both interfaces", || {
+            self.status().is_ok_and(|status| {
+                ["eth1", "eth2"]
+                    .iter()
+                    .all(|name| !interface(&status, name)["mode"].is_null())
+            })
         });
         Ok(daemon)
     }
 
+    /// Starts the daemon, and waits until it answers, which it does when it has read the policy and attached.
+    ///
+    /// Fails if it ends before.
+    pub fn restarted_daemon(&self) -> Result<Child> {
+        let mut daemon = self.daemon()?;
+        let mut ended = None;
+        wait_until(DEADLINE, "the end of the start", || {
+            ended = daemon.status().ok().flatten();
+            let answers = self
+                .status()
+                .is_ok_and(|status| status["pid"] == daemon.id());
+            answers || ended.is_some()
+        });
+        ensure!(ended.is_none(), "the daemon has ended: {}", daemon.stderr());
+        Ok(daemon)
+    }
+
+    /// What the daemon answers to a command, as JSON.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Value> {
+        let answer = run(self.command().args(["--output", "json"]).args(arguments))?;
+        Ok(serde_json::from_str(&answer)?)
+    }
+
+    /// What `swf-filter status` says.
+    pub fn status(&self) -> Result<Value> {
+        self.ask(&["status"])
+    }
+
     /// Has the daemon read the files again, and waits until they are in force.
     ///
-    /// Fails with what the daemon says of them if they are not.
-    pub fn reload(&self, daemon: &Child) -> Result<()> {
+    /// Fails with what is said of them if they are not.
+    pub fn reload(&self) -> Result<()> {
+        run(self.command().arg("reload")).map(drop)
+    }
+
+    /// Does the same by a signal, which takes no descriptor of the daemon's.
+    pub fn reload_by_signal(&self, daemon: &Child) -> Result<()> {
         let heard = self.ask_to_reload(daemon)?;
         let mut said = String::new();
         wait_until(DEADLINE, "the end of the reload", || {
@@ -259,7 +288,18 @@ impl World {
 
     /// How many packets have ended in each reason since the filter was first attached.
     pub fn reasons(&self) -> Result<Counts> {
-        crate::interim::reasons(&self.pins)
+        let status = self.status()?;
+        let reasons = status["reasons"].as_array().context("no list of reasons")?;
+        let counts = reasons.iter().map(|count| {
+            let name = count["reason"]
+                .as_str()
+                .context("a reason without a name")?;
+            let packets = count["packets"]
+                .as_u64()
+                .context("a reason without packets")?;
+            Ok((name.to_owned(), packets))
+        });
+        counts.collect()
     }
 }
 
@@ -270,6 +310,16 @@ impl Drop for World {
             let _may_be_gone = fs::remove_dir_all(pins);
         }
     }
+}
+
+/// What `status` says of an interface; null if it does not name it.
+#[must_use]
+pub fn interface<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let listed = status["interfaces"].as_array();
+    let mut interfaces = listed.into_iter().flatten();
+    interfaces
+        .find(|interface| interface["name"] == name)
+        .unwrap_or(&Value::Null)
 }
 
 /// What was counted between two readings, without what was not.
@@ -345,9 +395,8 @@ const CABLE_TWO: [[&str; 2]; 2] = [
     ["10.30.0.1/24", "fd30::1/64"],
 ];
 const REFUSED: &str = "reload failed";
-const ENDS: [&str; 4] = [
+const ENDS: [&str; 3] = [
     REFUSED,
-    "the policy cannot be loaded",
     "new generation in force",
     "the policy means what it meant before",
 ];

@@ -29,7 +29,7 @@ fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload() -> Resu
     };
     let mut rival = Rival::One;
     world.write_policy("10.toml", rival.policy())?;
-    let daemon = world.attached_daemon()?;
+    let _daemon = world.attached_daemon()?;
     let before = world.reasons()?;
 
     let traffic = world.traffic()?;
@@ -39,7 +39,7 @@ fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload() -> Resu
         rival = rival.other();
         world.write_policy("10.toml", rival.policy())?;
         let asked = Instant::now();
-        world.reload(&daemon)?;
+        world.reload()?;
         let confirmed = Instant::now();
         flips.push(Flip { asked, confirmed });
     }

@@ -161,14 +161,14 @@ fn files_and_kernel_agree_and_name_the_line() -> Result<()> {
         return Ok(());
     };
     world.write_policy("10.toml", "version = 1\n")?;
-    let daemon = world.attached_daemon()?;
+    let _daemon = world.attached_daemon()?;
     let mut seen = BTreeSet::new();
     let mut set_lines = 0;
     for seed in 0..POLICIES {
         let random = &mut Rng::with_seed(seed);
         world.write_policy("10.toml", policy(random))?;
         world.write_policy("offices.txt", offices(random))?;
-        world.reload(&daemon)?;
+        world.reload()?;
         for _ in 0..QUESTIONS {
             let mut arguments = question(random);
             arguments.push("--live".to_owned());

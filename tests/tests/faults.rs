@@ -63,7 +63,7 @@ impl Gate {
     }
 
     fn reload(&self) -> Result<()> {
-        self.world.reload(&self.daemon)
+        self.world.reload()
     }
 
     fn switch_to(&self, rival: Rival) -> Result<()> {
@@ -89,7 +89,7 @@ fn killed_daemon_leaves_the_old_policy_or_the_new_one() -> Result<()> {
     let mut rival = Rival::Two;
     write_long(&world, rival)?;
     let asked = Instant::now();
-    world.reload(&daemon)?;
+    world.reload()?;
     let confirmed = Instant::now();
     let usual = confirmed - asked;
     let mut flips = vec![Flip { asked, confirmed }];
@@ -173,7 +173,7 @@ fn failing_map_leaves_the_old_policy_and_the_next_reload_succeeds() -> Result<()
     // One descriptor more each time, so that each step that needs one is the one that fails.
     for limit in 0..DESCRIPTORS {
         limit_descriptors(&gate.daemon, Some(limit))?;
-        match gate.reload() {
+        match gate.world.reload_by_signal(&gate.daemon) {
             Ok(()) => break,
             Err(refusal) => said.push(refusal.to_string()),
         }

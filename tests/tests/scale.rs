@@ -134,7 +134,7 @@ fn hundred_thousand_prefixes_give_way_to_others_in_one_step() -> Result<()> {
     traffic.wait_for_rounds(ROUNDS);
     write(&world, Rival::Two, new)?;
     let asked = Instant::now();
-    world.reload(&daemon)?;
+    world.reload()?;
     let flip = Flip {
         asked,
         confirmed: Instant::now(),

@@ -37,14 +37,9 @@ fn send(wire: &Wire, source: &str, times: u32, passes: bool) -> Result<()> {
     Ok(())
 }
 
-fn ask(world: &World, question: &str) -> Result<Value> {
-    let answer = run(world.command().args(["--output", "json", question]))?;
-    Ok(serde_json::from_str(&answer)?)
-}
-
 /// Packets of the rules that let in and keep out.
 fn counts(world: &World) -> Result<(u64, u64)> {
-    let rules = ask(world, "rules")?;
+    let rules = world.ask(&["rules"])?;
     let rules = rules.as_array().context("no list of rules")?;
     let packets = |list: &str, text: &str| {
         rules
@@ -73,7 +68,7 @@ fn counts_of_rules_go_on_after_kills_and_reloads() -> Result<()> {
     ensure!(counts(&world)? == (3, 2), "{:?}", counts(&world)?);
 
     world.write_policy("10.toml", policy("\"203.0.113.0/24\", "))?;
-    world.reload(&daemon)?;
+    world.reload()?;
     send(&wire, ALLOWED, 1, true)?;
     ensure!(
         counts(&world)? == (4, 2),
@@ -90,7 +85,7 @@ fn counts_of_rules_go_on_after_kills_and_reloads() -> Result<()> {
         "after kill -9: {:?}",
         counts(&world)?
     );
-    let status = ask(&world, "status")?;
+    let status = world.status()?;
     ensure!(status["generation"]["number"] == 3, "{status}");
 
     daemon.kill()?;
@@ -102,7 +97,7 @@ fn counts_of_rules_go_on_after_kills_and_reloads() -> Result<()> {
         "over broken files, rules have names and counts: {:?}",
         counts(&world)?
     );
-    let status = ask(&world, "status")?;
+    let status = world.status()?;
     ensure!(
         warnings(&status).contains("pinned by an earlier daemon"),
         "{status}"
@@ -127,15 +122,15 @@ fn a_boot_with_broken_files_enforces_the_last_good_generation() -> Result<()> {
     send(&wire, ALLOWED, 1, true)?;
     send(&wire, DENIED, 1, false)?;
     ensure!(counts(&world)? == (1, 1), "{:?}", counts(&world)?);
-    let status = ask(&world, "status")?;
+    let status = world.status()?;
     ensure!(
         warnings(&status).contains("the last good one") && status["generation"]["number"] == 1,
         "{status}"
     );
 
     world.write_policy("10.toml", policy("\"203.0.113.0/24\", "))?;
-    world.reload(&daemon)?;
-    let status = ask(&world, "status")?;
+    world.reload()?;
+    let status = world.status()?;
     ensure!(
         status["warnings"] == Value::Array(Vec::new()) && status["generation"]["number"] == 2,
         "{status}"
@@ -168,13 +163,13 @@ fn a_disk_that_cannot_be_written_does_not_stop_a_reload() -> Result<()> {
     let wire = world.wire_one()?;
     fs::write(world.file("state"), "in the way")?;
     world.write_policy("10.toml", policy(""))?;
-    let daemon = world.attached_daemon()?;
+    let _daemon = world.attached_daemon()?;
     send(&wire, DENIED, 1, false)?;
     world.write_policy("10.toml", policy("\"203.0.113.0/24\", "))?;
-    world.reload(&daemon)?;
+    world.reload()?;
     send(&wire, DENIED, 1, false)?;
     ensure!(counts(&world)? == (0, 2), "{:?}", counts(&world)?);
-    let status = ask(&world, "status")?;
+    let status = world.status()?;
     ensure!(
         warnings(&status).contains("the state on disk is behind"),
         "{status}"

@@ -309,10 +309,10 @@ impl Arguments {
             let mut line = Vec::new();
             let mut left = limit.unwrap_or(u64::MAX);
             while left > 0 {
-                let Some(frame) = body.frame().await else {
+                // A daemon that is killed leaves the stream without an end.
+                let Some(Ok(frame)) = body.frame().await else {
                     return Err(AskError::Ended.into());
                 };
-                let frame = frame.map_err(AskError::from)?;
                 for byte in frame.data_ref().into_iter().flatten() {
                     if *byte != b'\n' {
                         line.push(*byte);
