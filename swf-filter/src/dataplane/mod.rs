@@ -30,22 +30,26 @@ use crate::config::Paths;
 /// Gives the numbers of the interfaces that it was on.
 pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<u32>> {
     let pins = Pins::new(&paths.bpf);
+    let index = interface.map(index_of).transpose()?;
     if !paths.bpf.exists() {
-        ensure!(interface.is_none(), "nothing of swf-filter is attached");
+        ensure!(index.is_none(), "nothing of swf-filter is attached");
         return Ok(Vec::new());
     }
     let _lock = pins
         .lock()
         .context("a daemon is running but does not answer; stop it first")?;
-    let Some(name) = interface else {
+    let Some(index) = index else {
         let linked = pins.linked();
         pins.remove_all()?;
         return Ok(linked);
     };
-    let index = rustix::net::netdevice::name_to_index(inet_socket()?, name)
-        .with_context(|| format!("there is no interface `{name}`"))?;
-    programs::detach(&pins, index).with_context(|| format!("cannot detach from `{name}`"))?;
+    programs::detach(&pins, index)?;
     Ok(vec![index])
+}
+
+fn index_of(interface: &str) -> Result<u32> {
+    rustix::net::netdevice::name_to_index(inet_socket()?, interface)
+        .with_context(|| format!("there is no interface `{interface}`"))
 }
 
 /// The name of an interface, if there is one of that number.
