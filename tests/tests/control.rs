@@ -414,7 +414,7 @@ fn others_may_ask_but_not_change_and_all_is_logged() -> Result<()> {
 }
 
 #[test]
-fn socket_and_lock_are_not_for_everybody() -> Result<()> {
+fn socket_and_pins_are_not_for_everybody() -> Result<()> {
     let Some(target) = Target::new("modes")? else {
         return Ok(());
     };
@@ -422,7 +422,7 @@ fn socket_and_lock_are_not_for_everybody() -> Result<()> {
         |path: &Path| -> Result<u32> { Ok(fs::metadata(path)?.permissions().mode() & 0o777) };
     ensure!(mode(&target.socket())? == 0o660);
     ensure!(
-        mode(&target.world.file("run/lock"))? == 0o600,
+        mode(target.world.pins())? == 0o700,
         "who can open it could lock it, and keep a daemon from starting"
     );
     Ok(())

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use serde_json::Value;
+use swf_filter_tests::process::run;
 use swf_filter_tests::world::World;
 
 const POLICIES: u64 = 12;
@@ -250,5 +252,51 @@ fn a_difference_between_files_and_kernel_is_an_error() -> Result<()> {
         explain(&world, &arguments)?.status.success(),
         "without --live the kernel is not asked"
     );
+    Ok(())
+}
+
+#[test]
+fn a_member_belongs_to_the_zone_of_what_it_is_a_member_of() -> Result<()> {
+    let Some(world) = World::silent("member")? else {
+        return Ok(());
+    };
+    // A bridge: to the gate, what has members is alike, and not each kernel has bonds.
+    for line in [
+        "link add br0 type bridge",
+        "link set br0 up",
+        "link set eth1 master br0",
+    ] {
+        run(world.host.command(Path::new("ip")).args(line.split(' ')))?;
+    }
+    world.write_policy(
+        "10.toml",
+        "version = 1\n[[host]]\nname = \"swf\"\naddresses = [\"198.51.100.10\"]\nallow = [\"vpc:vpc-bond\"]\n\
+         [[vpc]]\nid = \"vpc-bond\"\ncidrs = [\"10.0.0.0/8\"]\ninterfaces = [\"br0\"]\n",
+    )?;
+    let _daemon = world.attached_daemon()?;
+    for (interface, zone, dropped) in [
+        ("eth1", "vpc-bond", false),
+        ("br0", "vpc-bond", false),
+        ("eth2", "public", true),
+    ] {
+        let question = [
+            "--from",
+            "10.1.2.3",
+            "--to",
+            "198.51.100.10",
+            "--live",
+            "--interface",
+            interface,
+        ];
+        let question = question.map(str::to_owned);
+        let answer = explain(&world, &question)?;
+        let told = String::from_utf8_lossy(&answer.stderr);
+        ensure!(answer.status.success(), "{interface}: {told}");
+        let answer: Value = serde_json::from_slice(&answer.stdout)?;
+        ensure!(
+            answer["zone"] == zone && answer["dropped"] == dropped,
+            "{interface}: {answer}"
+        );
+    }
     Ok(())
 }

@@ -338,6 +338,14 @@ fn second_daemon_is_refused_and_a_stopped_one_leaves_the_filter_on() -> Result<(
     let mut second = gate.world.daemon()?;
     ensure!(!second.wait(DEADLINE).success());
     second.wait_for_output(DEADLINE, "another swf-filter daemon holds");
+
+    // Nor one that has another socket and the same pins.
+    let config = fs::read_to_string(gate.world.file("config.toml"))?;
+    let other = gate.world.file("other.toml");
+    fs::write(&other, config.replace("/run\"", "/other-run\""))?;
+    let mut third = Child::spawn("third", gate.world.command_of(&other).arg("daemon"))?;
+    ensure!(!third.wait(DEADLINE).success());
+    third.wait_for_output(DEADLINE, "another swf-filter daemon holds");
     gate.switch_to(Rival::Two)?;
 
     gate.daemon.signal(Signal::TERM)?;

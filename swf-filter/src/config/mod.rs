@@ -71,7 +71,7 @@ pub struct Paths {
     pub policy: PathBuf,
     /// Pins, in a bpf file system.
     pub bpf: PathBuf,
-    /// Lock and socket.
+    /// The control socket.
     pub run: PathBuf,
     /// The last good generation, and counts.
     pub state: PathBuf,

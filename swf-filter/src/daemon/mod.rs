@@ -7,17 +7,15 @@ mod gate;
 mod headers;
 mod listing;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::IsTerminal;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use aya_log::EbpfLogger;
 use futures_util::{Stream, StreamExt};
-use rustix::fs::{FlockOperation, flock};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
@@ -57,31 +55,14 @@ pub fn run(config: &Path) -> Result<()> {
         .block_on(async { tokio::spawn(serve(config.to_owned())).await? })
 }
 
-/// Makes sure that no other daemon works on the same pins, as long as the file is open.
-pub fn lock(directory: &Path) -> Result<File> {
-    fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
-    let path = directory.join("lock");
-    // Not for others: whoever can open it could lock it, and keep the daemon from starting.
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("cannot make {}", path.display()))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        bail!("another swf-filter daemon holds {}", path.display());
-    }
-    Ok(file)
-}
-
 async fn serve(path: PathBuf) -> Result<()> {
     let config = Config::load(&path)?;
-    let _lock = lock(&config.paths.run)?;
     preflight::check()?;
     let pins = Pins::new(&config.paths.bpf);
     pins.prepare()?;
+    let _lock = pins.lock()?;
+    fs::create_dir_all(&config.paths.run)
+        .with_context(|| format!("cannot make {}", config.paths.run.display()))?;
     let kernel = Kernel::load(&pins, config.trace)?;
     let (interfaces, changes) = interfaces::open()?;
     let listener = server::open(&socket(&config.paths.run))?;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use tokio::sync::Mutex;
 
 use crate::control::api::AttachMode;
 
@@ -37,7 +38,8 @@ pub struct Program {
 
 /// Lists interfaces, and tells when to list them again.
 pub struct Interfaces {
-    handle: Handle,
+    /// One list at a time: the kernel refuses a second dump on the same socket (`EBUSY`) until the first one has ended.
+    handle: Mutex<Handle>,
 }
 
 /// Opens a netlink connection. The stream has an item for each change to any interface.
@@ -45,14 +47,15 @@ pub fn open() -> Result<(Interfaces, impl Stream<Item = ()> + Unpin)> {
     let (connection, handle, messages) = new_multicast_connection(&[MulticastGroup::Link])
         .context("cannot open a netlink socket")?;
     tokio::spawn(connection);
+    let handle = Mutex::new(handle);
     Ok((Interfaces { handle }, messages.map(|_| ())))
 }
 
 impl Interfaces {
     /// All interfaces.
     pub async fn list(&self) -> Result<Vec<Interface>> {
-        let messages: Vec<LinkMessage> = self
-            .handle
+        let handle = self.handle.lock().await;
+        let messages: Vec<LinkMessage> = handle
             .link()
             .get()
             .execute()

@@ -14,7 +14,7 @@ mod publish;
 
 use std::os::fd::OwnedFd;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 pub use self::counters::{Counters, RuleCounters};
 pub use self::events::Events;
@@ -30,9 +30,15 @@ use crate::config::Paths;
 /// Gives the numbers of the interfaces that it was on.
 pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<u32>> {
     let pins = Pins::new(&paths.bpf);
-    let _lock = crate::daemon::lock(&paths.run)
+    let index = interface.map(index_of).transpose()?;
+    if !paths.bpf.exists() {
+        ensure!(index.is_none(), "nothing of swf-filter is attached");
+        return Ok(Vec::new());
+    }
+    let _lock = pins
+        .lock()
         .context("a daemon is running but does not answer; stop it first")?;
-    let Some(name) = interface else {
+    let Some(index) = index else {
         let linked = pins.linked();
         for index in &linked {
             // Removing the pin alone would have the kernel detach some time later.
@@ -41,10 +47,13 @@ pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<u32>>
         pins.remove_all()?;
         return Ok(linked);
     };
-    let index = rustix::net::netdevice::name_to_index(inet_socket()?, name)
-        .with_context(|| format!("there is no interface `{name}`"))?;
-    programs::detach(&pins, index).with_context(|| format!("cannot detach from `{name}`"))?;
+    programs::detach(&pins, index)?;
     Ok(vec![index])
+}
+
+fn index_of(interface: &str) -> Result<u32> {
+    rustix::net::netdevice::name_to_index(inet_socket()?, interface)
+        .with_context(|| format!("there is no interface `{interface}`"))
 }
 
 /// The name of an interface, if there is one of that number.

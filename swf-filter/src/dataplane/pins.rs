@@ -1,11 +1,12 @@
 //! Where programs, maps and links are pinned, and that there is a bpf file system to pin them in.
 
-use std::fs;
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use rustix::fs::statfs;
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::mount::{MountFlags, mount};
 use swf_filter_common::abi;
 
@@ -13,6 +14,9 @@ use swf_filter_common::abi;
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// Where the bpf file system is mounted by convention.
 const BPF_FS: &str = "/sys/fs/bpf";
+
+/// Access for the owner alone.
+const OWN: u32 = 0o700;
 
 /// The pins of one daemon.
 #[derive(Clone, Debug)]
@@ -27,6 +31,16 @@ impl Pins {
         Self {
             base: base.to_owned(),
         }
+    }
+
+    /// Makes sure that nobody else works on these pins, as long as the file is open.
+    pub fn lock(&self) -> Result<File> {
+        let shown = self.base.display();
+        let directory = File::open(&self.base).with_context(|| format!("cannot open {shown}"))?;
+        if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!("another swf-filter daemon holds {shown}");
+        }
+        Ok(directory)
     }
 
     /// The directory of this version.
@@ -97,6 +111,13 @@ impl Pins {
             self.base.display(),
             existing.display(),
         );
+        // Not for others: whoever can open it could lock it, and keep the daemon from starting.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(OWN)
+            .create(&self.base)
+            .and_then(|()| fs::set_permissions(&self.base, Permissions::from_mode(OWN)))
+            .with_context(|| format!("cannot make {}", self.base.display()))?;
         for directory in [self.directory(), self.links()] {
             fs::create_dir_all(&directory)
                 .with_context(|| format!("cannot make {}", directory.display()))?;

@@ -1,21 +1,27 @@
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use swf_filter_common::abi::Count;
-use swf_filter_core::compile::{Generation, drop_everything};
-use swf_filter_core::policy::Origin;
+use swf_filter_core::compile::{Generation, compile};
+use swf_filter_core::policy::{SourceFile, parse};
 
 use super::{Ledger, Saved, State, keys};
 
-/// A generation with a host and a rule.
+/// A generation with something of each kind.
 fn generation(file: &str) -> Arc<Generation> {
-    let origin = Origin {
-        file: file.into(),
-        line: 7,
-        column: 3,
+    let text = "version = 1\n\
+        [[host]]\nname = \"swf\"\naddresses = [\"198.51.100.10\", \"2001:db8::10\"]\nports = [443, \"8000-8010\"]\n\
+        allow = [\"203.0.113.0/24\", \"2001:db8:7::/48\", \"vpc:vpc-one\"]\ndeny = [\"203.0.113.66\"]\n\
+        [[host]]\nname = \"audited\"\naddresses = [\"198.51.100.20\"]\nports = \"all\"\nmode = \"audit\"\ndefault = \"pass\"\n\
+        [[vpc]]\nid = \"vpc-one\"\ncidrs = [\"10.0.0.0/8\"]\ninterfaces = [\"eth1\"]\nvlans = [120]\n";
+    let file = SourceFile {
+        name: file.into(),
+        bytes: text.as_bytes().into(),
     };
-    Arc::new(drop_everything(Vec::new(), origin).unwrap())
+    let policy = parse(&[file], &mut |_| Err(io::ErrorKind::NotFound.into())).unwrap();
+    Arc::new(compile(&policy).unwrap())
 }
 
 fn saved(number: u64) -> Saved {
@@ -128,7 +134,7 @@ fn the_format_is_the_one_that_its_number_says() {
     state.save(&saved(1)).unwrap();
     assert_eq!(
         digest(&folder.path().join("generation-1")),
-        "4fe42b1a5a565dd9"
+        "6b26028cc81bb1a3"
     );
 }
 
