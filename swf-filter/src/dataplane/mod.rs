@@ -40,6 +40,12 @@ pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<u32>>
         .context("a daemon is running but does not answer; stop it first")?;
     let Some(index) = index else {
         let linked = pins.linked();
+        for index in &linked {
+            if let Err(error) = programs::detach(&pins, *index) {
+                // Removing all pins, links among them, is what counts.
+                tracing::warn!("interface {index}: {error:#}");
+            }
+        }
         pins.remove_all()?;
         return Ok(linked);
     };
