@@ -41,8 +41,10 @@ pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<u32>>
     let Some(index) = index else {
         let linked = pins.linked();
         for index in &linked {
-            // Removing the pin alone would have the kernel detach some time later.
-            let _removed_below = programs::detach(&pins, *index);
+            if let Err(error) = programs::detach(&pins, *index) {
+                // Removing all pins, links among them, is what counts.
+                tracing::warn!("interface {index}: {error:#}");
+            }
         }
         pins.remove_all()?;
         return Ok(linked);

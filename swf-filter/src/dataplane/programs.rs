@@ -5,12 +5,16 @@
 
 use std::fs;
 use std::io;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{ProgramError, ProgramInfo, TestRun, TestRunOptions, loaded_programs};
+use aya::programs::{
+    ProgramError, ProgramInfo, TestRun, TestRunOptions, loaded_links, loaded_programs,
+};
 use swf_filter_common::abi::Explained;
 
 use super::kernel::{self, EXPLAINER};
@@ -18,6 +22,8 @@ use super::preflight::driver_advice;
 use super::{Interface, Pins};
 use crate::config;
 
+/// Longer than the kernel takes to let go of a link.
+const GRACE: Duration = Duration::from_secs(2);
 /// What the kernel returns for a packet that is dropped (`XDP_DROP` in `linux/bpf.h`).
 const XDP_DROP: u32 = 1;
 
@@ -239,8 +245,22 @@ impl Programs {
 pub(super) fn detach(pins: &Pins, interface: u32) -> Result<()> {
     let link = PinnedLink::from_pin(pins.link(interface))
         .context("nothing of swf-filter is attached there")?;
-    // The last reference goes with this: the kernel detaches before the file descriptor is closed.
-    drop(link.unpin().context("cannot remove the link's pin")?);
+    let link = link.unpin().context("cannot remove the link's pin")?;
+    let id = link.info()?.id();
+    drop(link);
+    wait_until_gone(id)
+}
+
+/// The pin's own reference goes after an RCU grace period, and the filter with it: whoever is told that it is off may rely on it.
+fn wait_until_gone(link: u32) -> Result<()> {
+    let end = Instant::now() + GRACE;
+    while loaded_links().any(|known| known.is_ok_and(|known| known.id() == link)) {
+        ensure!(
+            Instant::now() < end,
+            "its pin is gone, and still something holds the link"
+        );
+        sleep(Duration::from_millis(2));
+    }
     Ok(())
 }
 
