@@ -1,6 +1,5 @@
 //! What the packet gate does with a made-up packet, worked out from the files alone.
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,11 +11,13 @@ use swf_filter_common::image::Image;
 use swf_filter_common::verdict::judge;
 use swf_filter_core::compile::image::{Placement, write};
 use swf_filter_core::compile::{Generation, Hash, List, Tables, compile};
+use swf_filter_core::policy::limits;
 use swf_filter_core::policy::parse::line_of;
 use swf_filter_core::policy::{Entry, Origin, Policy, Source};
 use swf_filter_core::prefix::PrefixList;
 
 use crate::control::api::Explanation;
+use crate::files::read_limited;
 use crate::report::Rejected;
 
 /// A packet to ask about: the first of a TCP connection.
@@ -121,7 +122,7 @@ fn set_line(policy: &Policy, entry: &Entry, address: IpAddr, prefix: IpNetwork) 
     let set = policy.sets.get(set)?;
     let directory = Path::new(&*set.origin.file).parent()?;
     let path = directory.join(&**set.file.as_ref()?);
-    let (line, found) = line_of(&fs::read(&path).ok()?, address)?;
+    let (line, found) = line_of(&read_limited(&path, limits::SET_FILE).ok()?, address)?;
     (found == prefix).then(|| Origin {
         file: path.to_string_lossy().into(),
         line,

@@ -238,6 +238,10 @@ fn a_difference_between_files_and_kernel_is_an_error() -> Result<()> {
         "no difference yet"
     );
 
+    world.write_policy("10.toml", format!("# a comment\n{}", policy("allow")))?;
+    let answer = explain(&world, &live)?;
+    ensure!(answer.status.success(), "a comment is no difference");
+
     world.write_policy("10.toml", policy("deny"))?;
     let answer = explain(&world, &live)?;
     let told = String::from_utf8_lossy(&answer.stderr);

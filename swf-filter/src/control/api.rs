@@ -250,7 +250,8 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// Whether both say the same, as far as the kernel can tell.
+    /// Whether both say the same, as far as the kernel can tell. Where the rule stands does not count: a new comment above it
+    /// changes no verdict.
     #[must_use]
     pub fn is_same_verdict(&self, kernel: &Self) -> bool {
         (
@@ -259,14 +260,12 @@ impl Explanation {
             &self.host,
             &self.rule,
             self.list,
-            &self.origin,
         ) == (
             kernel.dropped,
             &kernel.reason,
             &kernel.host,
             &kernel.rule,
             kernel.list,
-            &kernel.origin,
         )
     }
 }

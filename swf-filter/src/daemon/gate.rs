@@ -600,6 +600,8 @@ impl Gate {
 
     /// Runs the loaded program on a frame.
     pub(super) fn explain(&self, frame: &[u8], interface: Option<&str>) -> Result<Explanation> {
+        // Between a flip and the view's word of it, a rule's number would get another generation's name.
+        let _no_flip = lock(&self.publisher);
         let mut programs = lock(&self.programs);
         let view = self.view();
         let number = match interface {
