@@ -4,5 +4,7 @@
 //! every behaviour can be tested, and fuzzed, as a function.
 
 pub mod compile;
+pub mod iam;
 pub mod policy;
 pub mod prefix;
+pub mod swf;

@@ -4,11 +4,14 @@
 //! the machine (interface numbers, CPUs, which slot of the kernel's maps is free) comes in later, in [`image`].
 
 mod diff;
+mod documents;
 pub mod image;
 mod lookup;
 mod paint;
+mod subject;
 #[cfg(test)]
 mod tests;
+mod view;
 mod zone;
 
 use std::collections::{HashMap, HashSet};
@@ -21,6 +24,7 @@ pub use self::diff::{Difference, HostDifference, Side, TableDifference, differen
 pub use self::lookup::Tables;
 pub use self::paint::Row;
 pub use self::zone::{Ingress, Zone};
+use crate::iam;
 use crate::policy::limits::{self, Limit};
 use crate::policy::{self, Effect, Entry, Mode, Origin, Policy, Ports, Source};
 use crate::prefix::PrefixList;
@@ -96,6 +100,12 @@ pub enum List {
     Default,
     /// The host's deny list.
     Deny,
+    /// A statement of a policy document.
+    Statement,
+    /// The host's trusted proxies.
+    TrustedProxies,
+    /// What no statement of the host's policy documents allows.
+    Unmatched,
 }
 
 impl List {
@@ -107,6 +117,9 @@ impl List {
             Self::AlwaysAllow => "always_allow",
             Self::Default => "default",
             Self::Deny => "deny",
+            Self::Statement => "statement",
+            Self::TrustedProxies => "trusted_proxies",
+            Self::Unmatched => "unmatched",
         }
     }
 }
@@ -143,10 +156,21 @@ pub fn compile(policy: &Policy) -> Result<Generation, TooLarge> {
     for (number, host) in (0u16..).zip(&policy.hosts) {
         let listed = listed(policy, host);
         let first_rule = fit(rules.len(), Limit::Rules)?;
-        let default_ordinal = fit(listed.len(), Limit::Rules)?;
-        let tables = members
+        let gate = documents::Gate::new(policy, host);
+        let statements = gate
+            .as_ref()
+            .map(|gate| statement_rules(number, host, gate));
+        let statements = statements.unwrap_or_default();
+        let default_ordinal = fit(listed.len() + statements.len(), Limit::Rules)?;
+        let tables = zones
             .iter()
-            .map(|members| compiler.table(&listed, members))
+            .zip(&members)
+            .map(|(zone, members)| {
+                let judged = gate.as_ref().map(|gate| gate.verdicts(policy, zone));
+                let judged =
+                    judged.map(|verdicts| judged_rows(host, gate.as_ref(), verdicts, listed.len()));
+                compiler.table(&listed, &judged.unwrap_or_default(), members)
+            })
             .collect::<Result<_, _>>()?;
         rules.extend(listed.iter().map(|(list, entry)| Rule {
             host: number,
@@ -154,6 +178,7 @@ pub fn compile(policy: &Policy) -> Result<Generation, TooLarge> {
             text: Arc::clone(&entry.text),
             origin: entry.origin.clone(),
         }));
+        rules.extend(statements);
         rules.push(default_rule(number, host));
         hosts.push(Host {
             name: Arc::clone(&host.name),
@@ -208,6 +233,8 @@ pub fn drop_everything(always_allow: Vec<Entry>, origin: Origin) -> Result<Gener
         mode: Mode::Enforce,
         allow: Vec::new(),
         deny: Vec::new(),
+        documents: None,
+        trusted_proxies: Vec::new(),
     };
     let policy = Policy {
         hosts: vec![host],
@@ -226,9 +253,71 @@ fn listed<'a>(policy: &'a Policy, host: &'a policy::Host) -> Vec<(List, &'a Entr
         .always_allow
         .iter()
         .map(|entry| (List::AlwaysAllow, entry));
+    let proxies = host
+        .trusted_proxies
+        .iter()
+        .map(|entry| (List::TrustedProxies, entry));
     let deny = host.deny.iter().map(|entry| (List::Deny, entry));
     let allow = host.allow.iter().map(|entry| (List::Allow, entry));
-    always.chain(deny).chain(allow).collect()
+    always.chain(proxies).chain(deny).chain(allow).collect()
+}
+
+/// What documents decide, as rows of a table: whose rule, how strong, and which sources.
+type Judged = Vec<(usize, Class, PrefixList)>;
+
+/// The rules of a host's documents: one for each statement, and one for what none of them allows.
+fn statement_rules(number: u16, host: &policy::Host, gate: &documents::Gate<'_>) -> Vec<Rule> {
+    let rule = |list, text, origin: &Origin| Rule {
+        host: number,
+        list,
+        text,
+        origin: origin.clone(),
+    };
+    let statements = gate.statements.iter().map(|attached| {
+        let statement = attached.statement;
+        let text = match &statement.sid {
+            Some(sid) => Arc::clone(sid),
+            None => format!("statement {}", attached.number).into(),
+        };
+        rule(List::Statement, text, &statement.origin)
+    });
+    let origin = host
+        .documents
+        .as_ref()
+        .map_or(&host.origin, |documents| &documents.origin);
+    let unmatched = rule(List::Unmatched, "no statement allows it".into(), origin);
+    statements.chain([unmatched]).collect()
+}
+
+/// The rows that documents make, of which the rules start at `first`.
+///
+/// A host without an `allow` list passes what the documents pass. With one, a packet must get through both, so documents
+/// only take away.
+fn judged_rows(
+    host: &policy::Host,
+    gate: Option<&documents::Gate<'_>>,
+    verdicts: documents::Verdicts,
+    first: usize,
+) -> Judged {
+    let Some(gate) = gate else { return Vec::new() };
+    let mut judged: Judged = vec![(
+        first + gate.statements.len(),
+        Class::Deny,
+        verdicts.unmatched.prefixes(),
+    )];
+    for (index, set) in verdicts.by_statement {
+        let effect = gate
+            .statements
+            .get(index)
+            .map(|attached| attached.statement.effect);
+        match effect {
+            Some(iam::Effect::Allow) if !host.allow.is_empty() => {}
+            Some(iam::Effect::Allow) => judged.push((first + index, Class::Allow, set.prefixes())),
+            Some(iam::Effect::Deny) => judged.push((first + index, Class::Deny, set.prefixes())),
+            None => {}
+        }
+    }
+    judged
 }
 
 fn default_rule(number: u16, host: &policy::Host) -> Rule {
@@ -267,12 +356,17 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn table(&mut self, listed: &[(List, &Entry)], members: &Members<'_>) -> Result<u16, TooLarge> {
-        let key = self.key(listed, members);
+    fn table(
+        &mut self,
+        listed: &[(List, &Entry)],
+        judged: &Judged,
+        members: &Members<'_>,
+    ) -> Result<u16, TooLarge> {
+        let key = self.key(listed, judged, members);
         if let Some(number) = self.known.get(&key) {
             return Ok(*number);
         }
-        let table = self.paint(listed, members)?;
+        let table = self.paint(listed, judged, members)?;
         self.prefixes += table.v4.len() + table.v6.len();
         if table.v4.len().max(table.v6.len()) > limits::PREFIXES {
             return Err(TooLarge {
@@ -293,7 +387,7 @@ impl Compiler<'_> {
     }
 
     /// What a table depends on: which sources stand at which place of which list. Two hosts with equal lists have equal keys.
-    fn key(&self, listed: &[(List, &Entry)], members: &Members<'_>) -> [u8; 32] {
+    fn key(&self, listed: &[(List, &Entry)], judged: &Judged, members: &Members<'_>) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for (ordinal, (list, entry)) in listed.iter().enumerate() {
             if !self.matches_in(members, &entry.source) {
@@ -303,21 +397,7 @@ impl Compiler<'_> {
             hasher.update(&[*list as u8]);
             match &entry.source {
                 Source::Prefixes(prefixes) => {
-                    hasher.update(b"prefixes");
-                    // Lengths keep neighbouring entries apart.
-                    hasher
-                        .update(&prefixes.v4.len().to_le_bytes())
-                        .update(&prefixes.v6.len().to_le_bytes());
-                    for prefix in &prefixes.v4 {
-                        hasher
-                            .update(&[prefix.length()])
-                            .update(&prefix.first().to_le_bytes());
-                    }
-                    for prefix in &prefixes.v6 {
-                        hasher
-                            .update(&[prefix.length()])
-                            .update(&prefix.first().to_le_bytes());
-                    }
+                    hash_prefixes(&mut hasher, prefixes);
                 }
                 Source::Set(set) => {
                     hasher.update(b"set").update(&set.to_le_bytes());
@@ -327,10 +407,20 @@ impl Compiler<'_> {
                 }
             }
         }
+        for (ordinal, class, prefixes) in judged {
+            hasher.update(&ordinal.to_le_bytes());
+            hasher.update(&[*class as u8]);
+            hash_prefixes(&mut hasher, prefixes);
+        }
         hasher.finalize().into()
     }
 
-    fn paint(&self, listed: &[(List, &Entry)], members: &Members<'_>) -> Result<Table, TooLarge> {
+    fn paint(
+        &self,
+        listed: &[(List, &Entry)],
+        judged: &Judged,
+        members: &Members<'_>,
+    ) -> Result<Table, TooLarge> {
         let mut v4 = Vec::new();
         let mut v6 = Vec::new();
         for (ordinal, (list, entry)) in listed.iter().enumerate() {
@@ -339,6 +429,11 @@ impl Compiler<'_> {
             }
             let leaf = Leaf::new(class(*list), fit(ordinal, Limit::Rules)?);
             let prefixes = self.prefixes_of(&entry.source);
+            v4.extend(prefixes.v4.iter().map(|prefix| Row::new(*prefix, leaf)));
+            v6.extend(prefixes.v6.iter().map(|prefix| Row::new(*prefix, leaf)));
+        }
+        for (ordinal, class, prefixes) in judged {
+            let leaf = Leaf::new(*class, fit(*ordinal, Limit::Rules)?);
             v4.extend(prefixes.v4.iter().map(|prefix| Row::new(*prefix, leaf)));
             v6.extend(prefixes.v6.iter().map(|prefix| Row::new(*prefix, leaf)));
         }
@@ -376,11 +471,29 @@ impl Compiler<'_> {
     }
 }
 
+fn hash_prefixes(hasher: &mut blake3::Hasher, prefixes: &PrefixList) {
+    // Lengths keep neighbours apart.
+    hasher
+        .update(b"prefixes")
+        .update(&prefixes.v4.len().to_le_bytes())
+        .update(&prefixes.v6.len().to_le_bytes());
+    for prefix in &prefixes.v4 {
+        hasher
+            .update(&[prefix.length()])
+            .update(&prefix.first().to_le_bytes());
+    }
+    for prefix in &prefixes.v6 {
+        hasher
+            .update(&[prefix.length()])
+            .update(&prefix.first().to_le_bytes());
+    }
+}
+
 fn class(list: List) -> Class {
     match list {
-        List::AlwaysAllow => Class::AlwaysAllow,
-        List::Deny => Class::Deny,
-        List::Allow | List::Default => Class::Allow,
+        List::AlwaysAllow | List::TrustedProxies => Class::AlwaysAllow,
+        List::Deny | List::Unmatched => Class::Deny,
+        List::Allow | List::Default | List::Statement => Class::Allow,
     }
 }
 

@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 use thiserror::Error;
 
 use super::limits::{Limit, NAME};
+use crate::iam::DocumentFault;
 use crate::prefix::text::{TextError, excerpt};
 
 /// A table of a policy file.
@@ -79,6 +80,9 @@ pub enum Fault {
         /// The smaller of two prefixes that overlap.
         cidr: IpNetwork,
     },
+    /// A policy document is wrong.
+    #[error(transparent)]
+    Document(#[from] DocumentFault),
     /// A name is given to two blocks of a kind.
     #[error("{block} `{name}` is defined twice")]
     Duplicate {
@@ -243,6 +247,7 @@ impl Fault {
             Self::ClaimOverlap { .. } => "give each of them an interface or VLAN of its own, or ranges that do not \
                  overlap"
                 .into(),
+            Self::Document(fault) => return fault.help(),
             Self::Duplicate { block, .. } => format!("rename one of them; a {block}'s name is unique in all files"),
             Self::EmptyList { field: "ports" } => "leave `ports` out for 443, or write `\"all\"`".into(),
             Self::EmptyList { field } => format!("write at least one of the `{field}`"),
@@ -279,6 +284,7 @@ impl Fault {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
+            Self::Document(fault) => fault.label(),
             Self::Duplicate { .. } => "again here",
             Self::MissingField { .. } | Self::SetWithoutContent => "in this block",
             Self::SetFile { .. } => "named here",
@@ -300,7 +306,7 @@ impl Fault {
 }
 
 /// The word of `words` that `text` was most likely meant to be.
-pub(super) fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = text.chars().take(NAME + 1).count();
     let furthest = (length / 3).max(1);
     words

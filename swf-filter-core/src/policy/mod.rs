@@ -22,6 +22,7 @@ pub use self::lint::{Lint, lint};
 pub use self::parse::{parse, parse_always_allow};
 pub use self::problem::{Kind, Problem, Problems, Severity};
 pub use self::source::{Place, SourceFile, SourceIndex};
+use crate::iam;
 use crate::prefix::PrefixList;
 
 /// Where something stands in a policy file. Lines and columns count from 1, columns in characters.
@@ -51,6 +52,8 @@ pub struct Policy {
     pub vpcs: Vec<Vpc>,
     /// Sets, in the order of files and blocks.
     pub sets: Vec<Set>,
+    /// Accounts, users and roles, in the order of files and blocks.
+    pub principals: Principals,
     /// Sources that no policy can lock out; from config.toml, not from policy files.
     pub always_allow: Vec<Entry>,
 }
@@ -74,6 +77,70 @@ pub struct Host {
     pub allow: Vec<Entry>,
     /// Sources that drop.
     pub deny: Vec<Entry>,
+    /// The policy documents that judge its requests, if any do.
+    pub documents: Option<HostDocuments>,
+    /// Sources that speak for others: they always pass, and requests are judged by whom they speak for.
+    pub trusted_proxies: Vec<Entry>,
+}
+
+/// What makes a host's requests subject to policy documents.
+#[derive(Clone, Debug)]
+pub struct HostDocuments {
+    /// The account that its SWF domains belong to; unknown if there is no account at all.
+    pub account: Option<Arc<str>>,
+    /// The region that its SWF domains are in, for their ARNs.
+    pub region: Option<Arc<str>>,
+    /// Documents attached to it.
+    pub policies: Vec<Arc<iam::Document>>,
+    /// The only domains that `policies` are about; all if empty.
+    pub domains: Vec<Arc<str>>,
+    /// Where the field stands that attaches documents.
+    pub origin: Origin,
+}
+
+/// Who can sign requests.
+#[derive(Clone, Debug, Default)]
+pub struct Principals {
+    /// Accounts.
+    pub accounts: Vec<Account>,
+    /// Users.
+    pub users: Vec<Identity>,
+    /// Roles.
+    pub roles: Vec<Identity>,
+}
+
+/// An account.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its twelve digits.
+    pub id: Arc<str>,
+    /// Where the block stands.
+    pub origin: Origin,
+    /// The organization that it is a member of.
+    pub organization: Option<Arc<str>>,
+}
+
+/// A user or a role.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where the block stands.
+    pub origin: Origin,
+    /// Its account.
+    pub account: Arc<str>,
+    /// Its ARN.
+    pub arn: Arc<str>,
+    /// Its unique id, as in `aws:userid`.
+    pub id: Option<Arc<str>>,
+    /// Its tags.
+    pub tags: Vec<(Arc<str>, Arc<str>)>,
+    /// Its policies.
+    pub policies: Vec<Arc<iam::Document>>,
+    /// Its permission boundary.
+    pub boundary: Option<Arc<iam::Document>>,
+    /// Who may assume it, if it is a role.
+    pub trust: Option<Arc<iam::Document>>,
 }
 
 /// A VPC: where its packets come in, and its source ranges.

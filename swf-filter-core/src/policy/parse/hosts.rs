@@ -79,6 +79,8 @@ impl Reader<'_> {
                 .scope
                 .entries(table, "allow", &mut self.rules, problems),
             deny: self.scope.entries(table, "deny", &mut self.rules, problems),
+            documents: None,
+            trusted_proxies: Vec::new(),
             name,
         };
         if defined {

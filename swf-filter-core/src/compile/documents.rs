@@ -1,0 +1,401 @@
+//! From policy documents to the sources that some request could be allowed from.
+//!
+//! The result may hold more sources than documents allow, never fewer. Conditions on the network are worked out exactly;
+//! every other condition may hold or not. A Deny takes sources away from an Allow where it is sure to match whatever the
+//! Allow matches. `docs/iam.md`, "At the packet", is the specification.
+
+use std::collections::HashSet;
+
+use super::subject::{Certainty, Subject};
+use super::view::{Reach, View, views};
+use super::zone::Zone;
+use crate::iam::addresses::AddressSet;
+use crate::iam::arn::ResourcePattern;
+use crate::iam::authorize::Side;
+use crate::iam::{Choice, Effect, Statement};
+use crate::policy::{Host, HostDocuments, Policy};
+use crate::swf::Action;
+
+/// A statement that can decide about requests to a host.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attached<'a> {
+    pub(super) statement: &'a Statement,
+    pub(super) side: Side,
+    /// Its document and its number there, for reports.
+    pub(super) document: &'a str,
+    pub(super) number: usize,
+}
+
+/// All that decides about requests to a host.
+pub(super) struct Gate<'a> {
+    /// Statements: those of the host first, then those of its callers.
+    pub(super) statements: Vec<Attached<'a>>,
+    parties: Vec<Party<'a>>,
+    about_all_domains: bool,
+}
+
+/// Somebody who may make requests, with the statements that are theirs, as indices.
+struct Party<'a> {
+    subject: Subject<'a>,
+    identity: Vec<usize>,
+    boundary: Option<Vec<usize>>,
+    account: SameAccount,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SameAccount {
+    No,
+    Yes,
+}
+
+/// The sources of a zone, as the documents of a host judge them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Verdicts {
+    /// For each statement, by its index: the sources that it lets in, or that it cuts off.
+    pub(super) by_statement: Vec<(usize, AddressSet)>,
+    /// Sources that no statement lets in.
+    pub(super) unmatched: AddressSet,
+}
+
+impl<'a> Gate<'a> {
+    /// Gathers what decides about requests to `host`. None if no documents do.
+    pub(super) fn new(policy: &'a Policy, host: &'a Host) -> Option<Self> {
+        let documents = host.documents.as_ref()?;
+        let mut gate = Self {
+            statements: Vec::new(),
+            parties: Vec::new(),
+            about_all_domains: documents.domains.is_empty(),
+        };
+        for document in &documents.policies {
+            gate.attach(document, Side::Resource);
+        }
+        let principals = &policy.principals;
+        let known = principals
+            .users
+            .iter()
+            .map(|user| (Subject::user(user), user));
+        let known = known.chain(
+            principals
+                .roles
+                .iter()
+                .map(|role| (Subject::role(role), role)),
+        );
+        for (subject, identity) in known {
+            let own = identity.policies.iter();
+            let party = Party {
+                subject,
+                identity: own
+                    .flat_map(|document| gate.attach(document, Side::Identity))
+                    .collect(),
+                boundary: identity
+                    .boundary
+                    .as_ref()
+                    .map(|document| gate.attach(document, Side::Boundary).collect()),
+                account: same_account(documents, &identity.account),
+            };
+            gate.parties.push(party);
+        }
+        if principals.accounts.is_empty() {
+            gate.add_unknown_parties(documents);
+        }
+        Some(gate)
+    }
+
+    fn attach(
+        &mut self,
+        document: &'a crate::iam::Document,
+        side: Side,
+    ) -> impl Iterator<Item = usize> + use<'a> {
+        let first = self.statements.len();
+        let attached = document
+            .statements
+            .iter()
+            .zip(1..)
+            .map(|(statement, number)| Attached {
+                statement,
+                side,
+                document: &document.name,
+                number,
+            });
+        self.statements.extend(attached);
+        first..self.statements.len()
+    }
+
+    /// Where no principals are configured at all, whoever the host's documents name may exist, with no policies of its own.
+    fn add_unknown_parties(&mut self, documents: &'a HostDocuments) {
+        let mut seen = HashSet::new();
+        let named = documents
+            .policies
+            .iter()
+            .flat_map(|document| &document.statements);
+        for statement in named.filter(|statement| statement.effect == Effect::Allow) {
+            let subjects: Vec<Subject<'a>> = match &statement.principals {
+                Some(Choice::Of(principals)) => {
+                    principals.iter().filter_map(Subject::named).collect()
+                }
+                _ => vec![Subject::Anyone],
+            };
+            for subject in subjects {
+                let foreign = subject
+                    .account()
+                    .is_some_and(|account| same_account(documents, account) == SameAccount::No);
+                if !foreign && seen.insert(subject) {
+                    self.parties.push(Party {
+                        subject,
+                        identity: Vec::new(),
+                        boundary: None,
+                        account: SameAccount::Yes,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Judges the sources of a zone.
+    pub(super) fn verdicts(&self, policy: &Policy, zone: &Zone) -> Verdicts {
+        let mut lets_in: Vec<Vec<AddressSet>> = vec![Vec::new(); self.statements.len()];
+        let mut cuts: Vec<Vec<AddressSet>> = vec![Vec::new(); self.statements.len()];
+        for view in views(policy, zone) {
+            self.judge(&view, &mut lets_in, &mut cuts);
+        }
+        let lets_in: Vec<AddressSet> = lets_in.iter().map(AddressSet::union).collect();
+        let allowed = AddressSet::union(&lets_in);
+        let mut unmatched = allowed.complement();
+        let mut by_statement: Vec<(usize, AddressSet)> = lets_in
+            .into_iter()
+            .enumerate()
+            .filter(|(_, set)| !set.is_empty())
+            .collect();
+        for (index, cuts) in cuts.iter().enumerate() {
+            let cut = AddressSet::union(cuts).intersection(&unmatched);
+            if !cut.is_empty() {
+                unmatched = unmatched.difference(&cut);
+                by_statement.push((index, cut));
+            }
+        }
+        Verdicts {
+            by_statement,
+            unmatched,
+        }
+    }
+
+    fn judge(
+        &self,
+        view: &View<'_>,
+        lets_in: &mut [Vec<AddressSet>],
+        cuts: &mut [Vec<AddressSet>],
+    ) {
+        let reach: Vec<Reach> = self
+            .statements
+            .iter()
+            .map(|attached| view.reach(&attached.statement.conditions))
+            .collect();
+        let mut known = HashSet::new();
+        for party in &self.parties {
+            for grant in self.grants(party) {
+                if !known.insert(grant.clone()) {
+                    continue;
+                }
+                let sure = |index: &usize| reach.get(*index).map(|reach| &reach.sure);
+                let possible = |index: &usize| reach.get(*index).map(|reach| &reach.possible);
+                let Some(own) = possible(&grant.allow) else {
+                    continue;
+                };
+                let mut set = own.intersection(&view.sources);
+                for limit in &grant.limits {
+                    let limit: Vec<&AddressSet> = limit.iter().filter_map(possible).collect();
+                    set = set.intersection(&AddressSet::union(limit.iter().copied()));
+                }
+                let denied: Vec<&AddressSet> = grant.denies.iter().filter_map(sure).collect();
+                let denied = AddressSet::union(denied.iter().copied());
+                if let Some(sets) = lets_in.get_mut(grant.allow) {
+                    sets.push(set.difference(&denied));
+                }
+                for index in &grant.denies {
+                    if let (Some(sets), Some(sure)) = (cuts.get_mut(*index), sure(index)) {
+                        sets.push(sure.intersection(&set));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the statements that allow come to for one party: for each, and for each of its actions and resources, what
+    /// else has to allow and what is sure to deny.
+    fn grants(&self, party: &Party<'_>) -> HashSet<Grant> {
+        let resource = self
+            .indices(Side::Resource)
+            .filter(|index| self.possible(party, *index));
+        let resource: Vec<usize> = resource.collect();
+        let boundary = party.boundary.as_deref();
+        let allows = |indices: &[usize]| self.with(indices, Effect::Allow);
+        let denies: Vec<usize> = [&*party.identity, boundary.unwrap_or_default()]
+            .into_iter()
+            .flat_map(|indices| self.with(indices, Effect::Deny))
+            .chain(self.indices(Side::Resource).filter(|index| {
+                self.effect(*index) == Some(Effect::Deny) && self.sure(party, *index)
+            }))
+            .collect();
+        let mut grants = HashSet::new();
+        let mut add = |allow: usize, limits: &[Vec<usize>]| {
+            self.add_grants(allow, limits, &denies, &mut grants);
+        };
+        let bounded: Vec<Vec<usize>> = boundary.map(allows).into_iter().collect();
+        for allow in allows(&party.identity) {
+            let mut limits = bounded.clone();
+            if party.account == SameAccount::No {
+                limits.push(allows(&resource));
+            }
+            add(allow, &limits);
+        }
+        if party.account == SameAccount::Yes {
+            for allow in allows(&resource) {
+                let named = self
+                    .principals(allow)
+                    .is_some_and(|choice| party.subject.is_named_by(choice));
+                add(allow, if named { &[] } else { &bounded });
+            }
+        }
+        grants
+    }
+
+    fn add_grants(
+        &self,
+        allow: usize,
+        limits: &[Vec<usize>],
+        denies: &[usize],
+        grants: &mut HashSet<Grant>,
+    ) {
+        let Some(Attached {
+            statement, side, ..
+        }) = self.statements.get(allow)
+        else {
+            return;
+        };
+        let everything = [ResourcePattern::any()];
+        let resources = match &statement.resources {
+            Some(Choice::Of(patterns)) => patterns.as_slice(),
+            _ => &everything,
+        };
+        // Permissions of decisions are asked for inside of an operation only, which must be allowed itself.
+        let operations = statement
+            .actions
+            .set
+            .iter()
+            .filter(|action| !action.is_decision());
+        for action in operations {
+            for resource in resources {
+                let relevant = |indices: &[usize]| -> Vec<usize> {
+                    let indices = indices.iter().copied();
+                    indices
+                        .filter(|index| self.may_meet(*index, action, resource))
+                        .collect()
+                };
+                let denies = denies.iter().copied();
+                grants.insert(Grant {
+                    allow,
+                    limits: limits.iter().map(|indices| relevant(indices)).collect(),
+                    denies: denies
+                        .filter(|index| self.covers(*index, action, resource, *side))
+                        .collect(),
+                });
+            }
+        }
+    }
+
+    /// Whether the statement may be about some of what is asked for.
+    fn may_meet(&self, index: usize, action: Action, resource: &ResourcePattern) -> bool {
+        self.statements
+            .get(index)
+            .is_some_and(|Attached { statement, .. }| {
+                statement.actions.set.contains(action)
+                    && match &statement.resources {
+                        Some(Choice::Of(patterns)) => {
+                            patterns.iter().any(|pattern| pattern.may_meet(resource))
+                        }
+                        Some(Choice::Not(patterns)) => {
+                            !patterns.iter().any(|pattern| pattern.covers(resource))
+                        }
+                        None => true,
+                    }
+            })
+    }
+
+    /// Whether the statement is sure to be about all of what is asked for by a statement of `side`.
+    fn covers(
+        &self,
+        index: usize,
+        action: Action,
+        resource: &ResourcePattern,
+        asked: Side,
+    ) -> bool {
+        self.statements.get(index).is_some_and(
+            |Attached {
+                 statement, side, ..
+             }| {
+                // Documents that are about some domains only say nothing about the others.
+                (self.about_all_domains || *side != Side::Resource || asked == Side::Resource)
+                    && statement.actions.set.contains(action)
+                    && match &statement.resources {
+                        Some(Choice::Of(patterns)) => {
+                            patterns.iter().any(|pattern| pattern.covers(resource))
+                        }
+                        Some(Choice::Not(patterns)) => {
+                            !patterns.iter().any(|pattern| pattern.may_meet(resource))
+                        }
+                        None => true,
+                    }
+            },
+        )
+    }
+
+    fn indices(&self, side: Side) -> impl Iterator<Item = usize> {
+        let numbered = self.statements.iter().enumerate();
+        numbered
+            .filter(move |(_, attached)| attached.side == side)
+            .map(|(index, _)| index)
+    }
+
+    fn with(&self, indices: &[usize], effect: Effect) -> Vec<usize> {
+        let indices = indices.iter().copied();
+        indices
+            .filter(|index| self.effect(*index) == Some(effect))
+            .collect()
+    }
+
+    fn effect(&self, index: usize) -> Option<Effect> {
+        self.statements
+            .get(index)
+            .map(|attached| attached.statement.effect)
+    }
+
+    fn principals(&self, index: usize) -> Option<&Choice<crate::iam::principal::Principal>> {
+        self.statements.get(index)?.statement.principals.as_ref()
+    }
+
+    fn possible(&self, party: &Party<'_>, index: usize) -> bool {
+        self.principals(index)
+            .is_none_or(|choice| party.subject.meets(choice) != Certainty::Never)
+    }
+
+    fn sure(&self, party: &Party<'_>, index: usize) -> bool {
+        self.principals(index)
+            .is_none_or(|choice| party.subject.meets(choice) == Certainty::Sure)
+    }
+}
+
+/// A statement that allows something, what has to allow the same, and what is sure to deny all of it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Grant {
+    allow: usize,
+    /// Of each list, one has to allow.
+    limits: Vec<Vec<usize>>,
+    denies: Vec<usize>,
+}
+
+fn same_account(documents: &HostDocuments, account: &str) -> SameAccount {
+    match documents.account.as_deref() {
+        Some(own) if own != account => SameAccount::No,
+        _ => SameAccount::Yes,
+    }
+}

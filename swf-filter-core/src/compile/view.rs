@@ -1,0 +1,200 @@
+//! What a request can show of the network that it comes from, and what conditions make of it.
+
+use crate::iam::addresses::{AddressSet, Ranges};
+use crate::iam::condition::{Condition, Sense, Test, TextForm, Values};
+use crate::iam::key::{self, Presence};
+use crate::iam::{ArnPattern, Context, Pattern};
+use crate::policy::{Policy, Vpc};
+use crate::prefix::{Prefix, PrefixList};
+
+use super::zone::Zone;
+
+/// One way in which requests from some sources of a zone can look.
+#[derive(Clone, Debug)]
+pub(super) struct View<'a> {
+    /// The sources.
+    pub(super) sources: AddressSet,
+    network: Network<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Network<'a> {
+    Public,
+    Vpc {
+        id: &'a str,
+        /// The endpoint, if the policy names the VPC's endpoints.
+        endpoint: Option<&'a str>,
+    },
+}
+
+/// From where a statement's conditions hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reach {
+    /// From where they hold for some request.
+    pub(super) possible: AddressSet,
+    /// From where they hold for every request.
+    pub(super) sure: AddressSet,
+}
+
+/// The ways in which requests can come out of a zone.
+pub(super) fn views<'a>(policy: &'a Policy, zone: &Zone) -> Vec<View<'a>> {
+    let members: Vec<&Vpc> = policy
+        .vpcs
+        .iter()
+        .filter(|vpc| zone.vpcs.contains(&vpc.id))
+        .collect();
+    let own: Vec<AddressSet> = members
+        .iter()
+        .map(|vpc| AddressSet::of(&vpc.cidrs))
+        .collect();
+    let outside = AddressSet::union(&own).complement();
+    let mut views = Vec::new();
+    for (vpc, mut sources) in members.into_iter().zip(own) {
+        if !zone.public {
+            // What comes in where only VPCs are is from one of them, whatever its address.
+            sources = AddressSet::union([&sources, &outside]);
+        }
+        let endpoints = vpc.endpoints.iter().map(|endpoint| Some(&**endpoint));
+        let unnamed = vpc.endpoints.is_empty().then_some(None);
+        views.extend(endpoints.chain(unnamed).map(|endpoint| View {
+            sources: sources.clone(),
+            network: Network::Vpc {
+                id: &vpc.id,
+                endpoint,
+            },
+        }));
+    }
+    if zone.public {
+        views.push(View {
+            sources: outside,
+            network: Network::Public,
+        });
+    }
+    views
+}
+
+impl View<'_> {
+    /// From where all of `conditions` hold.
+    pub(super) fn reach(&self, conditions: &[Condition]) -> Reach {
+        let mut whole = Reach::always(true);
+        for condition in conditions {
+            let part = self.reach_of(condition);
+            whole = Reach {
+                possible: whole.possible.intersection(&part.possible),
+                sure: whole.sure.intersection(&part.sure),
+            };
+        }
+        whole
+    }
+
+    fn reach_of(&self, condition: &Condition) -> Reach {
+        let known = |value: Option<&str>| {
+            let values: Vec<Box<str>> = value.into_iter().map(Box::from).collect();
+            if values.is_empty() || !has_variables(&condition.values) {
+                Reach::always(condition.holds_for(&values, &Context::default()))
+            } else {
+                Reach::unknown()
+            }
+        };
+        match (condition.key.name(), self.network) {
+            (key::SOURCE_IP, Network::Public) | (key::VPC_SOURCE_IP, Network::Vpc { .. }) => {
+                by_address(condition)
+            }
+            (key::SOURCE_VPC, Network::Vpc { id, .. }) => known(Some(id)),
+            (
+                key::SOURCE_VPCE,
+                Network::Vpc {
+                    endpoint: Some(endpoint),
+                    ..
+                },
+            ) => known(Some(endpoint)),
+            (key::SOURCE_VPCE, Network::Vpc { endpoint: None, .. }) => Reach::unknown(),
+            (key::SOURCE_IP, Network::Vpc { .. })
+            | (key::SOURCE_VPC | key::SOURCE_VPCE | key::VPC_SOURCE_IP, Network::Public) => {
+                known(None)
+            }
+            // Clients sign and send their requests themselves.
+            ("aws:viaawsservice" | "aws:principalisawsservice", _) => known(Some("false")),
+            _ if condition.key.presence() == Presence::Never => known(None),
+            _ => Reach::unknown(),
+        }
+    }
+}
+
+impl Reach {
+    fn always(holds: bool) -> Self {
+        Self::exactly(AddressSet::all_if(holds))
+    }
+
+    fn exactly(set: AddressSet) -> Self {
+        Self {
+            possible: set.clone(),
+            sure: set,
+        }
+    }
+
+    fn unknown() -> Self {
+        Self {
+            possible: AddressSet::all(),
+            sure: AddressSet::default(),
+        }
+    }
+}
+
+/// From where a condition on the source address holds, which is there and single.
+fn by_address(condition: &Condition) -> Reach {
+    let matched = match (&condition.values, condition.operator.test) {
+        (Values::Addresses(set), _) => set.clone(),
+        (Values::Missing(wanted), _) => AddressSet::all_if(wanted.contains(&false)),
+        (Values::Texts(patterns), Test::Text(form, _)) => match texts(patterns, form) {
+            Some(set) => set,
+            None => return Reach::unknown(),
+        },
+        _ => return Reach::unknown(),
+    };
+    Reach::exactly(match condition.operator.test.sense() {
+        Sense::Plain => matched,
+        Sense::Negated => matched.complement(),
+    })
+}
+
+/// The addresses that read like one of `patterns`, if that can be told.
+fn texts(patterns: &[Pattern], form: TextForm) -> Option<AddressSet> {
+    let mut list = PrefixList::default();
+    for pattern in patterns {
+        if form == TextForm::Like && pattern.matches_all() {
+            return Some(AddressSet::all());
+        }
+        let text = pattern.as_literal()?;
+        match text.parse() {
+            // An address is written in one way only.
+            Ok(std::net::IpAddr::V4(address)) if address.to_string() == text => {
+                list.v4.push(Prefix::containing(address.to_bits(), 32));
+            }
+            Ok(std::net::IpAddr::V6(address)) if address.to_string() == text => {
+                list.v6.push(Prefix::containing(address.to_bits(), 128));
+            }
+            _ => {}
+        }
+    }
+    Some(AddressSet {
+        v4: Ranges::of(&list.v4),
+        v6: Ranges::of(&list.v6),
+    })
+}
+
+fn has_variables(values: &Values) -> bool {
+    match values {
+        Values::Arns(patterns) => patterns
+            .iter()
+            .flat_map(ArnPattern::variables)
+            .next()
+            .is_some(),
+        Values::Texts(patterns) => patterns
+            .iter()
+            .flat_map(Pattern::variables)
+            .next()
+            .is_some(),
+        _ => false,
+    }
+}

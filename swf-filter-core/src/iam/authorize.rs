@@ -1,0 +1,446 @@
+//! Whether a request is allowed, and which statements say so.
+//!
+//! IAM User Guide, "Policy evaluation logic". Statements are found through an [`Index`], so that a decision costs what
+//! the statements cost that could apply to it. An index may offer too many; each is then judged in full.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+
+use super::arn::ResourcePattern;
+use super::context::Context;
+use super::principal::{Caller, CallerKind, Principal};
+use super::{Choice, Document, Effect, Statement};
+use crate::policy::Origin;
+use crate::swf::Action;
+
+/// What is asked for, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Who asks.
+    pub caller: &'a Caller,
+    /// For what.
+    pub action: Action,
+    /// On what: an ARN.
+    pub resource: &'a str,
+    /// What else is known of it.
+    pub context: &'a Context,
+}
+
+/// The documents that a request is judged by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policies<'a> {
+    /// Those of the user or role.
+    pub identity: Option<&'a Index>,
+    /// The permission boundary of the user or role.
+    pub boundary: Option<&'a Index>,
+    /// Those that a session was limited to when it was made.
+    pub session: Option<&'a Index>,
+    /// Those of the host.
+    pub resource: Option<&'a Index>,
+    /// The account that the host's resources belong to; that of the caller if none.
+    pub account: Option<&'a str>,
+}
+
+/// An answer with its reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Why.
+    pub reason: Reason,
+    /// The statements that decided: those that deny, or else those that allow.
+    pub statements: Vec<Decider>,
+}
+
+/// Why a request is allowed, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// It is allowed.
+    Allowed,
+    /// A statement denies it.
+    ExplicitDeny,
+    /// Neither a policy of the caller nor one of the host allows it.
+    NoAllow,
+    /// The boundary does not allow it.
+    NoBoundaryAllow,
+    /// No policy of the caller allows it, as it has to for a host of another account.
+    NoIdentityAllow,
+    /// No policy of the host allows it, as it has to for a caller of another account.
+    NoResourceAllow,
+    /// The session's policies do not allow it.
+    NoSessionAllow,
+}
+
+/// A statement that decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decider {
+    /// What its document is attached to.
+    pub side: Side,
+    /// What it says.
+    pub effect: Effect,
+    /// Its `Sid`.
+    pub sid: Option<Arc<str>>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// What a document is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The user or role, as a limit.
+    Boundary,
+    /// The user or role.
+    Identity,
+    /// The host.
+    Resource,
+    /// The session.
+    Session,
+}
+
+impl Decision {
+    /// Whether the request is allowed.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.reason == Reason::Allowed
+    }
+}
+
+impl Reason {
+    /// A word for reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::ExplicitDeny => "explicit-deny",
+            Self::NoAllow => "no-allow",
+            Self::NoBoundaryAllow => "no-boundary-allow",
+            Self::NoIdentityAllow => "no-identity-allow",
+            Self::NoResourceAllow => "no-resource-allow",
+            Self::NoSessionAllow => "no-session-allow",
+        }
+    }
+}
+
+/// In words, as in "denied: no policy of the caller allows it".
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allowed => "it is allowed",
+            Self::ExplicitDeny => "a statement denies it",
+            Self::NoAllow => "no policy of the caller or the host allows it",
+            Self::NoBoundaryAllow => "the permission boundary does not allow it",
+            Self::NoIdentityAllow => {
+                "no policy of the caller, who is of another account, allows it"
+            }
+            Self::NoResourceAllow => {
+                "no policy of the host, which is of another account, allows it"
+            }
+            Self::NoSessionAllow => "the session's policies do not allow it",
+        })
+    }
+}
+
+/// Judges one request.
+#[must_use]
+pub fn authorize(policies: &Policies<'_>, request: Request<'_>) -> Decision {
+    let find = |side, index: Option<&Index>| {
+        let mut found = Found::default();
+        if let Some(index) = index {
+            index.find(request, side, &mut found);
+        }
+        found
+    };
+    let identity = find(Side::Identity, policies.identity);
+    let boundary = find(Side::Boundary, policies.boundary);
+    let session = find(Side::Session, policies.session);
+    let resource = find(Side::Resource, policies.resource);
+    let sides = [&identity, &boundary, &session, &resource];
+    if sides.iter().any(|found| !found.deny.is_empty()) {
+        return Decision {
+            reason: Reason::ExplicitDeny,
+            statements: sides
+                .into_iter()
+                .flat_map(|found| found.deny.clone())
+                .collect(),
+        };
+    }
+    let reason = judge(
+        policies,
+        request.caller,
+        &identity,
+        &boundary,
+        &session,
+        &resource,
+    );
+    let statements = if reason == Reason::Allowed {
+        sides
+            .into_iter()
+            .flat_map(|found| found.allow.clone())
+            .collect()
+    } else {
+        Vec::new()
+    };
+    Decision { reason, statements }
+}
+
+/// What allows come to, when nothing denies.
+fn judge(
+    policies: &Policies<'_>,
+    caller: &Caller,
+    identity: &Found,
+    boundary: &Found,
+    session: &Found,
+    resource: &Found,
+) -> Reason {
+    let same_account = policies
+        .account
+        .is_none_or(|account| account == &**caller.account());
+    if same_account && resource.names_caller {
+        return Reason::Allowed;
+    }
+    let is_root = caller.kind() == CallerKind::Root;
+    let by_identity = is_root || !identity.allow.is_empty();
+    let by_resource = !resource.allow.is_empty();
+    if same_account {
+        if !by_identity && !by_resource {
+            return Reason::NoAllow;
+        }
+    } else if !by_resource {
+        return Reason::NoResourceAllow;
+    } else if !by_identity {
+        return Reason::NoIdentityAllow;
+    }
+    if !is_root && policies.boundary.is_some() && boundary.allow.is_empty() {
+        return Reason::NoBoundaryAllow;
+    }
+    if policies.session.is_some() && session.allow.is_empty() {
+        return Reason::NoSessionAllow;
+    }
+    Reason::Allowed
+}
+
+/// The statements of one side that match.
+#[derive(Default)]
+struct Found {
+    allow: Vec<Decider>,
+    deny: Vec<Decider>,
+    /// Whether one that allows names the caller itself.
+    names_caller: bool,
+}
+
+/// Documents, with their statements in buckets by action, principal and domain.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    documents: Vec<Arc<Document>>,
+    /// Hashes of [`Bucket`]s. Two of one hash only mean that a statement is judged that need not be.
+    buckets: HashMap<u64, Vec<Reference>>,
+    hasher: RandomState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Reference {
+    document: u32,
+    statement: u32,
+}
+
+/// What a statement is looked up by; none means any.
+#[derive(Clone, Copy, Debug, Hash)]
+struct Bucket<'a> {
+    action: Option<Action>,
+    principal: Option<&'a str>,
+    domain: Option<&'a str>,
+}
+
+impl Index {
+    /// How many buckets a statement may stand in before it is put into a more general one.
+    const SPREAD: usize = 64;
+
+    /// Indexes documents.
+    #[must_use]
+    pub fn new(documents: Vec<Arc<Document>>) -> Self {
+        let mut index = Self {
+            documents,
+            ..Self::default()
+        };
+        let mut buckets: HashMap<u64, Vec<Reference>> = HashMap::new();
+        for (document_number, document) in (0u32..).zip(&index.documents) {
+            for (statement_number, statement) in (0u32..).zip(&document.statements) {
+                let reference = Reference {
+                    document: document_number,
+                    statement: statement_number,
+                };
+                for bucket in buckets_of(statement) {
+                    buckets
+                        .entry(index.hasher.hash_one(bucket))
+                        .or_default()
+                        .push(reference);
+                }
+            }
+        }
+        index.buckets = buckets;
+        index
+    }
+
+    /// The documents.
+    #[must_use]
+    pub fn documents(&self) -> &[Arc<Document>] {
+        &self.documents
+    }
+
+    fn find(&self, request: Request<'_>, side: Side, found: &mut Found) {
+        let mut references = Vec::new();
+        for bucket in buckets_for(request) {
+            let list = self.buckets.get(&self.hasher.hash_one(bucket));
+            references.extend(list.into_iter().flatten());
+        }
+        references.sort_unstable();
+        references.dedup();
+        for reference in references {
+            let Some(statement) = self.statement(reference) else {
+                continue;
+            };
+            if !statement.applies(request) {
+                continue;
+            }
+            let decider = Decider {
+                side,
+                effect: statement.effect,
+                sid: statement.sid.clone(),
+                origin: statement.origin.clone(),
+            };
+            match statement.effect {
+                Effect::Allow => {
+                    found.allow.push(decider);
+                    found.names_caller |= statement.names(request.caller);
+                }
+                Effect::Deny => found.deny.push(decider),
+            }
+        }
+    }
+
+    fn statement(&self, reference: Reference) -> Option<&Statement> {
+        let document = self
+            .documents
+            .get(usize::try_from(reference.document).ok()?)?;
+        document
+            .statements
+            .get(usize::try_from(reference.statement).ok()?)
+    }
+}
+
+impl Statement {
+    /// Whether it is about a request, and all its conditions hold.
+    #[must_use]
+    pub fn applies(&self, request: Request<'_>) -> bool {
+        let Request {
+            caller,
+            action,
+            resource,
+            context,
+        } = request;
+        self.actions.set.contains(action)
+            && self
+                .principals
+                .as_ref()
+                .is_none_or(|choice| choice.meets(|principal| principal.matches(caller)))
+            && self
+                .resources
+                .as_ref()
+                .is_none_or(|choice| choice.meets(|pattern| pattern.matches(resource, context)))
+            && self
+                .conditions
+                .iter()
+                .all(|condition| condition.holds(context))
+    }
+
+    /// Whether its `Principal` is the caller as a user or session.
+    fn names(&self, caller: &Caller) -> bool {
+        match &self.principals {
+            Some(Choice::Of(principals)) => {
+                principals.iter().any(|principal| principal.names(caller))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The buckets that a statement stands in.
+fn buckets_of(statement: &Statement) -> Vec<Bucket<'_>> {
+    let actions: Vec<Action> = statement.actions.set.iter().collect();
+    let mut actions: Vec<Option<Action>> = actions.into_iter().map(Some).collect();
+    let mut principals = named(statement.principals.as_ref(), |principal| match principal {
+        Principal::Account { id, .. } => Some(id),
+        Principal::Arn(arn) => Some(arn),
+        // It matches nobody, so it may stand anywhere that is not looked up often.
+        Principal::Other { text, .. } => Some(text),
+        Principal::Anyone => None,
+    });
+    let mut domains = named(statement.resources.as_ref(), ResourcePattern::only_domain);
+    // A statement about nearly all actions would stand in nearly all buckets.
+    if actions.len() > Action::ALL.len() / 2 {
+        actions = vec![None];
+    }
+    let spread = actions.len().saturating_mul(principals.len());
+    if spread > Index::SPREAD {
+        principals = vec![None];
+    }
+    if spread.saturating_mul(domains.len()) > Index::SPREAD {
+        domains = vec![None];
+    }
+    let mut buckets = Vec::new();
+    for action in &actions {
+        for principal in &principals {
+            for domain in &domains {
+                buckets.push(Bucket {
+                    action: *action,
+                    principal: *principal,
+                    domain: *domain,
+                });
+            }
+        }
+    }
+    buckets
+}
+
+/// What the patterns of a choice name, or that they name anything.
+fn named<'a, T, S: AsRef<str> + ?Sized + 'a>(
+    choice: Option<&'a Choice<T>>,
+    name: impl Fn(&'a T) -> Option<&'a S>,
+) -> Vec<Option<&'a str>> {
+    let Some(Choice::Of(patterns)) = choice else {
+        return vec![None];
+    };
+    let names: Option<Vec<_>> = patterns
+        .iter()
+        .map(|pattern| name(pattern).map(|name| Some(name.as_ref())))
+        .collect();
+    names.unwrap_or_else(|| vec![None])
+}
+
+/// The buckets that statements about a request stand in.
+fn buckets_for(request: Request<'_>) -> impl Iterator<Item = Bucket<'_>> {
+    let Request {
+        caller,
+        action,
+        resource,
+        ..
+    } = request;
+    let role = caller.role().map(|role| Some(&**role));
+    let principals = [None, Some(&**caller.arn()), Some(&**caller.account())];
+    let principals = principals.into_iter().chain(role);
+    let domain = resource
+        .splitn(6, ':')
+        .nth(5)
+        .and_then(|name| name.strip_prefix("/domain/"));
+    let domains = std::iter::once(None).chain(domain.map(Some));
+    principals.flat_map(move |principal| {
+        let domains = domains.clone();
+        [None, Some(action)].into_iter().flat_map(move |action| {
+            domains.clone().map(move |domain| Bucket {
+                action,
+                principal,
+                domain,
+            })
+        })
+    })
+}

@@ -1,0 +1,181 @@
+//! Principals as policies name them, and callers as requests have them.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Whom a statement of a resource or trust policy is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Principal {
+    /// `"*"` or `{"AWS": "*"}`.
+    Anyone,
+    /// All of an account, by its id or its root's ARN.
+    Account {
+        /// The twelve digits.
+        id: Arc<str>,
+        /// As written.
+        text: Arc<str>,
+    },
+    /// One user, role or session, by its ARN.
+    Arn(Arc<str>),
+    /// `Service`, `Federated` or `CanonicalUser`: never who calls an SWF host.
+    Other {
+        /// The member of the `Principal` object.
+        kind: Arc<str>,
+        /// Its value.
+        text: Arc<str>,
+    },
+}
+
+/// Who makes a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Caller {
+    kind: CallerKind,
+    account: Arc<str>,
+    arn: Arc<str>,
+    /// The role's ARN, for a session.
+    role: Option<Arc<str>>,
+}
+
+/// What kind of caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallerKind {
+    /// The root user of an account.
+    Root,
+    /// A session of a role.
+    Session,
+    /// An IAM user.
+    User,
+}
+
+impl CallerKind {
+    /// The value of `aws:PrincipalType`.
+    #[must_use]
+    pub const fn principal_type(self) -> &'static str {
+        match self {
+            Self::Root => "Account",
+            Self::Session => "AssumedRole",
+            Self::User => "User",
+        }
+    }
+}
+
+/// Why a text does not name a caller.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not the ARN of a user, an account's root, or a session of a role")]
+pub struct NotCaller {
+    /// The text.
+    pub text: String,
+}
+
+impl Caller {
+    /// Reads the ARN of a user (`arn:aws:iam::ID:user/PATH/NAME`), of a session
+    /// (`arn:aws:sts::ID:assumed-role/ROLE/SESSION`) or of an account's root.
+    ///
+    /// The ARN of a session leaves its role's path out. [`Caller::with_role`] tells it.
+    pub fn from_arn(arn: &str) -> Result<Self, NotCaller> {
+        Self::read(arn).ok_or_else(|| NotCaller { text: arn.into() })
+    }
+
+    fn read(arn: &str) -> Option<Self> {
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        let ["arn", partition, service, "", account, name] = *parts else {
+            return None;
+        };
+        if partition.is_empty() || !is_account(account) {
+            return None;
+        }
+        let (kind, role) = match (service, name.split_once('/')) {
+            ("iam", None) if name == "root" => (CallerKind::Root, None),
+            ("iam", Some(("user", name))) if is_path(name) => (CallerKind::User, None),
+            ("sts", Some(("assumed-role", name))) => {
+                let (role, session) = name.split_once('/')?;
+                if role.is_empty() || session.is_empty() || session.contains('/') {
+                    return None;
+                }
+                let role = format!("arn:{partition}:iam::{account}:role/{role}");
+                (CallerKind::Session, Some(role.into()))
+            }
+            _ => return None,
+        };
+        Some(Self {
+            kind,
+            account: account.into(),
+            arn: arn.into(),
+            role,
+        })
+    }
+
+    /// The same session, with its role's full ARN.
+    #[must_use]
+    pub fn with_role(self, role: Arc<str>) -> Self {
+        Self {
+            role: Some(role),
+            ..self
+        }
+    }
+
+    /// What kind of caller it is.
+    #[must_use]
+    pub fn kind(&self) -> CallerKind {
+        self.kind
+    }
+
+    /// Its account.
+    #[must_use]
+    pub fn account(&self) -> &Arc<str> {
+        &self.account
+    }
+
+    /// Its ARN.
+    #[must_use]
+    pub fn arn(&self) -> &Arc<str> {
+        &self.arn
+    }
+
+    /// Its role's ARN, if it is a session.
+    #[must_use]
+    pub fn role(&self) -> Option<&Arc<str>> {
+        self.role.as_ref()
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.arn)
+    }
+}
+
+impl Principal {
+    /// Whether `caller` is meant.
+    #[must_use]
+    pub fn matches(&self, caller: &Caller) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Account { id, .. } => *id == caller.account,
+            Self::Arn(arn) => *arn == caller.arn || Some(arn) == caller.role.as_ref(),
+            Self::Other { .. } => false,
+        }
+    }
+
+    /// Whether it is `caller`, as a user or session, that is named, and not its role or account.
+    #[must_use]
+    pub fn names(&self, caller: &Caller) -> bool {
+        matches!(self, Self::Arn(arn) if *arn == caller.arn)
+    }
+}
+
+/// Whether a text is an account id.
+#[must_use]
+pub fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a text is a name with an optional path before it, without wildcards.
+#[must_use]
+pub fn is_path(text: &str) -> bool {
+    !text.is_empty()
+        && !text.ends_with('/')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'?' | b'$'))
+}
