@@ -82,7 +82,7 @@ pub fn explain(policy: &Policy, question: Question<'_>) -> Result<Explanation> {
     })
 }
 
-/// The entry that a rule was made of; a default has none.
+/// The entry that a rule was made of; defaults and statements have none.
 fn entry<'a>(
     policy: &'a Policy,
     generation: &Generation,
@@ -98,6 +98,7 @@ fn entry<'a>(
     policy
         .always_allow
         .iter()
+        .chain(&host.trusted_proxies)
         .chain(&host.deny)
         .chain(&host.allow)
         .nth(ordinal)

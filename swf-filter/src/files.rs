@@ -19,21 +19,29 @@ pub struct Loaded {
     pub doubts: Report,
 }
 
-/// Reads, checks and links all policy files in `directory`.
+/// The directory beside that of the policy files which says who can sign requests.
+const PRINCIPALS: &str = "principals.d";
+
+/// Reads, checks and links all policy files in `directory`, and those of `principals.d` beside it.
 pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Loaded, Rejected> {
-    let files = read_directory(directory)?;
+    let mut files = read_directory(directory)?;
+    let principals = directory.with_file_name(PRINCIPALS);
+    if principals.exists() {
+        files.extend(read_directory(&principals)?);
+    }
     // Kept to the end, so that problems in them can be drawn.
-    let mut sets = Vec::new();
-    let mut read_set = |path: &Path| {
+    let mut named = Vec::new();
+    let mut read_named = |path: &Path| {
         let file = read_file(path, limits::SET_FILE)?;
         let bytes = Arc::clone(&file.bytes);
-        sets.push(file);
+        named.push(file);
         Ok(bytes)
     };
-    let mut policy = parse(&files, &mut read_set).map_err(|problems| {
-        Rejected::Problems(Report::new(&problems, &[&*files, &sets].concat()))
+    let mut policy = parse(&files, &mut read_named).map_err(|problems| {
+        Rejected::Problems(Report::new(&problems, &[&*files, &named].concat()))
     })?;
     policy.always_allow = always_allow.to_vec();
+    let files = [files, named].concat();
     let doubts = Report::new(&lint(&policy, &files), &files);
     Ok(Loaded { policy, doubts })
 }

@@ -117,6 +117,9 @@ fn list(list: List) -> oracle::List {
         List::AlwaysAllow => oracle::List::AlwaysAllow,
         List::Default => oracle::List::Default,
         List::Deny => oracle::List::Deny,
+        List::Statement | List::TrustedProxies | List::Unmatched => {
+            unreachable!("these policies have no documents")
+        }
     }
 }
 

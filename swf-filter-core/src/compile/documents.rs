@@ -5,6 +5,7 @@
 //! Allow matches. `docs/iam.md`, "At the packet", is the specification.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::subject::{Certainty, Subject};
 use super::view::{Reach, View, views};
@@ -21,8 +22,7 @@ use crate::swf::Action;
 pub(super) struct Attached<'a> {
     pub(super) statement: &'a Statement,
     pub(super) side: Side,
-    /// Its document and its number there, for reports.
-    pub(super) document: &'a str,
+    /// Its number in its document, for reports.
     pub(super) number: usize,
 }
 
@@ -101,11 +101,7 @@ impl<'a> Gate<'a> {
         Some(gate)
     }
 
-    fn attach(
-        &mut self,
-        document: &'a crate::iam::Document,
-        side: Side,
-    ) -> impl Iterator<Item = usize> + use<'a> {
+    fn attach(&mut self, document: &'a crate::iam::Document, side: Side) -> Range<usize> {
         let first = self.statements.len();
         let attached = document
             .statements
@@ -114,7 +110,6 @@ impl<'a> Gate<'a> {
             .map(|(statement, number)| Attached {
                 statement,
                 side,
-                document: &document.name,
                 number,
             });
         self.statements.extend(attached);

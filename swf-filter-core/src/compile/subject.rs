@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn a_role_may_be_any_of_its_sessions() {
-        let role = Subject::named(&arn(ROLE)).expect("a role");
+        let named = (arn(ROLE), arn(SESSION));
+        let role = Subject::named(&named.0).expect("a role");
         let account = Principal::Account {
             id: "111122223333".into(),
             text: "111122223333".into(),
@@ -190,7 +191,7 @@ mod tests {
             Subject::Anyone.meets(&Choice::Not(vec![account])),
             Certainty::Possible
         );
-        let session = Subject::named(&arn(SESSION)).expect("a session");
+        let session = Subject::named(&named.1).expect("a session");
         assert_eq!(session.is(&arn(ROLE)), Certainty::Possible);
     }
 }

@@ -111,6 +111,8 @@ fn small_policy<A: Universe>(lists: &[Chosen; 3]) -> Policy {
         mode: Mode::Enforce,
         allow: entries(&allow, &lists[2]),
         deny: entries(&deny, &lists[1]),
+        documents: None,
+        trusted_proxies: Vec::new(),
     };
     Policy {
         hosts: vec![host],

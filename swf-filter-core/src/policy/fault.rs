@@ -14,12 +14,18 @@ use crate::prefix::text::{TextError, excerpt};
 /// A table of a policy file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
+    /// `[[account]]`
+    Account,
     /// The top of the file.
     File,
     /// `[[host]]`
     Host,
+    /// `[[role]]`
+    Role,
     /// `[[set]]`
     Set,
+    /// `[[user]]`
+    User,
     /// `[[vpc]]`
     Vpc,
 }
@@ -29,7 +35,8 @@ impl Block {
     #[must_use]
     pub fn fields(self) -> &'static [&'static str] {
         match self {
-            Self::File => &["version", "host", "vpc", "set"],
+            Self::Account => &["id", "organization"],
+            Self::File => &["version", "host", "vpc", "set", "account", "user", "role"],
             Self::Host => &[
                 "name",
                 "addresses",
@@ -38,8 +45,19 @@ impl Block {
                 "mode",
                 "allow",
                 "deny",
+                "resource_policies",
+                "domains",
+                "account",
+                "region",
+                "trusted_proxies",
+            ],
+            Self::Role => &[
+                "name", "account", "path", "id", "policies", "boundary", "tags", "trust",
             ],
             Self::Set => &["name", "cidrs", "file"],
+            Self::User => &[
+                "name", "account", "path", "id", "policies", "boundary", "tags",
+            ],
             Self::Vpc => &["id", "cidrs", "interfaces", "vlans", "endpoints"],
         }
     }
@@ -47,16 +65,22 @@ impl Block {
     /// The field that names it.
     #[must_use]
     pub fn name_field(self) -> &'static str {
-        if self == Self::Vpc { "id" } else { "name" }
+        match self {
+            Self::Account | Self::Vpc => "id",
+            Self::File | Self::Host | Self::Role | Self::Set | Self::User => "name",
+        }
     }
 }
 
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Account => "account",
             Self::File => "policy file",
             Self::Host => "host",
+            Self::Role => "role",
             Self::Set => "set",
+            Self::User => "user",
             Self::Vpc => "vpc",
         })
     }
@@ -65,6 +89,12 @@ impl fmt::Display for Block {
 /// What makes a policy wrong. Messages are for operators: lower case, no final stop, their own words in backticks.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
+    /// A text is not an account id.
+    #[error("`{found}` is not an account id", found = excerpt(.found))]
+    AccountId {
+        /// The text.
+        found: String,
+    },
     /// An address, prefix or range is wrong.
     #[error(transparent)]
     Address(#[from] TextError),
@@ -83,6 +113,14 @@ pub enum Fault {
     /// A policy document is wrong.
     #[error(transparent)]
     Document(#[from] DocumentFault),
+    /// A policy document cannot be read.
+    #[error("policy document `{path}` cannot be read: {}", reason(*.error))]
+    DocumentFile {
+        /// The path, resolved.
+        path: String,
+        /// What the system says.
+        error: io::ErrorKind,
+    },
     /// A name is given to two blocks of a kind.
     #[error("{block} `{name}` is defined twice")]
     Duplicate {
@@ -96,6 +134,12 @@ pub enum Fault {
     EmptyList {
         /// The field.
         field: &'static str,
+    },
+    /// A path of a user or role does not read as one.
+    #[error("`{found}` is not the path of a user or role", found = excerpt(.found))]
+    IdentityPath {
+        /// The path as written.
+        found: String,
     },
     /// A name could not be that of an interface.
     #[error("`{name}` is not an interface name", name = excerpt(.name))]
@@ -220,6 +264,12 @@ pub enum Fault {
         /// The number as written.
         found: String,
     },
+    /// A field says something about documents where there are none.
+    #[error("`{field}` without `resource_policies` or `account`")]
+    WithoutDocuments {
+        /// The field.
+        field: &'static str,
+    },
     /// A value has the wrong type.
     #[error("`{field}` takes {expected}, not {} {found}", article(found))]
     WrongType {
@@ -243,6 +293,7 @@ impl Fault {
     #[must_use]
     pub fn help(&self) -> Option<String> {
         Some(match self {
+            Self::AccountId { .. } => "write its twelve digits, in quotes".into(),
             Self::Address(error) => error.help(),
             Self::ClaimOverlap { .. } => "give each of them an interface or VLAN of its own, or ranges that do not \
                  overlap"
@@ -266,7 +317,9 @@ impl Fault {
             Self::ReferenceHere { .. } => {
                 "write addresses, prefixes or ranges; sets and VPCs are named in `allow` and `deny` only".into()
             }
-            Self::SetFile { .. } => "a path is relative to the file that names it".into(),
+            Self::IdentityPath { .. } => "write `/`, or words between slashes, such as `/team/`".into(),
+            Self::WithoutDocuments { .. } => "requests to this host are judged by no policy document; attach one".into(),
+            Self::DocumentFile { .. } | Self::SetFile { .. } => "a path is relative to the file that names it".into(),
             Self::SetWithoutContent => "add `cidrs = [...]`, `file = \"...\"` or both".into(),
             Self::TooMany { limit } => too_many_help(*limit).into(),
             Self::TwoOwners { .. } => "an address belongs to one host only; take it from one of them".into(),
@@ -287,7 +340,7 @@ impl Fault {
             Self::Document(fault) => fault.label(),
             Self::Duplicate { .. } => "again here",
             Self::MissingField { .. } | Self::SetWithoutContent => "in this block",
-            Self::SetFile { .. } => "named here",
+            Self::DocumentFile { .. } | Self::SetFile { .. } => "named here",
             Self::TooMany { .. } => "the first too many",
             Self::TwoOwners { .. } => "claimed again here",
             _ => "here",

@@ -331,7 +331,9 @@ impl<'a> HostLint<'a> {
             Effect::Drop => self.passing == 0,
             Effect::Pass => self.denies_all(),
         };
-        closed && self.policy.always_allow.is_empty()
+        let otherwise = !self.host.trusted_proxies.is_empty()
+            || self.host.documents.is_some() && self.host.allow.is_empty();
+        closed && !otherwise && self.policy.always_allow.is_empty()
     }
 
     /// Whether `deny` has every source of each family that the host has addresses of.

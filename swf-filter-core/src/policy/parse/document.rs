@@ -44,8 +44,11 @@ impl<'a> Document<'a> {
     /// The blocks of a kind, in order.
     pub(super) fn blocks(&self, block: Block, problems: &mut Problems) -> Vec<Table<'_>> {
         let field = match block {
+            Block::Account => "account",
             Block::Host => "host",
+            Block::Role => "role",
             Block::Set => "set",
+            Block::User => "user",
             Block::File | Block::Vpc => "vpc",
         };
         let items = self.top().list_of(
@@ -145,7 +148,10 @@ impl<'a> Table<'a> {
         let text = self.text(field, problems)?;
         let what = match self.block {
             Block::Vpc => "VPC id",
+            Block::Account => "account id",
+            Block::Role => "role name",
             Block::Set => "set name",
+            Block::User => "user name",
             Block::File | Block::Host => "host name",
         };
         self.check_name(what, &text, problems).then_some(text)

@@ -10,6 +10,7 @@ use crate::prefix::{PrefixList, text};
 
 /// What entries may name.
 pub(super) struct Scope<'a> {
+    pub(super) accounts: Names<'a>,
     pub(super) sets: Names<'a>,
     pub(super) vpcs: Names<'a>,
     /// Whether every file could be read. If not, a name may be defined where nobody can see it.

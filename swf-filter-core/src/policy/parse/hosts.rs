@@ -5,21 +5,26 @@ use std::sync::Arc;
 
 use super::super::fault::Block;
 use super::super::limits::{ADDRESSES, HOSTS, Limit, RULES};
-use super::super::{Effect, Fault, Host, Mode, Place, Problem, Problems};
+use super::super::{Effect, Entry, Fault, Host, HostDocuments, Mode, Place, Problem, Problems};
+use super::attached::Library;
 use super::document::{Document, Table};
-use super::entries::{Scope, plain_prefixes, take};
+use super::entries::{Scope, plain, plain_prefixes, take};
 use super::names::Names;
 use super::ports;
+use super::principals::account_of;
+use crate::iam::Kind;
 use crate::prefix::{Address, Prefix, PrefixList};
 
 /// The hosts of all files.
 pub(super) fn read(
     documents: &[Document<'_>],
     scope: &Scope<'_>,
+    library: &mut Library<'_, '_>,
     problems: &mut Problems,
 ) -> Vec<Host> {
     let mut reader = Reader {
         scope,
+        library,
         hosts: Vec::new(),
         owners: Owners::default(),
         rules: RULES,
@@ -37,15 +42,16 @@ pub(super) fn read(
     reader.hosts
 }
 
-struct Reader<'a> {
+struct Reader<'a, 'b, 'c> {
     scope: &'a Scope<'a>,
+    library: &'a mut Library<'b, 'c>,
     hosts: Vec<Host>,
     owners: Owners,
     /// How many more rules there may be.
     rules: usize,
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_, '_> {
     fn read_host<'a>(&mut self, table: &Table<'a>, names: &mut Names<'a>, problems: &mut Problems) {
         table.check_fields(problems);
         let name = table.name(problems);
@@ -79,13 +85,72 @@ impl Reader<'_> {
                 .scope
                 .entries(table, "allow", &mut self.rules, problems),
             deny: self.scope.entries(table, "deny", &mut self.rules, problems),
-            documents: None,
-            trusted_proxies: Vec::new(),
+            documents: self.documents(table, problems),
+            trusted_proxies: self.trusted_proxies(table, problems),
             name,
         };
         if defined {
             self.hosts.push(host);
         }
+    }
+
+    /// What makes the host's requests subject to policy documents, if it names an account or documents of its own.
+    fn documents(&mut self, table: &Table<'_>, problems: &mut Problems) -> Option<HostDocuments> {
+        let field = table.value("resource_policies");
+        let judged = field.or_else(|| table.value("account"));
+        for field in ["domains", "region"] {
+            if judged.is_none() && table.value(field).is_some() {
+                let place = table.value(field).map_or(0..0, toml::Spanned::span);
+                table.report(Fault::WithoutDocuments { field }, place, problems);
+            }
+        }
+        let judged = judged?;
+        table.refuse_empty("resource_policies", problems);
+        table.refuse_empty("domains", problems);
+        let accounts = &self.scope.accounts;
+        let account = account_of(table, accounts, problems);
+        if account.is_none() && !accounts.is_empty() && table.value("account").is_none() {
+            table.require("account", problems);
+        }
+        let named = |field, what, problems: &mut Problems| -> Vec<Arc<str>> {
+            let texts = table.texts(field, problems).into_iter();
+            let right = texts.filter(|text| {
+                is_domain(text.value) || {
+                    let name = text.value.into();
+                    table.report(Fault::Name { what, name }, text.span.clone(), problems);
+                    false
+                }
+            });
+            right.map(|text| text.value.into()).collect()
+        };
+        let domains = named("domains", "SWF domain", problems);
+        let region = table.text("region", problems);
+        let region = region.filter(|text| table.check_name("region", text, problems));
+        Some(HostDocuments {
+            account,
+            region: region.map(|text| text.value.into()),
+            policies: self
+                .library
+                .list(table, "resource_policies", Kind::Resource, problems),
+            domains,
+            origin: table.index.origin(judged.span().start),
+        })
+    }
+
+    fn trusted_proxies(&mut self, table: &Table<'_>, problems: &mut Problems) -> Vec<Entry> {
+        let field = "trusted_proxies";
+        let mut entries = Vec::new();
+        for text in table.texts(field, problems) {
+            let entry = plain(&text, field, table.index, problems);
+            if let Some(entry) = entry {
+                if let Err(limit) = take(&mut self.rules) {
+                    table.report(Fault::TooMany { limit }, text.span, problems);
+                    break;
+                }
+                entries.push(entry);
+            }
+        }
+        entries
     }
 }
 
@@ -145,6 +210,15 @@ impl Owners {
         }
         addresses
     }
+}
+
+/// Whether SWF would take a text as the name of a domain (Amazon SWF API Reference, `RegisterDomain`).
+fn is_domain(text: &str) -> bool {
+    let refused = |character: char| matches!(character, ':' | '/' | '|') || character.is_control();
+    (1..=256).contains(&text.chars().count())
+        && text != "arn"
+        && text.trim() == text
+        && !text.contains(refused)
 }
 
 enum Refusal {

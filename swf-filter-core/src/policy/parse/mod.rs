@@ -1,15 +1,17 @@
 //! From the text of policy files to a [`Policy`].
 //!
 //! Every file is read as TOML first, then sets, VPCs and hosts of all files, in this order, so that a host may name
-//! what a later file defines. The tree of the `toml` crate is walked by hand instead of being deserialized: serde stops
+//! what a later file defines. Policy documents are read where they are attached. The tree of the `toml` crate is walked by hand instead of being deserialized: serde stops
 //! at the first problem and knows no second place.
 
+mod attached;
 mod claims;
 mod document;
 mod entries;
 mod hosts;
 mod names;
 mod ports;
+mod principals;
 mod set_file;
 mod sets;
 mod vpcs;
@@ -20,44 +22,48 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
+use self::attached::Library;
 pub(super) use self::claims::overlaps;
 use self::document::{Document, Text};
 use self::entries::Scope;
 pub use self::set_file::line_of;
 use super::{Entry, Policy, Problems, SourceFile, SourceIndex};
 
-/// Fetches a set file by its path, which is already resolved against the file that names it.
+/// Fetches a set file or a policy document by its path, which is already resolved against the file that names it.
 ///
 /// More than [`limits::SET_FILE`](super::limits::SET_FILE) bytes are refused by the parser; it is enough to return one
 /// more than that.
-pub type ReadSet<'a> = dyn FnMut(&Path) -> io::Result<Arc<[u8]>> + 'a;
+pub type ReadFile<'a> = dyn FnMut(&Path) -> io::Result<Arc<[u8]>> + 'a;
 
 /// Reads, checks and links `files`, which are in byte order of their names.
 ///
-/// Problems in set files name the path that `read_set` got. [`Policy::always_allow`] stays empty. After a file that is
+/// Problems in set files and documents name the path that `read_file` got. [`Policy::always_allow`] stays empty. After a file that is
 /// not TOML, names that are defined nowhere are not reported: that file may define them.
-pub fn parse(files: &[SourceFile], read_set: &mut ReadSet<'_>) -> Result<Policy, Problems> {
+pub fn parse(files: &[SourceFile], read_file: &mut ReadFile<'_>) -> Result<Policy, Problems> {
     let mut problems = Problems::default();
     let documents: Vec<Document<'_>> = files
         .iter()
         .filter_map(|file| Document::read(file, &mut problems))
         .collect();
-    let (sets, set_names) = sets::read(&documents, read_set, &mut problems);
+    let (sets, set_names) = sets::read(&documents, read_file, &mut problems);
     let (vpcs, vpc_names) = vpcs::read(&documents, &mut problems);
     claims::check(&vpcs, &vpc_names, &mut problems);
+    let mut library = Library::new(read_file);
+    let (principals, accounts) = principals::read(&documents, &mut library, &mut problems);
     let scope = Scope {
+        accounts,
         sets: set_names,
         vpcs: vpc_names,
         complete: documents.len() == files.len(),
     };
-    let hosts = hosts::read(&documents, &scope, &mut problems);
+    let hosts = hosts::read(&documents, &scope, &mut library, &mut problems);
     let always_allow = Vec::new();
     problems.into_result(
         Policy {
             hosts,
             vpcs,
             sets,
-            principals: super::Principals::default(),
+            principals,
             always_allow,
         },
         files,

@@ -49,6 +49,16 @@ impl<'a> Names<'a> {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// The only name, if there is just one.
+    pub(super) fn only(&self) -> Option<&'a str> {
+        let mut names = self.indices.keys();
+        names.next().copied().filter(|_| names.next().is_none())
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<usize> {
         self.indices.get(name).copied()
     }

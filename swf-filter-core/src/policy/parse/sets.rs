@@ -7,13 +7,13 @@ use super::super::{Fault, Problem, Problems, Set, SourceFile};
 use super::document::{Document, Table, Text};
 use super::entries::{prefix_list, too_many};
 use super::names::Names;
-use super::{ReadSet, set_file};
+use super::{ReadFile, set_file};
 use crate::prefix::PrefixList;
 
 /// The sets of all files, and their names.
 pub(super) fn read<'a>(
     documents: &'a [Document<'a>],
-    read_set: &mut ReadSet<'_>,
+    read_set: &mut ReadFile<'_>,
     problems: &mut Problems,
 ) -> (Vec<Set>, Names<'a>) {
     let mut sets = Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn read<'a>(
 
 fn content<'a>(
     table: &Table<'a>,
-    read_set: &mut ReadSet<'_>,
+    read_set: &mut ReadFile<'_>,
     problems: &mut Problems,
 ) -> (PrefixList, Option<Text<'a>>) {
     let mut prefixes = prefix_list(table, "cidrs", problems);
@@ -56,7 +56,7 @@ fn content<'a>(
 fn read_file(
     file: &Text<'_>,
     table: &Table<'_>,
-    read_set: &mut ReadSet<'_>,
+    read_set: &mut ReadFile<'_>,
     into: &mut PrefixList,
     problems: &mut Problems,
 ) {
