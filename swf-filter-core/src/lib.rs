@@ -5,6 +5,7 @@
 
 pub mod compile;
 pub mod iam;
+pub mod judge;
 pub mod policy;
 pub mod prefix;
 pub mod swf;

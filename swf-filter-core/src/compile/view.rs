@@ -20,11 +20,17 @@ pub(super) struct View<'a> {
 #[derive(Clone, Copy, Debug)]
 enum Network<'a> {
     Public,
-    Vpc {
-        id: &'a str,
-        /// The endpoint, if the policy names the VPC's endpoints.
-        endpoint: Option<&'a str>,
-    },
+    Vpc { id: &'a str, endpoint: Endpoint<'a> },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Endpoint<'a> {
+    /// It is not told.
+    Missing,
+    /// It is this one.
+    Known(&'a str),
+    /// It may be any, or not told: the policy names none of the VPC's endpoints.
+    Unknown,
 }
 
 /// From where a statement's conditions hold.
@@ -54,9 +60,17 @@ pub(super) fn views<'a>(policy: &'a Policy, zone: &Zone) -> Vec<View<'a>> {
             // What comes in where only VPCs are is from one of them, whatever its address.
             sources = AddressSet::union([&sources, &outside]);
         }
-        let endpoints = vpc.endpoints.iter().map(|endpoint| Some(&**endpoint));
-        let unnamed = vpc.endpoints.is_empty().then_some(None);
-        views.extend(endpoints.chain(unnamed).map(|endpoint| View {
+        let named = vpc
+            .endpoints
+            .iter()
+            .map(|endpoint| Endpoint::Known(endpoint));
+        // Of a single one, it goes without saying.
+        let unnamed = match vpc.endpoints.len() {
+            0 => Some(Endpoint::Unknown),
+            1 => None,
+            _ => Some(Endpoint::Missing),
+        };
+        views.extend(named.chain(unnamed).map(|endpoint| View {
             sources: sources.clone(),
             network: Network::Vpc {
                 id: &vpc.id,
@@ -104,11 +118,24 @@ impl View<'_> {
             (
                 key::SOURCE_VPCE,
                 Network::Vpc {
-                    endpoint: Some(endpoint),
+                    endpoint: Endpoint::Known(endpoint),
                     ..
                 },
             ) => known(Some(endpoint)),
-            (key::SOURCE_VPCE, Network::Vpc { endpoint: None, .. }) => Reach::unknown(),
+            (
+                key::SOURCE_VPCE,
+                Network::Vpc {
+                    endpoint: Endpoint::Unknown,
+                    ..
+                },
+            ) => Reach::unknown(),
+            (
+                key::SOURCE_VPCE,
+                Network::Vpc {
+                    endpoint: Endpoint::Missing,
+                    ..
+                },
+            ) => known(None),
             (key::SOURCE_IP, Network::Vpc { .. })
             | (key::SOURCE_VPC | key::SOURCE_VPCE | key::VPC_SOURCE_IP, Network::Public) => {
                 known(None)
@@ -167,7 +194,7 @@ fn texts(patterns: &[Pattern], form: TextForm) -> Option<AddressSet> {
         }
         let text = pattern.as_literal()?;
         match text.parse() {
-            // An address is written in one way only.
+            // An address is written in one way only, which has no capitals.
             Ok(std::net::IpAddr::V4(address)) if address.to_string() == text => {
                 list.v4.push(Prefix::containing(address.to_bits(), 32));
             }

@@ -97,6 +97,19 @@ pub enum Side {
     Session,
 }
 
+impl Side {
+    /// A word for reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Boundary => "boundary",
+            Self::Identity => "identity",
+            Self::Resource => "resource",
+            Self::Session => "session",
+        }
+    }
+}
+
 impl Decision {
     /// Whether the request is allowed.
     #[must_use]

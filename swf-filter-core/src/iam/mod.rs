@@ -87,6 +87,17 @@ pub enum Effect {
     Deny,
 }
 
+impl Effect {
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "Allow",
+            Self::Deny => "Deny",
+        }
+    }
+}
+
 /// One statement.
 #[derive(Clone, Debug)]
 pub struct Statement {

@@ -160,12 +160,12 @@ impl Pattern {
         })
     }
 
-    /// Its only text, if it can match no other.
+    /// Its only text, if it can match no other; in lower case if case does not count.
     #[must_use]
     pub fn as_literal(&self) -> Option<&str> {
-        match (self.case, &*self.pieces) {
-            (Case::Keep, []) => Some(""),
-            (Case::Keep, [Piece::Literal(literal)]) => Some(literal),
+        match &*self.pieces {
+            [] => Some(""),
+            [Piece::Literal(literal)] => Some(literal),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::principal::Principal;
-use super::{Choice, Document, Effect, Statement};
+use super::{Choice, Document, Statement};
 
 impl Document {
     /// The document as JSON, which reads back as the same document.
@@ -25,11 +25,7 @@ fn statement(statement: &Statement) -> Value {
     if let Some(sid) = &statement.sid {
         members.insert("Sid".into(), (**sid).into());
     }
-    let effect = match statement.effect {
-        Effect::Allow => "Allow",
-        Effect::Deny => "Deny",
-    };
-    members.insert("Effect".into(), effect.into());
+    members.insert("Effect".into(), statement.effect.name().into());
     if let Some(principals) = &statement.principals {
         insert(&mut members, "Principal", principals, principal_list);
     }

@@ -25,7 +25,7 @@ use crate::control::api::{
 use crate::control::client::{self, AskError};
 use crate::control::socket;
 use crate::dataplane::interfaces;
-use crate::explain::{self, Question};
+use crate::explain::{self, Question, Request};
 use crate::report::Rejected;
 use crate::{daemon, dataplane, files};
 
@@ -98,6 +98,21 @@ enum Command {
         /// Its VLAN.
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4094))]
         vlan: Option<u16>,
+        /// Who makes a request: the ARN of a user, or of a session of a role. Says what happens to the request, too.
+        #[arg(long, requires = "action")]
+        principal: Option<String>,
+        /// What the request is for, such as `swf:StartWorkflowExecution`.
+        #[arg(long, requires = "principal")]
+        action: Option<String>,
+        /// The SWF domain that it is about, by name or ARN.
+        #[arg(long, requires = "principal")]
+        resource: Option<String>,
+        /// The VPC endpoint that it comes through.
+        #[arg(long, requires = "principal")]
+        vpce: Option<String>,
+        /// A condition key of the request with its value; repeat it for more keys, or more values of one.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value, requires = "principal")]
+        context: Vec<(String, String)>,
         /// Ask the loaded kernel program too; the run counts as one packet.
         #[arg(long)]
         live: bool,
@@ -219,14 +234,28 @@ fn run(arguments: &Arguments) -> Result<()> {
             to,
             interface,
             vlan,
+            principal,
+            action,
+            resource,
+            vpce,
+            context,
             live,
         } => {
+            let asked = principal.as_deref().zip(action.as_deref());
+            let request = asked.map(|(principal, action)| Request {
+                principal,
+                action,
+                resource: resource.as_deref(),
+                endpoint: vpce.as_deref(),
+                context,
+            });
             let question = Question {
                 from: *from,
                 to: *to,
                 interface: interface.as_deref(),
                 masters: &[],
                 vlan: *vlan,
+                request,
             };
             arguments.explain(question, *live)
         }
@@ -236,6 +265,13 @@ fn run(arguments: &Arguments) -> Result<()> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }),
     }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as `key=value`")?;
+    swf_filter_core::iam::key::Key::new(key)
+        .map_err(|_| format!("`{key}` is not a condition key"))?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn check(output: Output, directory: &Path, always_allow: &[Entry]) -> Result<()> {

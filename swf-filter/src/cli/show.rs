@@ -6,7 +6,7 @@ use swf_filter_core::compile::{HostDifference, Side};
 
 use crate::control::api::{
     AttachMode, CheckReport, DiffReport, EventReport, Explanation, GenerationInfo, InterfaceInfo,
-    InterfaceReport, ReloadReport, RuleCount, Status, Version,
+    InterfaceReport, ReloadReport, RequestExplanation, RuleCount, Status, Version,
 };
 use crate::report::{Report, visible};
 
@@ -281,6 +281,36 @@ impl Show for Explanation {
                 ),
                 None => line!(text, "  prefix  {prefix}"),
             }
+        }
+        if let Some(request) = &self.request {
+            text += &request.show();
+        }
+        text
+    }
+}
+
+impl Show for RequestExplanation {
+    fn show(&self) -> String {
+        let mut text = String::new();
+        let verdict = if self.allowed { "allow" } else { "deny" };
+        line!(text, "request {verdict}: {}", visible(&self.words));
+        line!(text, "  who     {}", visible(&self.principal));
+        line!(
+            text,
+            "  what    {} on {}",
+            self.action,
+            visible(&self.resource)
+        );
+        for statement in &self.statements {
+            let name = statement.sid.as_deref().unwrap_or("statement");
+            line!(
+                text,
+                "  {:<7} {} ({}) at {}",
+                statement.effect,
+                visible(name),
+                statement.side,
+                visible(&statement.origin.to_string())
+            );
         }
         text
     }

@@ -247,6 +247,41 @@ pub struct Explanation {
     pub prefix: Option<IpNetwork>,
     /// If that prefix stands in a set file, file and line.
     pub set_line: Option<Origin>,
+    /// What happens to the request, if that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestExplanation>,
+}
+
+/// What the request gate does with a request, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestExplanation {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The reason's name.
+    pub reason: String,
+    /// The reason in words.
+    pub words: String,
+    /// The ARN of who makes it.
+    pub principal: String,
+    /// The action.
+    pub action: String,
+    /// The ARN of the domain.
+    pub resource: String,
+    /// The statements that decide: those that deny, or else those that allow.
+    pub statements: Vec<StatementInfo>,
+}
+
+/// A statement of a policy document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatementInfo {
+    /// What the document is attached to: `boundary`, `identity`, `resource` or `session`.
+    pub side: String,
+    /// `Allow` or `Deny`.
+    pub effect: String,
+    /// Its `Sid`.
+    pub sid: Option<Arc<str>>,
+    /// Where it stands.
+    pub origin: Origin,
 }
 
 impl Explanation {

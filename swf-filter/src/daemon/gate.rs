@@ -642,6 +642,7 @@ impl Gate {
             origin: rule.map(|rule| rule.origin.clone()),
             prefix: None,
             set_line: None,
+            request: None,
         })
     }
 

@@ -1,4 +1,6 @@
-//! What the packet gate does with a made-up packet, worked out from the files alone.
+//! What the gates do with a made-up packet, and with a request in it, worked out from the files alone.
+
+mod request;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -16,6 +18,7 @@ use swf_filter_core::policy::parse::line_of;
 use swf_filter_core::policy::{Entry, Origin, Policy, Source};
 use swf_filter_core::prefix::PrefixList;
 
+pub use self::request::Request;
 use crate::control::api::Explanation;
 use crate::files::read_limited;
 use crate::report::Rejected;
@@ -33,12 +36,14 @@ pub struct Question<'a> {
     pub masters: &'a [Arc<str>],
     /// Its VLAN.
     pub vlan: Option<u16>,
+    /// The request that is to be made, if that is asked about too.
+    pub request: Option<Request<'a>>,
 }
 
 /// The number that the interface has here, whatever it is on the machine.
 const INTERFACE: u32 = 1;
 
-/// Works out what the gate does with a packet.
+/// Works out what the gates do with a packet and its request.
 pub fn explain(policy: &Policy, question: Question<'_>) -> Result<Explanation> {
     let generation = compile(policy).map_err(Rejected::TooLarge)?;
     let names = question.interface.map(Arc::from);
@@ -58,6 +63,20 @@ pub fn explain(policy: &Policy, question: Question<'_>) -> Result<Explanation> {
         &Image::new(words.as_slice()),
         &Tables(&generation),
     );
+    let request = question.request.map(|request| {
+        let zone = generation
+            .zones
+            .get(usize::from(verdict.zone))
+            .filter(|_| verdict.host != NONE_U16);
+        let zone = zone.with_context(|| format!("{} is no protected host", question.to))?;
+        request::explain(
+            policy,
+            usize::from(verdict.host),
+            zone,
+            question.from,
+            request,
+        )
+    });
     let rule = generation.rule(verdict.rule);
     let entry = rule.and_then(|_| entry(policy, &generation, verdict.host, verdict.rule));
     let prefix = entry.and_then(|entry| prefixes(policy, entry)?.longest(question.from));
@@ -79,6 +98,7 @@ pub fn explain(policy: &Policy, question: Question<'_>) -> Result<Explanation> {
         origin: rule.map(|rule| rule.origin.clone()),
         prefix,
         set_line,
+        request: request.transpose()?,
     })
 }
 
@@ -221,6 +241,7 @@ mod tests {
             interface: None,
             masters: &[],
             vlan: None,
+            request: None,
         };
         assert!(frame(question).is_err());
     }

@@ -394,3 +394,6 @@ fn same_account(documents: &HostDocuments, account: &str) -> SameAccount {
         _ => SameAccount::Yes,
     }
 }
+
+#[cfg(test)]
+mod tests;
