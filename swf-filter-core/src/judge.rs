@@ -67,6 +67,12 @@ pub enum Network<'a> {
 /// Why a request is not even judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    /// What it is about is no domain of SWF.
+    #[error("`{arn}` is not the ARN of an SWF domain")]
+    NotDomain {
+        /// The ARN.
+        arn: String,
+    },
     /// The host has no documents.
     #[error("no policy document judges requests to this host")]
     NoDocuments,
@@ -130,7 +136,6 @@ impl Judge {
     pub fn domain(&self, host: usize, caller: &Caller, name: &str) -> Option<String> {
         let documents = &self.host(host)?.documents;
         Some(arn::domain(
-            "aws",
             documents.region.as_deref().unwrap_or(DEFAULT_REGION),
             documents.account.as_ref().unwrap_or(caller.account()),
             name,
@@ -208,6 +213,11 @@ impl Judge {
             documents,
             policies,
         } = self.host(host).ok_or(Refused::NoDocuments)?;
+        if !arn::is_domain(resource) {
+            return Err(Refused::NotDomain {
+                arn: resource.to_owned(),
+            });
+        }
         let known = self.known(caller);
         if known.is_none() && (self.roster == Roster::Closed || caller.kind() == CallerKind::Root) {
             return Err(Refused::UnknownCaller {

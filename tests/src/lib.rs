@@ -11,6 +11,7 @@
 
 pub mod frames;
 pub mod generate;
+pub mod iam;
 pub mod link;
 pub mod model;
 pub mod net;

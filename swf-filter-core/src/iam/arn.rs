@@ -3,7 +3,7 @@
 //! The six parts are matched apart, so that a `*` never reaches over a colon into the account.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::context::Context;
 use super::pattern::{BadVariable, Case, Pattern, Variables, Wildcards};
@@ -124,30 +124,24 @@ impl ResourcePattern {
         self.0.matches(resource, context)
     }
 
-    /// Whether it matches every resource that `other` matches. A yes is certain.
+    /// Whether it matches every SWF domain that `other` matches. A yes is certain.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        match (&self.0.parts, &other.0.parts) {
-            (None, _) => true,
-            // Resources of requests are ARNs, so patterns that match any part match all of them.
-            (Some(own), None) => own.iter().skip(1).all(Pattern::matches_all),
-            (Some(own), Some(others)) => own
-                .iter()
-                .zip(&**others)
-                .all(|(own, other)| own.covers(other)),
-        }
+        let Some(own) = &self.0.parts else {
+            return true;
+        };
+        let others = other.0.parts.as_deref().unwrap_or(&*EVERY_DOMAIN);
+        own.iter().zip(others).all(|(own, other)| own.covers(other))
     }
 
-    /// Whether some resource may match both. A no is certain.
+    /// Whether some SWF domain may match both. A no is certain.
     #[must_use]
     pub fn may_meet(&self, other: &Self) -> bool {
-        match (&self.0.parts, &other.0.parts) {
-            (Some(own), Some(others)) => own
-                .iter()
-                .zip(&**others)
-                .all(|(own, other)| own.may_meet(other)),
-            _ => true,
-        }
+        let own = self.0.parts.as_deref().unwrap_or(&*EVERY_DOMAIN);
+        let others = other.0.parts.as_deref().unwrap_or(&*EVERY_DOMAIN);
+        own.iter()
+            .zip(others)
+            .all(|(own, other)| own.may_meet(other))
     }
 
     /// The only SWF domain that it can match, if there is one.
@@ -157,6 +151,14 @@ impl ResourcePattern {
         resource.as_literal()?.strip_prefix("/domain/")
     }
 }
+
+/// What `*` comes to for requests to SWF: [`is_domain`].
+static EVERY_DOMAIN: LazyLock<[Pattern; 6]> = LazyLock::new(|| {
+    ["arn", PARTITION, "swf", "*", "*", "/domain/*"].map(|part| Pattern::glob(part, Case::Keep))
+});
+
+/// The partition of all hosts.
+const PARTITION: &str = "aws";
 
 /// The six parts: split at colons outside of variables.
 fn split(text: &str, variables: Variables) -> Option<Vec<Range<usize>>> {
@@ -182,6 +184,13 @@ fn split(text: &str, variables: Variables) -> Option<Vec<Range<usize>>> {
 
 /// The ARN of an SWF domain.
 #[must_use]
-pub fn domain(partition: &str, region: &str, account: &str, name: &str) -> String {
-    format!("arn:{partition}:swf:{region}:{account}:/domain/{name}")
+pub fn domain(region: &str, account: &str, name: &str) -> String {
+    format!("arn:{PARTITION}:swf:{region}:{account}:/domain/{name}")
+}
+
+/// Whether a text is the ARN of an SWF domain, or of all domains.
+#[must_use]
+pub fn is_domain(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    matches!(*parts, ["arn", PARTITION, "swf", _, _, name] if name.starts_with("/domain/"))
 }

@@ -234,21 +234,21 @@ impl Operator {
 
     /// Reads an operator with its prefix and suffix.
     #[must_use]
-    pub fn from_name(text: &str) -> Option<Self> {
-        let (quantifier, rest) = match text.split_once(':') {
-            Some(("ForAllValues", rest)) => (Quantifier::All, rest),
-            Some(("ForAnyValue", rest)) => (Quantifier::Any, rest),
+    pub fn from_name(written: &str) -> Option<Self> {
+        let (quantifier, words) = match written.split_once(':') {
+            Some(("ForAllValues", words)) => (Quantifier::All, words),
+            Some(("ForAnyValue", words)) => (Quantifier::Any, words),
             Some(_) => return None,
-            None => (Quantifier::Plain, text),
+            None => (Quantifier::Plain, written),
         };
-        let (missing, name) = match rest.strip_suffix("IfExists") {
+        let (missing, name) = match words.strip_suffix("IfExists") {
             Some(name) => (Missing::Holds, name),
-            None => (Missing::Plain, rest),
+            None => (Missing::Plain, words),
         };
-        let (_, test) = TESTS.iter().find(|row| row.0 == name)?;
+        let test = TESTS.iter().find(|row| row.0 == name)?.1;
         let bare = quantifier == Quantifier::Plain && missing == Missing::Plain;
-        (*test != Test::Null || bare).then_some(Self {
-            test: *test,
+        (test != Test::Null || bare).then_some(Self {
+            test,
             missing,
             quantifier,
         })

@@ -1,5 +1,6 @@
 //! Soundness and precision of compiled documents, on random policies.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
@@ -261,7 +262,7 @@ fn load(world: &World) -> Policy {
         "version = 1\n[[host]]\nname = 'h'\naddresses = ['198.51.100.1']\nresource_policies = ['resource.json']\n\
          {}{}[[vpc]]\nid = 'vpc-1'\ncidrs = ['10.0.0.0/29']\ninterfaces = ['eth1']\n{}\
          [[vpc]]\nid = 'vpc-2'\ncidrs = ['10.0.0.8/29']\n{}",
-        if world.roster {
+        if world.roster || world.endpoints {
             "account = '111122223333'\n"
         } else {
             ""
@@ -288,7 +289,8 @@ fn load(world: &World) -> Policy {
         } else {
             ""
         };
-        text += &format!(
+        let _ = write!(
+            text,
             "[[account]]\nid = '{ACCOUNT}'\n[[account]]\nid = '{FOREIGN}'\n\
              [[user]]\nname = 'alice'\naccount = '{ACCOUNT}'\npolicies = ['alice.json']\ntags = {{ domain = 'orders' }}\n{boundary}\
              [[user]]\nname = 'mallory'\naccount = '{FOREIGN}'\npolicies = ['mallory.json']\n\

@@ -1,3 +1,5 @@
+mod wrong;
+
 use serde_json::json;
 
 use super::authorize::{Decision, Index, Policies, Reason, Request, authorize};
