@@ -85,6 +85,16 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// Whether a statement may be about it, other than by naming somebody who is a subject of his own.
+    pub(super) fn may_be_meant(self, choice: &Choice<Principal>) -> bool {
+        match (self, choice) {
+            (Self::Account(_) | Self::Anyone, Choice::Of(_)) => {
+                self.meets(choice) == Certainty::Sure
+            }
+            _ => self.meets(choice) != Certainty::Never,
+        }
+    }
+
     /// Whether a statement may name it as a user or session, which sets it free of boundaries.
     pub(super) fn is_named_by(self, choice: &Choice<Principal>) -> bool {
         let Choice::Of(principals) = choice else {

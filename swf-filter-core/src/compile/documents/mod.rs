@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::subject::{Certainty, Subject};
 use super::view::{Reach, View, views};
@@ -130,7 +131,17 @@ impl<'a> Gate<'a> {
                 }
                 _ => vec![Subject::Anyone],
             };
+            // Of another account, nobody is allowed anything without documents of his own.
+            let anyone = documents
+                .account
+                .as_deref()
+                .map_or(Subject::Anyone, Subject::Account);
             for subject in subjects {
+                let subject = if subject == Subject::Anyone {
+                    anyone
+                } else {
+                    subject
+                };
                 let foreign = subject
                     .account()
                     .is_some_and(|account| same_account(documents, account) == SameAccount::No);
@@ -267,11 +278,6 @@ impl<'a> Gate<'a> {
         else {
             return;
         };
-        let everything = [ResourcePattern::any()];
-        let resources = match &statement.resources {
-            Some(Choice::Of(patterns)) => patterns.as_slice(),
-            _ => &everything,
-        };
         // Permissions of decisions are asked for inside of an operation only, which must be allowed itself.
         let operations = statement
             .actions
@@ -279,69 +285,90 @@ impl<'a> Gate<'a> {
             .iter()
             .filter(|action| !action.is_decision());
         for action in operations {
-            for resource in resources {
-                let relevant = |indices: &[usize]| -> Vec<usize> {
-                    let indices = indices.iter().copied();
-                    indices
-                        .filter(|index| self.may_meet(*index, action, resource))
-                        .collect()
-                };
+            let asked = resources(statement).map(|resource| Asked {
+                about: vec![(resource, *side)],
+                limits: Vec::new(),
+            });
+            let mut asked: Vec<Asked<'_>> = asked.collect();
+            for limit in limits {
+                asked = asked
+                    .into_iter()
+                    .flat_map(|asked| self.limited(action, &asked, limit))
+                    .collect();
+            }
+            for Asked { about, limits } in asked {
                 let denies = denies.iter().copied();
+                let denies = denies.filter(|index| self.covers(*index, action, &about));
                 grants.insert(Grant {
                     allow,
-                    limits: limits.iter().map(|indices| relevant(indices)).collect(),
-                    denies: denies
-                        .filter(|index| self.covers(*index, action, resource, *side))
-                        .collect(),
+                    denies: denies.collect(),
+                    limits,
                 });
             }
         }
     }
 
-    /// Whether the statement may be about some of what is asked for.
-    fn may_meet(&self, index: usize, action: Action, resource: &ResourcePattern) -> bool {
-        self.statements
-            .get(index)
-            .is_some_and(|Attached { statement, .. }| {
-                statement.actions.set.contains(action)
-                    && match &statement.resources {
-                        Some(Choice::Of(patterns)) => {
-                            patterns.iter().any(|pattern| pattern.may_meet(resource))
-                        }
-                        Some(Choice::Not(patterns)) => {
-                            !patterns.iter().any(|pattern| pattern.covers(resource))
-                        }
-                        None => true,
-                    }
-            })
+    /// What is asked for, together with each of the statements of which one has to allow it too.
+    fn limited<'b>(&'b self, action: Action, asked: &Asked<'b>, limit: &[usize]) -> Vec<Asked<'b>> {
+        let mut refined = Vec::new();
+        let mut relevant = Vec::new();
+        for index in limit {
+            let Some(Attached {
+                statement, side, ..
+            }) = self.statements.get(*index)
+            else {
+                continue;
+            };
+            if !statement.actions.set.contains(action) {
+                continue;
+            }
+            relevant.push(*index);
+            for resource in resources(statement) {
+                if asked
+                    .about
+                    .iter()
+                    .all(|(other, _)| other.may_meet(resource))
+                {
+                    let mut refinement = asked.clone();
+                    refinement.about.push((resource, *side));
+                    refinement.limits.push(vec![*index]);
+                    refined.push(refinement);
+                }
+            }
+        }
+        if refined.len() <= MOST_REFINEMENTS {
+            return refined;
+        }
+        let mut whole = asked.clone();
+        whole.limits.push(relevant);
+        vec![whole]
     }
 
-    /// Whether the statement is sure to be about all of what is asked for by a statement of `side`.
-    fn covers(
-        &self,
-        index: usize,
-        action: Action,
-        resource: &ResourcePattern,
-        asked: Side,
-    ) -> bool {
-        self.statements.get(index).is_some_and(
-            |Attached {
-                 statement, side, ..
-             }| {
-                // Documents that are about some domains only say nothing about the others.
-                (self.about_all_domains || *side != Side::Resource || asked == Side::Resource)
-                    && statement.actions.set.contains(action)
-                    && match &statement.resources {
-                        Some(Choice::Of(patterns)) => {
-                            patterns.iter().any(|pattern| pattern.covers(resource))
-                        }
-                        Some(Choice::Not(patterns)) => {
-                            !patterns.iter().any(|pattern| pattern.may_meet(resource))
-                        }
-                        None => true,
+    /// Whether the statement is sure to be about all of what is asked for.
+    fn covers(&self, index: usize, action: Action, about: &[(&ResourcePattern, Side)]) -> bool {
+        let Some(Attached {
+            statement, side, ..
+        }) = self.statements.get(index)
+        else {
+            return false;
+        };
+        // Documents that are about some domains only say nothing about the others.
+        let applies = self.about_all_domains
+            || *side != Side::Resource
+            || about.iter().any(|(_, side)| *side == Side::Resource);
+        applies
+            && statement.actions.set.contains(action)
+            && about
+                .iter()
+                .any(|(resource, _)| match &statement.resources {
+                    Some(Choice::Of(patterns)) => {
+                        patterns.iter().any(|pattern| pattern.covers(resource))
                     }
-            },
-        )
+                    Some(Choice::Not(patterns)) => {
+                        !patterns.iter().any(|pattern| pattern.may_meet(resource))
+                    }
+                    None => true,
+                })
     }
 
     fn indices(&self, side: Side) -> impl Iterator<Item = usize> {
@@ -370,13 +397,35 @@ impl<'a> Gate<'a> {
 
     fn possible(&self, party: &Party<'_>, index: usize) -> bool {
         self.principals(index)
-            .is_none_or(|choice| party.subject.meets(choice) != Certainty::Never)
+            .is_none_or(|choice| party.subject.may_be_meant(choice))
     }
 
     fn sure(&self, party: &Party<'_>, index: usize) -> bool {
         self.principals(index)
             .is_none_or(|choice| party.subject.meets(choice) == Certainty::Sure)
     }
+}
+
+/// What a request has to be about for some statements to allow it.
+#[derive(Clone)]
+struct Asked<'a> {
+    /// It matches all of these, each of which is a statement's.
+    about: Vec<(&'a ResourcePattern, Side)>,
+    /// As in [`Grant`].
+    limits: Vec<Vec<usize>>,
+}
+
+/// How many pairs of what is asked for and what else has to allow it are told apart. Above, the sources may be too many.
+const MOST_REFINEMENTS: usize = 64;
+
+/// The patterns of a statement's resources; that of every resource, if it names those that are not meant.
+fn resources(statement: &Statement) -> impl Iterator<Item = &ResourcePattern> {
+    static EVERY: LazyLock<[ResourcePattern; 1]> = LazyLock::new(|| [ResourcePattern::any()]);
+    let patterns = match &statement.resources {
+        Some(Choice::Of(patterns)) => patterns.as_slice(),
+        _ => EVERY.as_slice(),
+    };
+    patterns.iter()
 }
 
 /// A statement that allows something, what has to allow the same, and what is sure to deny all of it.

@@ -87,13 +87,27 @@ fn network_condition() -> impl Strategy<Value = (String, String, Value)> {
                 "ForAnyValue:StringNotEquals",
                 "ForAllValues:StringLike"
             ]),
-            operator(vec!["aws:SourceVpc", "aws:sourceVpce", "aws:SourceIp"]),
+            operator(vec!["aws:SourceVpc", "aws:sourceVpce"]),
             one_of(vec![
                 json!("vpc-1"),
                 json!("vpce-*"),
                 json!(["vpce-1", "vpc-2"]),
                 json!("10.0.0.1"),
                 json!("*")
+            ]),
+        ),
+        (
+            operator(vec![
+                "StringEquals",
+                "StringNotEqualsIfExists",
+                "StringEqualsIgnoreCase",
+                "ForAllValues:StringNotLike"
+            ]),
+            Just("aws:SourceIp".to_owned()),
+            one_of(vec![
+                json!("10.0.0.1"),
+                json!(["10.0.0.2", "vpc-1", "010.0.0.3"]),
+                json!("")
             ]),
         ),
         (
@@ -385,11 +399,11 @@ fn owned(network: Network<'_>) -> Network<'static> {
         } => Network::Vpc {
             id: if id == "vpc-1" { "vpc-1" } else { "vpc-2" },
             endpoint: endpoint.map(|endpoint| {
-                if endpoint == "vpce-1" {
-                    "vpce-1"
-                } else {
-                    "vpce-2"
-                }
+                let known = ["vpce-1", "vpce-2", "vpce-3"].into_iter();
+                known
+                    .clone()
+                    .find(|known| *known == endpoint)
+                    .expect("an endpoint of the test")
             }),
             address,
         },
