@@ -133,10 +133,7 @@ impl<'a> Subject<'a> {
                 possible(account_of(arn) == Some(account))
             }
             (Self::Caller { arn, .. }, Principal::Arn(named)) if arn == &**named => Certainty::Sure,
-            // The ARN of a session has its role's name, and not its path.
-            (Self::Caller { arn, .. }, Principal::Arn(named)) => {
-                possible(is_session_of(arn, named))
-            }
+            (Self::Caller { arn, .. }, Principal::Arn(named)) => certain(is_session_of(arn, named)),
             (Self::Role { arn, .. }, Principal::Arn(named)) if arn == &**named => Certainty::Sure,
             (Self::Role { arn, .. }, Principal::Arn(named)) => possible(is_session_of(named, arn)),
         }
@@ -202,6 +199,6 @@ mod tests {
             Certainty::Possible
         );
         let session = Subject::named(&named.1).expect("a session");
-        assert_eq!(session.is(&arn(ROLE)), Certainty::Possible);
+        assert_eq!(session.is(&arn(ROLE)), Certainty::Sure);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::arn::ResourcePattern;
 use super::context::Context;
-use super::principal::{Caller, CallerKind, Principal};
+use super::principal::{Caller, CallerKind, Principal, role_name};
 use super::{Choice, Document, Effect, Statement};
 use crate::policy::Origin;
 use crate::swf::Action;
@@ -382,8 +382,8 @@ fn buckets_of(statement: &Statement) -> Vec<Bucket<'_>> {
     let actions: Vec<Action> = statement.actions.set.iter().collect();
     let mut actions: Vec<Option<Action>> = actions.into_iter().map(Some).collect();
     let mut principals = named(statement.principals.as_ref(), |principal| match principal {
-        Principal::Account { id, .. } => Some(id),
-        Principal::Arn(arn) => Some(arn),
+        Principal::Account { id, .. } => Some(&**id),
+        Principal::Arn(arn) => Some(role_name(arn).unwrap_or(arn)),
         // It matches nobody, so it may stand anywhere that is not looked up often.
         Principal::Other { text, .. } => Some(text),
         Principal::Anyone => None,
@@ -438,7 +438,7 @@ fn buckets_for(request: Request<'_>) -> impl Iterator<Item = Bucket<'_>> {
         resource,
         ..
     } = request;
-    let role = caller.role().map(|role| Some(&**role));
+    let role = caller.role().map(|role| role_name(role));
     let principals = [None, Some(&**caller.arn()), Some(&**caller.account())];
     let principals = principals.into_iter().chain(role);
     let domain = resource

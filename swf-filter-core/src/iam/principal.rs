@@ -152,7 +152,9 @@ impl Principal {
         match self {
             Self::Anyone => true,
             Self::Account { id, .. } => *id == caller.account,
-            Self::Arn(arn) => *arn == caller.arn || Some(arn) == caller.role.as_ref(),
+            Self::Arn(arn) => {
+                *arn == caller.arn || caller.role().is_some_and(|role| is_same_role(arn, role))
+            }
             Self::Other { .. } => false,
         }
     }
@@ -162,6 +164,19 @@ impl Principal {
     pub fn names(&self, caller: &Caller) -> bool {
         matches!(self, Self::Arn(arn) if *arn == caller.arn)
     }
+}
+
+/// The name in the ARN of a role, without its path. Names of roles are unique in an account, whatever their paths.
+#[must_use]
+pub fn role_name(arn: &str) -> Option<&str> {
+    let (_, path) = arn.split_once(":role/")?;
+    path.rsplit('/').next()
+}
+
+/// Whether two ARNs name one role. That of a session leaves the path out.
+fn is_same_role(arn: &str, other: &str) -> bool {
+    let account = |arn| str::split(arn, ':').nth(4);
+    role_name(arn).is_some() && role_name(arn) == role_name(other) && account(arn) == account(other)
 }
 
 /// Whether a text is an account id.
