@@ -1,334 +1,243 @@
-//! SWF's actions: the operations of its API, and the permissions that govern decisions.
+//! The actions of Amazon SWF, and the condition keys of each.
+//!
+//! Keys are those of the developer guide. The service authorization reference differs for `RespondActivityTaskCompleted`,
+//! to which it gives the keys of decisions; its request holds none of them. For `ContinueAsNewWorkflowExecution` the
+//! guide and the API reference name the workflow type's version differently, so that it has both names.
 
 use std::fmt;
 
-/// An action that a policy can name.
-///
-/// Amazon SWF API Reference, "Actions"; Amazon SWF Developer Guide, "Using IAM policies to manage access to Amazon SWF
-/// resources", which has the permissions that are no operations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "the names are SWF's own")]
-pub enum Action {
-    CountClosedWorkflowExecutions,
-    CountOpenWorkflowExecutions,
-    CountPendingActivityTasks,
-    CountPendingDecisionTasks,
-    DeleteActivityType,
-    DeleteWorkflowType,
-    DeprecateActivityType,
-    DeprecateDomain,
-    DeprecateWorkflowType,
-    DescribeActivityType,
-    DescribeDomain,
-    DescribeWorkflowExecution,
-    DescribeWorkflowType,
-    GetWorkflowExecutionHistory,
-    ListActivityTypes,
-    ListClosedWorkflowExecutions,
-    ListDomains,
-    ListOpenWorkflowExecutions,
-    ListTagsForResource,
-    ListWorkflowTypes,
-    PollForActivityTask,
-    PollForDecisionTask,
-    RecordActivityTaskHeartbeat,
-    RegisterActivityType,
-    RegisterDomain,
-    RegisterWorkflowType,
-    RequestCancelWorkflowExecution,
-    RespondActivityTaskCanceled,
-    RespondActivityTaskCompleted,
-    RespondActivityTaskFailed,
-    RespondDecisionTaskCompleted,
-    SignalWorkflowExecution,
-    StartWorkflowExecution,
-    TagResource,
-    TerminateWorkflowExecution,
-    UndeprecateActivityType,
-    UndeprecateDomain,
-    UndeprecateWorkflowType,
-    UntagResource,
-    CancelTimer,
-    CancelWorkflowExecution,
-    CompleteWorkflowExecution,
-    ContinueAsNewWorkflowExecution,
-    FailWorkflowExecution,
-    RecordMarker,
-    RequestCancelActivityTask,
-    RequestCancelExternalWorkflowExecution,
-    ScheduleActivityTask,
-    SignalExternalWorkflowExecution,
-    StartChildWorkflowExecution,
-    StartTimer,
+/// Where a request says which domain it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// It is a decision: the request that it is part of says so.
+    Decision,
+    /// In `domain`.
+    Domain,
+    /// Nowhere: it is about every domain of the account.
+    Everything,
+    /// In `name`.
+    Name,
+    /// In `resourceArn`.
+    ResourceArn,
+    /// In `taskToken`, which only AWS can read.
+    TaskToken,
+}
+
+macro_rules! actions {
+    ($($name:ident: $subject:ident $keys:expr,)*) => {
+        /// An action of Amazon SWF that a policy can allow or deny: 39 operations, then 12 permissions for decisions,
+        /// each in alphabetical order.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Action {
+            $(
+                #[doc = concat!("`swf:", stringify!($name), "`.")]
+                $name,
+            )*
+        }
+
+        impl Action {
+            /// All of them, in order.
+            pub const ALL: [Self; 51] = [$(Self::$name),*];
+
+            /// Its name, without `swf:`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// The `swf:` condition keys that a request for it may have.
+            #[must_use]
+            pub fn condition_keys(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$name => $keys,)*
+                }
+            }
+
+            /// Where its request says which domain it is about.
+            pub(super) fn subject(self) -> Subject {
+                match self {
+                    $(Self::$name => Subject::$subject,)*
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    CountClosedWorkflowExecutions: Domain FILTER,
+    CountOpenWorkflowExecutions: Domain FILTER,
+    CountPendingActivityTasks: Domain TASK_LIST,
+    CountPendingDecisionTasks: Domain TASK_LIST,
+    DeleteActivityType: Domain ACTIVITY_TYPE,
+    DeleteWorkflowType: Domain WORKFLOW_TYPE,
+    DeprecateActivityType: Domain ACTIVITY_TYPE,
+    DeprecateDomain: Name NONE,
+    DeprecateWorkflowType: Domain WORKFLOW_TYPE,
+    DescribeActivityType: Domain ACTIVITY_TYPE,
+    DescribeDomain: Name NONE,
+    DescribeWorkflowExecution: Domain NONE,
+    DescribeWorkflowType: Domain WORKFLOW_TYPE,
+    GetWorkflowExecutionHistory: Domain NONE,
+    ListActivityTypes: Domain NONE,
+    ListClosedWorkflowExecutions: Domain FILTER,
+    ListDomains: Everything NONE,
+    ListOpenWorkflowExecutions: Domain FILTER,
+    ListTagsForResource: ResourceArn NONE,
+    ListWorkflowTypes: Domain NONE,
+    PollForActivityTask: Domain TASK_LIST,
+    PollForDecisionTask: Domain TASK_LIST,
+    RecordActivityTaskHeartbeat: TaskToken NONE,
+    RegisterActivityType: Domain NEW_TYPE,
+    RegisterDomain: Name NONE,
+    RegisterWorkflowType: Domain NEW_TYPE,
+    RequestCancelWorkflowExecution: Domain NONE,
+    RespondActivityTaskCanceled: TaskToken NONE,
+    RespondActivityTaskCompleted: TaskToken NONE,
+    RespondActivityTaskFailed: TaskToken NONE,
+    RespondDecisionTaskCompleted: TaskToken NONE,
+    SignalWorkflowExecution: Domain NONE,
+    StartWorkflowExecution: Domain START,
+    TagResource: ResourceArn NONE,
+    TerminateWorkflowExecution: Domain NONE,
+    UndeprecateActivityType: Domain ACTIVITY_TYPE,
+    UndeprecateDomain: Name NONE,
+    UndeprecateWorkflowType: Domain WORKFLOW_TYPE,
+    UntagResource: ResourceArn NONE,
+
+    CancelTimer: Decision NONE,
+    CancelWorkflowExecution: Decision NONE,
+    CompleteWorkflowExecution: Decision NONE,
+    ContinueAsNewWorkflowExecution: Decision CONTINUE,
+    FailWorkflowExecution: Decision NONE,
+    RecordMarker: Decision NONE,
+    RequestCancelActivityTask: Decision NONE,
+    RequestCancelExternalWorkflowExecution: Decision NONE,
+    ScheduleActivityTask: Decision SCHEDULE,
+    SignalExternalWorkflowExecution: Decision NONE,
+    StartChildWorkflowExecution: Decision START,
+    StartTimer: Decision NONE,
 }
 
 impl Action {
-    /// All actions, operations first.
-    pub const ALL: [Self; 51] = [
-        Self::CountClosedWorkflowExecutions,
-        Self::CountOpenWorkflowExecutions,
-        Self::CountPendingActivityTasks,
-        Self::CountPendingDecisionTasks,
-        Self::DeleteActivityType,
-        Self::DeleteWorkflowType,
-        Self::DeprecateActivityType,
-        Self::DeprecateDomain,
-        Self::DeprecateWorkflowType,
-        Self::DescribeActivityType,
-        Self::DescribeDomain,
-        Self::DescribeWorkflowExecution,
-        Self::DescribeWorkflowType,
-        Self::GetWorkflowExecutionHistory,
-        Self::ListActivityTypes,
-        Self::ListClosedWorkflowExecutions,
-        Self::ListDomains,
-        Self::ListOpenWorkflowExecutions,
-        Self::ListTagsForResource,
-        Self::ListWorkflowTypes,
-        Self::PollForActivityTask,
-        Self::PollForDecisionTask,
-        Self::RecordActivityTaskHeartbeat,
-        Self::RegisterActivityType,
-        Self::RegisterDomain,
-        Self::RegisterWorkflowType,
-        Self::RequestCancelWorkflowExecution,
-        Self::RespondActivityTaskCanceled,
-        Self::RespondActivityTaskCompleted,
-        Self::RespondActivityTaskFailed,
-        Self::RespondDecisionTaskCompleted,
-        Self::SignalWorkflowExecution,
-        Self::StartWorkflowExecution,
-        Self::TagResource,
-        Self::TerminateWorkflowExecution,
-        Self::UndeprecateActivityType,
-        Self::UndeprecateDomain,
-        Self::UndeprecateWorkflowType,
-        Self::UntagResource,
-        Self::CancelTimer,
-        Self::CancelWorkflowExecution,
-        Self::CompleteWorkflowExecution,
-        Self::ContinueAsNewWorkflowExecution,
-        Self::FailWorkflowExecution,
-        Self::RecordMarker,
-        Self::RequestCancelActivityTask,
-        Self::RequestCancelExternalWorkflowExecution,
-        Self::ScheduleActivityTask,
-        Self::SignalExternalWorkflowExecution,
-        Self::StartChildWorkflowExecution,
-        Self::StartTimer,
-    ];
-
-    /// How many of [`Action::ALL`] are operations.
-    const OPERATIONS: usize = 39;
-
-    /// As it is written after `swf:`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CountClosedWorkflowExecutions => "CountClosedWorkflowExecutions",
-            Self::CountOpenWorkflowExecutions => "CountOpenWorkflowExecutions",
-            Self::CountPendingActivityTasks => "CountPendingActivityTasks",
-            Self::CountPendingDecisionTasks => "CountPendingDecisionTasks",
-            Self::DeleteActivityType => "DeleteActivityType",
-            Self::DeleteWorkflowType => "DeleteWorkflowType",
-            Self::DeprecateActivityType => "DeprecateActivityType",
-            Self::DeprecateDomain => "DeprecateDomain",
-            Self::DeprecateWorkflowType => "DeprecateWorkflowType",
-            Self::DescribeActivityType => "DescribeActivityType",
-            Self::DescribeDomain => "DescribeDomain",
-            Self::DescribeWorkflowExecution => "DescribeWorkflowExecution",
-            Self::DescribeWorkflowType => "DescribeWorkflowType",
-            Self::GetWorkflowExecutionHistory => "GetWorkflowExecutionHistory",
-            Self::ListActivityTypes => "ListActivityTypes",
-            Self::ListClosedWorkflowExecutions => "ListClosedWorkflowExecutions",
-            Self::ListDomains => "ListDomains",
-            Self::ListOpenWorkflowExecutions => "ListOpenWorkflowExecutions",
-            Self::ListTagsForResource => "ListTagsForResource",
-            Self::ListWorkflowTypes => "ListWorkflowTypes",
-            Self::PollForActivityTask => "PollForActivityTask",
-            Self::PollForDecisionTask => "PollForDecisionTask",
-            Self::RecordActivityTaskHeartbeat => "RecordActivityTaskHeartbeat",
-            Self::RegisterActivityType => "RegisterActivityType",
-            Self::RegisterDomain => "RegisterDomain",
-            Self::RegisterWorkflowType => "RegisterWorkflowType",
-            Self::RequestCancelWorkflowExecution => "RequestCancelWorkflowExecution",
-            Self::RespondActivityTaskCanceled => "RespondActivityTaskCanceled",
-            Self::RespondActivityTaskCompleted => "RespondActivityTaskCompleted",
-            Self::RespondActivityTaskFailed => "RespondActivityTaskFailed",
-            Self::RespondDecisionTaskCompleted => "RespondDecisionTaskCompleted",
-            Self::SignalWorkflowExecution => "SignalWorkflowExecution",
-            Self::StartWorkflowExecution => "StartWorkflowExecution",
-            Self::TagResource => "TagResource",
-            Self::TerminateWorkflowExecution => "TerminateWorkflowExecution",
-            Self::UndeprecateActivityType => "UndeprecateActivityType",
-            Self::UndeprecateDomain => "UndeprecateDomain",
-            Self::UndeprecateWorkflowType => "UndeprecateWorkflowType",
-            Self::UntagResource => "UntagResource",
-            Self::CancelTimer => "CancelTimer",
-            Self::CancelWorkflowExecution => "CancelWorkflowExecution",
-            Self::CompleteWorkflowExecution => "CompleteWorkflowExecution",
-            Self::ContinueAsNewWorkflowExecution => "ContinueAsNewWorkflowExecution",
-            Self::FailWorkflowExecution => "FailWorkflowExecution",
-            Self::RecordMarker => "RecordMarker",
-            Self::RequestCancelActivityTask => "RequestCancelActivityTask",
-            Self::RequestCancelExternalWorkflowExecution => {
-                "RequestCancelExternalWorkflowExecution"
-            }
-            Self::ScheduleActivityTask => "ScheduleActivityTask",
-            Self::SignalExternalWorkflowExecution => "SignalExternalWorkflowExecution",
-            Self::StartChildWorkflowExecution => "StartChildWorkflowExecution",
-            Self::StartTimer => "StartTimer",
-        }
-    }
-
-    /// Looks an action up, ignoring case.
+    /// The action of this name, without `swf:` and whatever its case, as policies name it.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|action| action.name().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|action| action.name().eq_ignore_ascii_case(name))
     }
 
-    /// The operation that the header `X-Amz-Target` names.
+    /// The operation that this `X-Amz-Target` header calls. Its case counts, as it does for AWS.
     #[must_use]
     pub fn from_target(target: &str) -> Option<Self> {
         let name = target.strip_prefix("SimpleWorkflowService.")?;
-        let mut operations = Self::ALL.into_iter().filter(|action| !action.is_decision());
-        operations.find(|action| action.name() == name)
+        Self::ALL
+            .into_iter()
+            .find(|action| !action.is_decision() && action.name() == name)
     }
 
-    /// Whether it governs a decision inside `RespondDecisionTaskCompleted`, and is no operation.
+    /// The permission that a decision of this `decisionType` needs.
+    pub(super) fn from_decision_type(kind: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|action| action.is_decision() && action.name() == kind)
+    }
+
+    /// Whether it is a permission for decisions inside `RespondDecisionTaskCompleted`, and no operation of its own.
     #[must_use]
     pub fn is_decision(self) -> bool {
-        self.index() >= Self::OPERATIONS
+        self.subject() == Subject::Decision
     }
 
-    /// Its place in [`Action::ALL`].
+    /// Its place in [`Self::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
-
-    /// The keys of SWF's own that a request for it may have.
-    #[must_use]
-    pub fn condition_keys(self) -> &'static [&'static str] {
-        match self {
-            Self::ContinueAsNewWorkflowExecution => &[
-                "swf:tagList.member.0",
-                "swf:tagList.member.1",
-                "swf:tagList.member.2",
-                "swf:tagList.member.3",
-                "swf:tagList.member.4",
-                "swf:taskList.name",
-                "swf:workflowType.version",
-                "swf:workflowTypeVersion",
-            ],
-            Self::CountClosedWorkflowExecutions
-            | Self::CountOpenWorkflowExecutions
-            | Self::ListClosedWorkflowExecutions
-            | Self::ListOpenWorkflowExecutions => &[
-                "swf:tagFilter.tag",
-                "swf:typeFilter.name",
-                "swf:typeFilter.version",
-            ],
-            Self::CountPendingActivityTasks
-            | Self::CountPendingDecisionTasks
-            | Self::PollForActivityTask
-            | Self::PollForDecisionTask => &["swf:taskList.name"],
-            Self::DeleteActivityType
-            | Self::DeprecateActivityType
-            | Self::DescribeActivityType
-            | Self::UndeprecateActivityType => {
-                &["swf:activityType.name", "swf:activityType.version"]
-            }
-            Self::DeleteWorkflowType
-            | Self::DeprecateWorkflowType
-            | Self::DescribeWorkflowType
-            | Self::UndeprecateWorkflowType => {
-                &["swf:workflowType.name", "swf:workflowType.version"]
-            }
-            Self::RegisterActivityType | Self::RegisterWorkflowType => {
-                &["swf:defaultTaskList.name", "swf:name", "swf:version"]
-            }
-            Self::ScheduleActivityTask => &[
-                "swf:activityType.name",
-                "swf:activityType.version",
-                "swf:taskList.name",
-            ],
-            Self::StartWorkflowExecution | Self::StartChildWorkflowExecution => &[
-                "swf:tagList.member.0",
-                "swf:tagList.member.1",
-                "swf:tagList.member.2",
-                "swf:tagList.member.3",
-                "swf:tagList.member.4",
-                "swf:taskList.name",
-                "swf:workflowType.name",
-                "swf:workflowType.version",
-            ],
-            _ => &[],
-        }
-    }
 }
 
-/// `swf:StartWorkflowExecution`
+/// As policies write it: `swf:StartTimer`.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "swf:{}", self.name())
     }
 }
 
-/// Whether SWF has the condition key `name`, which is given in lower case.
-#[must_use]
-pub fn is_condition_key(name: &str) -> bool {
-    condition_key_names().any(|key| key.eq_ignore_ascii_case(name))
-}
-
-/// The condition keys of SWF's own, each once.
+/// Every `swf:` condition key there is, once, in alphabetical order.
 pub fn condition_key_names() -> impl Iterator<Item = &'static str> {
-    let mut names: Vec<&str> = Action::ALL
-        .iter()
-        .flat_map(|action| action.condition_keys())
-        .copied()
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names.into_iter()
+    ALL_KEYS.iter().copied()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_action_is_found_by_its_name() {
-        for (index, action) in Action::ALL.into_iter().enumerate() {
-            assert_eq!(action.index(), index);
-            assert_eq!(
-                Action::from_name(&action.name().to_uppercase()),
-                Some(action)
-            );
-            let target = format!("SimpleWorkflowService.{}", action.name());
-            let found = Action::from_target(&target);
-            assert_eq!(found, (!action.is_decision()).then_some(action));
-        }
-        let decisions = Action::ALL.iter().filter(|action| action.is_decision());
-        assert_eq!(decisions.count(), 12);
-        assert_eq!(Action::from_name("StratWorkflowExecution"), None);
-        assert_eq!(
-            Action::from_target("simpleworkflowservice.ListDomains"),
-            None
-        );
-    }
-
-    #[test]
-    fn condition_keys_are_found_without_case() {
-        assert!(is_condition_key("swf:taglist.member.4"));
-        assert!(!is_condition_key("swf:taglist.member.5"));
-        assert_eq!(
-            condition_key_names()
-                .filter(|key| key.starts_with("swf:workflowType"))
-                .count(),
-            3
-        );
-    }
+/// Whether some action has this condition key, `swf:` included, whatever its case.
+#[must_use]
+pub fn is_condition_key(key: &str) -> bool {
+    condition_key_names().any(|name| name.eq_ignore_ascii_case(key))
 }
+
+/// The keys of a workflow's tags, by the place of the tag in `tagList`.
+pub(super) const TAGS: [&str; 5] = [
+    "swf:tagList.member.0",
+    "swf:tagList.member.1",
+    "swf:tagList.member.2",
+    "swf:tagList.member.3",
+    "swf:tagList.member.4",
+];
+
+const ALL_KEYS: &[&str] = &[
+    "swf:activityType.name",
+    "swf:activityType.version",
+    "swf:defaultTaskList.name",
+    "swf:name",
+    "swf:tagFilter.tag",
+    "swf:tagList.member.0",
+    "swf:tagList.member.1",
+    "swf:tagList.member.2",
+    "swf:tagList.member.3",
+    "swf:tagList.member.4",
+    "swf:taskList.name",
+    "swf:typeFilter.name",
+    "swf:typeFilter.version",
+    "swf:version",
+    "swf:workflowType.name",
+    "swf:workflowType.version",
+    "swf:workflowTypeVersion",
+];
+
+const NONE: &[&str] = &[];
+const ACTIVITY_TYPE: &[&str] = &["swf:activityType.name", "swf:activityType.version"];
+const CONTINUE: &[&str] = &[
+    "swf:tagList.member.0",
+    "swf:tagList.member.1",
+    "swf:tagList.member.2",
+    "swf:tagList.member.3",
+    "swf:tagList.member.4",
+    "swf:taskList.name",
+    "swf:workflowType.version",
+    "swf:workflowTypeVersion",
+];
+const FILTER: &[&str] = &[
+    "swf:tagFilter.tag",
+    "swf:typeFilter.name",
+    "swf:typeFilter.version",
+];
+const NEW_TYPE: &[&str] = &["swf:defaultTaskList.name", "swf:name", "swf:version"];
+const SCHEDULE: &[&str] = &[
+    "swf:activityType.name",
+    "swf:activityType.version",
+    "swf:taskList.name",
+];
+const START: &[&str] = &[
+    "swf:tagList.member.0",
+    "swf:tagList.member.1",
+    "swf:tagList.member.2",
+    "swf:tagList.member.3",
+    "swf:tagList.member.4",
+    "swf:taskList.name",
+    "swf:workflowType.name",
+    "swf:workflowType.version",
+];
+const TASK_LIST: &[&str] = &["swf:taskList.name"];
+const WORKFLOW_TYPE: &[&str] = &["swf:workflowType.name", "swf:workflowType.version"];
