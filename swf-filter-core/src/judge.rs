@@ -3,6 +3,7 @@
 //! [`Judge`] is made once for a policy, and shared by all requests. It knows callers by their ARN only; that a request
 //! really is theirs has to be made sure before.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::iam::authorize::{Decision, Index, Policies, Request, authorize};
 use crate::iam::principal::{Caller, CallerKind};
 use crate::iam::{Context, arn};
 use crate::policy::{Host, HostDocuments, Identity, Policy, Vpc};
-use crate::swf::Action;
+use crate::swf::{Action, Call, Keys, Scope, TokenCache};
 
 /// The documents of a policy, ready to judge requests.
 #[derive(Debug, Default)]
@@ -64,6 +65,52 @@ pub enum Network<'a> {
     },
 }
 
+/// What documents say of a whole call.
+///
+/// AWS answers a decision that is not allowed with an event in the workflow's history, which only AWS can write. Here the
+/// whole call is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// What the call is about: an ARN.
+    pub resource: String,
+    /// What they say of the operation.
+    pub operation: Decision,
+    /// What they say of each decision in it that needs a permission.
+    pub decisions: Vec<Ruled>,
+}
+
+/// A decision in a call, with what documents say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruled {
+    /// Its place in the list of decisions, from 0.
+    pub position: usize,
+    /// The permission that it needs.
+    pub action: Action,
+    /// What they say.
+    pub decision: Decision,
+}
+
+impl Ruling {
+    /// Whether the operation is allowed, and all that is in it.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.refused().is_none()
+    }
+
+    /// The first that is not allowed: the operation, or a decision in it.
+    #[must_use]
+    pub fn refused(&self) -> Option<(Option<&Ruled>, &Decision)> {
+        if !self.operation.is_allowed() {
+            return Some((None, &self.operation));
+        }
+        let mut refused = self
+            .decisions
+            .iter()
+            .filter(|ruled| !ruled.decision.is_allowed());
+        refused.next().map(|ruled| (Some(ruled), &ruled.decision))
+    }
+}
+
 /// Why a request is not even judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -73,6 +120,19 @@ pub enum Refused {
         /// The ARN.
         arn: String,
     },
+    /// What it is about is not behind the host.
+    #[error("`{arn}` is not behind this host, which has the domains `{domains}`")]
+    Elsewhere {
+        /// The ARN.
+        arn: String,
+        /// The ARN of all its domains.
+        domains: String,
+    },
+    /// It is about the task of a token that no poll through here was answered with, as far as is remembered.
+    #[error(
+        "it cannot be told which domain the task token is of: no poll that was answered here gave it out"
+    )]
+    UnknownToken,
     /// The host has no documents.
     #[error("no policy document judges requests to this host")]
     NoDocuments,
@@ -136,7 +196,7 @@ impl Judge {
     pub fn domain(&self, host: usize, caller: &Caller, name: &str) -> Option<String> {
         let documents = &self.host(host)?.documents;
         Some(arn::domain(
-            documents.region.as_deref().unwrap_or(DEFAULT_REGION),
+            documents.region(),
             documents.account.as_ref().unwrap_or(caller.account()),
             name,
         ))
@@ -148,10 +208,7 @@ impl Judge {
         let mut context = Context::default();
         if let Some(attached) = self.host(host) {
             let documents = &attached.documents;
-            context.set(
-                "aws:RequestedRegion",
-                documents.region.as_deref().unwrap_or(DEFAULT_REGION),
-            );
+            context.set("aws:RequestedRegion", documents.region());
             let account = documents.account.as_ref().unwrap_or(caller.account());
             context.set("aws:ResourceAccount", &**account);
         }
@@ -213,11 +270,7 @@ impl Judge {
             documents,
             policies,
         } = self.host(host).ok_or(Refused::NoDocuments)?;
-        if !arn::is_domain(resource) {
-            return Err(Refused::NotDomain {
-                arn: resource.to_owned(),
-            });
-        }
+        let resource = &*located(resource, documents, caller)?;
         let known = self.known(caller);
         if known.is_none() && (self.roster == Roster::Closed || caller.kind() == CallerKind::Root) {
             return Err(Refused::UnknownCaller {
@@ -225,8 +278,8 @@ impl Judge {
             });
         }
         let is_about = documents.domains.is_empty()
-            || domain_of(resource)
-                .is_some_and(|domain| documents.domains.iter().any(|own| **own == *domain));
+            || arn::domain_parts(resource)
+                .is_some_and(|[.., domain]| documents.domains.iter().any(|own| **own == *domain));
         let policies = Policies {
             identity: known.map(|known| &known.policies),
             boundary: known.and_then(|known| known.boundary.as_ref()),
@@ -241,6 +294,50 @@ impl Judge {
             context,
         };
         Ok(authorize(&policies, request))
+    }
+
+    /// Judges a whole call to a host: its operation, and each decision in it.
+    ///
+    /// `context` is that of [`Judge::context`], with what else is known of the connection and the credentials.
+    pub fn call(
+        &self,
+        host: usize,
+        caller: &Caller,
+        call: &Call,
+        tokens: &TokenCache,
+        context: &Context,
+        session: Option<&Index>,
+    ) -> Result<Ruling, Refused> {
+        let domain = |name: &str| self.domain(host, caller, name).ok_or(Refused::NoDocuments);
+        let resource = match &call.scope {
+            Scope::Domain(name) => domain(name)?,
+            Scope::EveryDomain => domain("*")?,
+            Scope::ResourceArn(arn) => {
+                let Attached { documents, .. } = self.host(host).ok_or(Refused::NoDocuments)?;
+                located(arn, documents, caller)?.into_owned()
+            }
+            Scope::TaskToken(token) => domain(tokens.domain(token).ok_or(Refused::UnknownToken)?)?,
+        };
+        let decide = |action, context: &Context| {
+            self.decide(host, caller, action, &resource, context, session)
+        };
+        let operation = decide(call.action, &with_keys(context.clone(), &call.keys))?;
+        let mut decisions = Vec::new();
+        if !call.decisions.is_empty() {
+            let context = context.of_decision();
+            for one in &call.decisions {
+                decisions.push(Ruled {
+                    position: one.position,
+                    action: one.action,
+                    decision: decide(one.action, &with_keys(context.clone(), &one.keys))?,
+                });
+            }
+        }
+        Ok(Ruling {
+            resource,
+            operation,
+            decisions,
+        })
     }
 
     fn host(&self, host: usize) -> Option<&Attached> {
@@ -315,9 +412,36 @@ pub fn network<'a>(
     })
 }
 
-fn domain_of(resource: &str) -> Option<&str> {
-    resource.splitn(6, ':').nth(5)?.strip_prefix("/domain/")
+fn with_keys(mut context: Context, keys: &Keys) -> Context {
+    for (key, values) in keys {
+        context.remove(key);
+        for value in values {
+            context.add(key, value.as_str());
+        }
+    }
+    context
 }
 
-/// The region of hosts that name none.
-const DEFAULT_REGION: &str = "us-east-1";
+/// The full ARN of what a request to a host is about. AWS prints ARNs of domains without their region, too.
+fn located<'a>(
+    arn: &'a str,
+    documents: &HostDocuments,
+    caller: &Caller,
+) -> Result<Cow<'a, str>, Refused> {
+    let Some([region, account, name]) = arn::domain_parts(arn) else {
+        let arn = arn.to_owned();
+        return Err(Refused::NotDomain { arn });
+    };
+    let own_account = documents.account.as_ref().unwrap_or(caller.account());
+    let own_region = documents.region();
+    if account == &**own_account && region == own_region {
+        return Ok(Cow::Borrowed(arn));
+    }
+    if account == &**own_account && region.is_empty() {
+        return Ok(Cow::Owned(arn::domain(own_region, own_account, name)));
+    }
+    Err(Refused::Elsewhere {
+        arn: arn.to_owned(),
+        domains: arn::domain(own_region, own_account, "*"),
+    })
+}

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
+use swf_filter_core::compile::{Generation, compile};
 use swf_filter_core::policy::{Entry, Policy, SourceFile, limits, lint, parse};
 
+use crate::expect;
 use crate::report::{Input, Rejected, Report};
 
 /// Policy files that are right.
@@ -17,6 +19,21 @@ pub struct Loaded {
     pub policy: Policy,
     /// What is doubtful about it.
     pub doubts: Report,
+    /// All files that were read.
+    files: Vec<SourceFile>,
+}
+
+impl Loaded {
+    /// Compiles the policy, and holds what comes out against what the policy expects of itself.
+    pub fn compile(&self) -> Result<Generation, Rejected> {
+        let generation = compile(&self.policy)?;
+        let unmet = expect::unmet(&self.policy, &generation, &self.files);
+        if unmet.is_empty() {
+            Ok(generation)
+        } else {
+            Err(Rejected::Problems(unmet))
+        }
+    }
 }
 
 /// The directory beside that of the policy files which says who can sign requests.
@@ -43,7 +60,11 @@ pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Loaded, Rejected
     policy.always_allow = always_allow.to_vec();
     let files = [files, named].concat();
     let doubts = Report::new(&lint(&policy, &files), &files);
-    Ok(Loaded { policy, doubts })
+    Ok(Loaded {
+        policy,
+        doubts,
+        files,
+    })
 }
 
 /// The policy files of a directory, in byte order of their names.

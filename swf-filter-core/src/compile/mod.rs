@@ -6,6 +6,7 @@
 mod diff;
 mod documents;
 pub mod image;
+mod known;
 mod lookup;
 mod paint;
 mod subject;

@@ -7,6 +7,7 @@ use crate::iam::{ArnPattern, Context, Pattern};
 use crate::policy::{Policy, Vpc};
 use crate::prefix::{Prefix, PrefixList};
 
+use super::known::{Known, Value};
 use super::zone::Zone;
 
 /// One way in which requests from some sources of a zone can look.
@@ -89,10 +90,10 @@ pub(super) fn views<'a>(policy: &'a Policy, zone: &Zone) -> Vec<View<'a>> {
 
 impl View<'_> {
     /// From where all of `conditions` hold.
-    pub(super) fn reach(&self, conditions: &[Condition]) -> Reach {
+    pub(super) fn reach(&self, conditions: &[Condition], known: Known<'_>) -> Reach {
         let mut whole = Reach::always(true);
         for condition in conditions {
-            let part = self.reach_of(condition);
+            let part = self.reach_of(condition, known);
             whole = Reach {
                 possible: whole.possible.intersection(&part.possible),
                 sure: whole.sure.intersection(&part.sure),
@@ -101,8 +102,8 @@ impl View<'_> {
         whole
     }
 
-    fn reach_of(&self, condition: &Condition) -> Reach {
-        let known = |value: Option<&str>| {
+    fn reach_of(&self, condition: &Condition, known: Known<'_>) -> Reach {
+        let single = |value: Option<&str>| {
             let values: Vec<Box<str>> = value.into_iter().map(Box::from).collect();
             if values.is_empty() || !has_variables(&condition.values) {
                 Reach::always(condition.holds_for(&values, &Context::default()))
@@ -114,14 +115,14 @@ impl View<'_> {
             (key::SOURCE_IP, Network::Public) | (key::VPC_SOURCE_IP, Network::Vpc { .. }) => {
                 by_address(condition)
             }
-            (key::SOURCE_VPC, Network::Vpc { id, .. }) => known(Some(id)),
+            (key::SOURCE_VPC, Network::Vpc { id, .. }) => single(Some(id)),
             (
                 key::SOURCE_VPCE,
                 Network::Vpc {
                     endpoint: Endpoint::Known(endpoint),
                     ..
                 },
-            ) => known(Some(endpoint)),
+            ) => single(Some(endpoint)),
             (
                 key::SOURCE_VPCE,
                 Network::Vpc {
@@ -135,15 +136,17 @@ impl View<'_> {
                     endpoint: Endpoint::Missing,
                     ..
                 },
-            ) => known(None),
+            ) => single(None),
             (key::SOURCE_IP, Network::Vpc { .. })
             | (key::SOURCE_VPC | key::SOURCE_VPCE | key::VPC_SOURCE_IP, Network::Public) => {
-                known(None)
+                single(None)
             }
-            // Clients sign and send their requests themselves.
-            ("aws:viaawsservice" | "aws:principalisawsservice", _) => known(Some("false")),
-            _ if condition.key.presence() == Presence::Never => known(None),
-            _ => Reach::unknown(),
+            _ if condition.key.presence() == Presence::Never => single(None),
+            (key, _) => match known.value(key) {
+                Value::Is(value) => single(Some(value)),
+                Value::Missing => single(None),
+                Value::Open => Reach::unknown(),
+            },
         }
     }
 }

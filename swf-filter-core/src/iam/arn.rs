@@ -3,7 +3,7 @@
 //! The six parts are matched apart, so that a `*` never reaches over a colon into the account.
 
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use super::context::Context;
 use super::pattern::{BadVariable, Case, Pattern, Variables, Wildcards};
@@ -124,24 +124,30 @@ impl ResourcePattern {
         self.0.matches(resource, context)
     }
 
-    /// Whether it matches every SWF domain that `other` matches. A yes is certain.
+    /// Whether it matches all of `domains` that `other` matches. A yes is certain.
     #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
+    pub fn covers(&self, other: &Self, domains: &Domains) -> bool {
         let Some(own) = &self.0.parts else {
             return true;
         };
-        let others = other.0.parts.as_deref().unwrap_or(&*EVERY_DOMAIN);
-        own.iter().zip(others).all(|(own, other)| own.covers(other))
+        let others = other.0.parts.as_deref().unwrap_or(&domains.parts);
+        let parts = own.iter().zip(others).zip(&domains.parts);
+        parts.into_iter().all(|((own, other), part)| {
+            // Where all of them have the same, it does not matter what else the other would match.
+            let has_one = part.as_literal().is_some();
+            own.covers(if has_one { part } else { other })
+        })
     }
 
-    /// Whether some SWF domain may match both. A no is certain.
+    /// Whether some of `domains` may match both. A no is certain.
     #[must_use]
-    pub fn may_meet(&self, other: &Self) -> bool {
-        let own = self.0.parts.as_deref().unwrap_or(&*EVERY_DOMAIN);
-        let others = other.0.parts.as_deref().unwrap_or(&*EVERY_DOMAIN);
-        own.iter()
-            .zip(others)
-            .all(|(own, other)| own.may_meet(other))
+    pub fn may_meet(&self, other: &Self, domains: &Domains) -> bool {
+        let own = self.0.parts.as_deref().unwrap_or(&domains.parts);
+        let others = other.0.parts.as_deref().unwrap_or(&domains.parts);
+        let parts = own.iter().zip(others).zip(&domains.parts);
+        parts.into_iter().all(|((own, other), part)| {
+            own.may_meet(other) && own.may_meet(part) && other.may_meet(part)
+        })
     }
 
     /// The only SWF domain that it can match, if there is one.
@@ -152,10 +158,23 @@ impl ResourcePattern {
     }
 }
 
-/// What `*` comes to for requests to SWF: [`is_domain`].
-static EVERY_DOMAIN: LazyLock<[Pattern; 6]> = LazyLock::new(|| {
-    ["arn", PARTITION, "swf", "*", "*", "/domain/*"].map(|part| Pattern::glob(part, Case::Keep))
-});
+/// The SWF domains of a region, and of an account if it is known.
+#[derive(Clone, Debug)]
+pub struct Domains {
+    parts: [Pattern; 6],
+}
+
+impl Domains {
+    /// All domains of a region and account, or of all accounts.
+    #[must_use]
+    pub fn of(region: &str, account: Option<&str>) -> Self {
+        let account = account.unwrap_or("*");
+        let parts = ["arn", PARTITION, "swf", region, account, "/domain/*"];
+        Self {
+            parts: parts.map(|part| Pattern::glob(part, Case::Keep)),
+        }
+    }
+}
 
 /// The partition of all hosts.
 const PARTITION: &str = "aws";
@@ -188,9 +207,14 @@ pub fn domain(region: &str, account: &str, name: &str) -> String {
     format!("arn:{PARTITION}:swf:{region}:{account}:/domain/{name}")
 }
 
-/// Whether a text is the ARN of an SWF domain, or of all domains.
+/// The region, account and name of an SWF domain's ARN. The name of all domains is `*`.
 #[must_use]
-pub fn is_domain(arn: &str) -> bool {
+pub fn domain_parts(arn: &str) -> Option<[&str; 3]> {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    matches!(*parts, ["arn", PARTITION, "swf", _, _, name] if name.starts_with("/domain/"))
+    match *parts {
+        ["arn", PARTITION, "swf", region, account, name] => {
+            Some([region, account, name.strip_prefix("/domain/")?])
+        }
+        _ => None,
+    }
 }

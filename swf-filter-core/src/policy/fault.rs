@@ -9,13 +9,17 @@ use thiserror::Error;
 
 use super::limits::{Limit, NAME};
 use crate::iam::DocumentFault;
+use crate::iam::principal::NotCaller;
 use crate::prefix::text::{TextError, excerpt};
+use crate::swf::{CallFault, ScopeFault};
 
 /// A table of a policy file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
     /// `[[account]]`
     Account,
+    /// `[[expect]]`
+    Expect,
     /// The top of the file.
     File,
     /// `[[host]]`
@@ -36,7 +40,22 @@ impl Block {
     pub fn fields(self) -> &'static [&'static str] {
         match self {
             Self::Account => &["id", "organization"],
-            Self::File => &["version", "host", "vpc", "set", "account", "user", "role"],
+            Self::Expect => &[
+                "host",
+                "from",
+                "vpc",
+                "vpce",
+                "principal",
+                "action",
+                "resource",
+                "body",
+                "context",
+                "packet",
+                "request",
+            ],
+            Self::File => &[
+                "version", "host", "vpc", "set", "account", "user", "role", "expect",
+            ],
             Self::Host => &[
                 "name",
                 "addresses",
@@ -67,7 +86,7 @@ impl Block {
     pub fn name_field(self) -> &'static str {
         match self {
             Self::Account | Self::Vpc => "id",
-            Self::File | Self::Host | Self::Role | Self::Set | Self::User => "name",
+            Self::Expect | Self::File | Self::Host | Self::Role | Self::Set | Self::User => "name",
         }
     }
 }
@@ -76,6 +95,7 @@ impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Account => "account",
+            Self::Expect => "expect",
             Self::File => "policy file",
             Self::Host => "host",
             Self::Role => "role",
@@ -95,9 +115,23 @@ pub enum Fault {
         /// The text.
         found: String,
     },
+    /// SWF has no such action.
+    #[error("SWF has no action `{found}`", found = excerpt(.found))]
+    Action {
+        /// What stands there.
+        found: String,
+        /// The action that was most likely meant.
+        nearest: Option<&'static str>,
+    },
     /// An address, prefix or range is wrong.
     #[error(transparent)]
     Address(#[from] TextError),
+    /// The body of a made-up request is refused.
+    #[error("the body is refused: {0}")]
+    Body(#[from] CallFault),
+    /// A made-up request does not say enough, or says something twice.
+    #[error("{0}")]
+    CallScope(#[from] ScopeFault),
     /// A claim is made by two VPCs whose ranges overlap.
     #[error("vpcs `{vpc}` and `{other}` make the same claim ({claim}), and both hold {cidr}")]
     ClaimOverlap {
@@ -109,6 +143,12 @@ pub enum Fault {
         claim: String,
         /// The smaller of two prefixes that overlap.
         cidr: IpNetwork,
+    },
+    /// A text is not a condition key.
+    #[error("`{found}` is not a condition key", found = excerpt(.found))]
+    ConditionKey {
+        /// The text.
+        found: String,
     },
     /// A policy document is wrong.
     #[error(transparent)]
@@ -135,6 +175,9 @@ pub enum Fault {
         /// The field.
         field: &'static str,
     },
+    /// An expectation that no gate can fail.
+    #[error("expect without `packet` and `request`")]
+    ExpectNothing,
     /// A path of a user or role does not read as one.
     #[error("`{found}` is not the path of a user or role", found = excerpt(.found))]
     IdentityPath {
@@ -173,6 +216,15 @@ pub enum Fault {
         /// What may stand there.
         choices: &'static [&'static str],
     },
+    /// A text is not one IP address.
+    #[error("`{found}` is not an IP address", found = excerpt(.found))]
+    NotAddress {
+        /// The text.
+        found: String,
+    },
+    /// A text is not the ARN of someone who can call.
+    #[error(transparent)]
+    NotCaller(#[from] NotCaller),
     /// A file holds bytes that are not text.
     #[error("this is not UTF-8 text")]
     NotUtf8,
@@ -242,7 +294,7 @@ pub enum Fault {
         nearest: Option<String>,
     },
     /// A field is not known.
-    #[error("a {block} has no field `{field}`", field = excerpt(.field))]
+    #[error("{} {block} has no field `{field}`", article(&block.to_string()), field = excerpt(.field))]
     UnknownField {
         /// Where it stands.
         block: Block,
@@ -294,7 +346,15 @@ impl Fault {
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::AccountId { .. } => "write its twelve digits, in quotes".into(),
+            Self::Action { nearest: Some(nearest), .. } => format!("did you mean `swf:{nearest}`?"),
+            Self::Action { .. } => "docs/iam.md names where SWF's actions are listed".into(),
             Self::Address(error) => error.help(),
+            Self::Body(_) => "write the JSON that a client sends".into(),
+            Self::CallScope(fault) => fault.help().into(),
+            Self::ConditionKey { .. } => "docs/iam.md lists the condition keys".into(),
+            Self::ExpectNothing => "add `packet = \"pass\"` or `\"drop\"`, `request = \"allow\"` or `\"deny\"`, or both".into(),
+            Self::NotAddress { .. } => "write one IPv4 or IPv6 address, without a prefix length".into(),
+            Self::NotCaller(_) => "write `arn:aws:iam::ACCOUNT:user/NAME`, or `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`".into(),
             Self::ClaimOverlap { .. } => "give each of them an interface or VLAN of its own, or ranges that do not \
                  overlap"
                 .into(),
@@ -339,7 +399,9 @@ impl Fault {
         match self {
             Self::Document(fault) => fault.label(),
             Self::Duplicate { .. } => "again here",
-            Self::MissingField { .. } | Self::SetWithoutContent => "in this block",
+            Self::ExpectNothing | Self::MissingField { .. } | Self::SetWithoutContent => {
+                "in this block"
+            }
             Self::DocumentFile { .. } | Self::SetFile { .. } => "named here",
             Self::TooMany { .. } => "the first too many",
             Self::TwoOwners { .. } => "claimed again here",
@@ -373,7 +435,7 @@ pub(crate) fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) 
 
 /// The indefinite article of a TOML type's name.
 fn article(word: &str) -> &'static str {
-    if word.starts_with(['a', 'i']) {
+    if word.starts_with(['a', 'e', 'i']) {
         "an"
     } else {
         "a"
@@ -406,6 +468,7 @@ fn too_many_help(limit: Limit) -> &'static str {
         Limit::Claims | Limit::Zones => {
             "let VPCs that need not be kept apart share interfaces and VLANs"
         }
+        Limit::Expectations => "keep those that tell most",
         Limit::Hosts => "join hosts that have the same rules",
         Limit::PolicyFile => "split the file, or move long lists to set files",
         Limit::PortRanges => "join ranges, or write `ports = \"all\"`",

@@ -12,6 +12,8 @@ pub const ADDRESSES: usize = 4_096;
 pub const PORT_RANGES: usize = 16;
 /// Zones, the public one included.
 pub const ZONES: usize = 256;
+/// Expectations.
+pub const EXPECTATIONS: usize = 10_000;
 /// Pairs of interface and VLAN of all VPCs together.
 pub const CLAIMS: usize = 1_024;
 /// Prefixes of one family in one table, after ranges are split.
@@ -38,6 +40,8 @@ pub enum Limit {
     AllPrefixes,
     /// [`CLAIMS`].
     Claims,
+    /// [`EXPECTATIONS`].
+    Expectations,
     /// [`HOSTS`].
     Hosts,
     /// [`POLICY_FILE`].
@@ -62,6 +66,7 @@ impl Limit {
             Self::AddressesV4 | Self::AddressesV6 => ADDRESSES,
             Self::AllPrefixes => ALL_PREFIXES,
             Self::Claims => CLAIMS,
+            Self::Expectations => EXPECTATIONS,
             Self::Hosts => HOSTS,
             Self::PolicyFile => POLICY_FILE,
             Self::PortRanges => PORT_RANGES,
@@ -81,6 +86,7 @@ impl fmt::Display for Limit {
             Self::AddressesV6 => "IPv6 addresses of all hosts together",
             Self::AllPrefixes => "prefixes in all tables together",
             Self::Claims => "claims of all VPCs together",
+            Self::Expectations => "expectations",
             Self::Hosts => "hosts",
             Self::PolicyFile => "bytes in one policy file",
             Self::PortRanges => "port ranges of one host",

@@ -12,6 +12,7 @@ pub mod problem;
 pub mod source;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ pub use self::problem::{Kind, Problem, Problems, Severity};
 pub use self::source::{Place, SourceFile, SourceIndex};
 use crate::iam;
 use crate::prefix::PrefixList;
+use crate::swf::Action;
 
 /// Where something stands in a policy file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,6 +56,8 @@ pub struct Policy {
     pub sets: Vec<Set>,
     /// Accounts, users and roles, in the order of files and blocks.
     pub principals: Principals,
+    /// What is expected of it, in the order of files and blocks.
+    pub expectations: Vec<Expectation>,
     /// Sources that no policy can lock out; from config.toml, not from policy files.
     pub always_allow: Vec<Entry>,
 }
@@ -98,6 +102,17 @@ pub struct HostDocuments {
     pub origin: Origin,
 }
 
+impl HostDocuments {
+    /// The region in the ARNs of its domains.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        self.region.as_deref().unwrap_or(DEFAULT_REGION)
+    }
+}
+
+/// The region of hosts that name none.
+const DEFAULT_REGION: &str = "us-east-1";
+
 /// Who can sign requests.
 #[derive(Clone, Debug, Default)]
 pub struct Principals {
@@ -141,6 +156,49 @@ pub struct Identity {
     pub boundary: Option<Arc<iam::Document>>,
     /// Who may assume it, if it is a role.
     pub trust: Option<Arc<iam::Document>>,
+}
+
+/// A packet to a host, perhaps with a request, and what has to become of both.
+#[derive(Clone, Debug)]
+pub struct Expectation {
+    /// Where the block stands.
+    pub origin: Origin,
+    /// The host, as an index into [`Policy::hosts`].
+    pub host: usize,
+    /// The packet's source address.
+    pub from: IpAddr,
+    /// The VPC that it comes from, as an index into [`Policy::vpcs`]; otherwise it comes in where no VPC claims anything.
+    pub vpc: Option<usize>,
+    /// The VPC endpoint that it comes through.
+    pub endpoint: Option<Arc<str>>,
+    /// What has to become of the packet.
+    pub packet: Option<Expected<Effect>>,
+    /// The request, and what has to become of it.
+    pub request: Option<(ExpectedRequest, Expected<iam::Effect>)>,
+}
+
+/// What has to come out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected<T> {
+    /// The verdict.
+    pub verdict: T,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// A request that an operator made up.
+#[derive(Clone, Debug)]
+pub struct ExpectedRequest {
+    /// The ARN of who makes it.
+    pub principal: Arc<str>,
+    /// What it is for.
+    pub action: Action,
+    /// The domain that it is about, by name or ARN.
+    pub resource: Option<Arc<str>>,
+    /// What it sends: JSON.
+    pub body: Option<Arc<str>>,
+    /// Condition keys and their values.
+    pub context: Vec<(String, String)>,
 }
 
 /// A VPC: where its packets come in, and its source ranges.

@@ -130,6 +130,16 @@ impl Action {
             .find(|action| action.name().eq_ignore_ascii_case(name))
     }
 
+    /// The action of a name with or without `swf:`.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            Some((service, name)) if service.eq_ignore_ascii_case("swf") => Self::from_name(name),
+            Some(_) => None,
+            None => Self::from_name(text),
+        }
+    }
+
     /// The operation that this `X-Amz-Target` header calls. Its case counts, as it does for AWS.
     #[must_use]
     pub fn from_target(target: &str) -> Option<Self> {

@@ -2,7 +2,8 @@
 
 mod show;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,8 +15,8 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use swf_filter_core::compile::compile;
 use swf_filter_core::policy::Entry;
+use swf_filter_core::swf::{Action, MAX_BODY};
 
 use crate::config::Config;
 use crate::control::api::{
@@ -102,14 +103,17 @@ enum Command {
         #[arg(long, requires = "action")]
         principal: Option<String>,
         /// What the request is for, such as `swf:StartWorkflowExecution`.
-        #[arg(long, requires = "principal")]
-        action: Option<String>,
+        #[arg(long, value_parser = action, requires = "principal")]
+        action: Option<Action>,
         /// The SWF domain that it is about, by name or ARN.
         #[arg(long, requires = "principal")]
         resource: Option<String>,
         /// The VPC endpoint that it comes through.
         #[arg(long, requires = "principal")]
         vpce: Option<String>,
+        /// A file with what the request sends, in JSON, or `-` for standard input. Tells the domain and SWF's condition keys.
+        #[arg(long, value_name = "FILE", requires = "principal")]
+        body: Option<PathBuf>,
         /// A condition key of the request with its value; repeat it for more keys, or more values of one.
         #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value, requires = "principal")]
         context: Vec<(String, String)>,
@@ -238,15 +242,18 @@ fn run(arguments: &Arguments) -> Result<()> {
             action,
             resource,
             vpce,
+            body,
             context,
             live,
         } => {
-            let asked = principal.as_deref().zip(action.as_deref());
+            let body = body.as_deref().map(read_body).transpose()?;
+            let asked = principal.as_deref().zip(*action);
             let request = asked.map(|(principal, action)| Request {
                 principal,
                 action,
                 resource: resource.as_deref(),
                 endpoint: vpce.as_deref(),
+                body: body.as_deref(),
                 context,
             });
             let question = Question {
@@ -274,8 +281,28 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+fn action(text: &str) -> Result<Action, String> {
+    Action::from_text(text).ok_or_else(|| "SWF has no such action".to_owned())
+}
+
+fn read_body(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more than there may be, so that too many are noticed.
+    let most = MAX_BODY as u64 + 1;
+    if path == Path::new("-") {
+        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    File::open(path)
+        .and_then(|file| file.take(most).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read the body from `{}`", path.display()))?;
+    Ok(bytes)
+}
+
 fn check(output: Output, directory: &Path, always_allow: &[Entry]) -> Result<()> {
-    let loaded = match files::load(directory, always_allow) {
+    let checked =
+        files::load(directory, always_allow).and_then(|loaded| Ok((loaded.compile()?, loaded)));
+    let (generation, loaded) = match checked {
         Err(Rejected::Problems(report)) if output == Output::Json => {
             let report = CheckReport {
                 accepted: false,
@@ -283,20 +310,21 @@ fn check(output: Output, directory: &Path, always_allow: &[Entry]) -> Result<()>
                 zones: 0,
                 rules: 0,
                 prefixes: 0,
+                expectations: 0,
                 report,
             };
             print_json(&report)?;
             return Err(Answered::Refused.into());
         }
-        loaded => loaded?,
+        checked => checked?,
     };
-    let generation = compile(&loaded.policy).map_err(Rejected::TooLarge)?;
     let report = CheckReport {
         accepted: true,
         hosts: generation.hosts.len(),
         zones: generation.zones.len(),
         rules: generation.rules.len(),
         prefixes: generation.prefixes(),
+        expectations: loaded.policy.expectations.len(),
         report: loaded.doubts,
     };
     if output == Output::Json {

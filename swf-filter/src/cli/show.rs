@@ -33,7 +33,13 @@ impl Show for Version {
 impl Show for CheckReport {
     fn show(&self) -> String {
         let size = size([self.hosts, self.zones, self.rules, self.prefixes]);
-        format!("ok: {size}\n")
+        match self.expectations {
+            0 => format!("ok: {size}\n"),
+            met => {
+                let met = counted(met, "expectation", "expectations");
+                format!("ok: {size}; {met} met\n")
+            }
+        }
     }
 
     fn doubts(&self) -> Report {
@@ -310,6 +316,16 @@ impl Show for RequestExplanation {
                 visible(name),
                 statement.side,
                 visible(&statement.origin.to_string())
+            );
+        }
+        for decision in &self.decisions {
+            let verdict = if decision.allowed { "allow" } else { "deny" };
+            line!(
+                text,
+                "  inside  decisions[{}] {} {verdict}: {}",
+                decision.position,
+                decision.action,
+                decision.words
             );
         }
         text

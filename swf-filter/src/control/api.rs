@@ -269,6 +269,25 @@ pub struct RequestExplanation {
     pub resource: String,
     /// The statements that decide: those that deny, or else those that allow.
     pub statements: Vec<StatementInfo>,
+    /// What becomes of each decision in its body that needs a permission of its own.
+    pub decisions: Vec<DecisionExplanation>,
+}
+
+/// What the request gate does with one decision of a `RespondDecisionTaskCompleted`, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionExplanation {
+    /// Its place in the list, from 0.
+    pub position: usize,
+    /// The permission.
+    pub action: String,
+    /// Whether it is allowed. One that is not makes the whole call refused.
+    pub allowed: bool,
+    /// The reason's name.
+    pub reason: String,
+    /// The reason in words.
+    pub words: String,
+    /// The statements that decide.
+    pub statements: Vec<StatementInfo>,
 }
 
 /// A statement of a policy document.
@@ -342,6 +361,8 @@ pub struct CheckReport {
     pub rules: usize,
     /// Prefixes in all tables.
     pub prefixes: usize,
+    /// Expectations, all of them met if the files are accepted.
+    pub expectations: usize,
     /// Problems.
     pub report: Report,
 }

@@ -25,7 +25,7 @@ use crate::control::api::{
 };
 use crate::dataplane::interfaces::named;
 use crate::dataplane::{Active, Counters, Interface, Programs, Publisher};
-use crate::files::{self, Loaded};
+use crate::files;
 use crate::report::Rejected;
 use crate::state::{Ledger, RuleKey, Saved, State, keys};
 
@@ -191,8 +191,8 @@ impl Gate {
         let mut publisher = lock(&self.publisher);
         let start = Instant::now();
         let config = Config::load(&self.path)?;
-        let Loaded { policy, doubts } = files::load(&config.paths.policy, &config.always_allow)?;
-        for problem in &doubts.problems {
+        let loaded = files::load(&config.paths.policy, &config.always_allow)?;
+        for problem in &loaded.doubts.problems {
             if problem.severity == "warning" {
                 warn!("{}", problem.line());
             } else {
@@ -201,8 +201,9 @@ impl Gate {
         }
         let parse = milliseconds(start);
         let start = Instant::now();
-        let generation = Arc::new(compile(&policy).map_err(Rejected::TooLarge)?);
-        drop(policy);
+        let generation = Arc::new(loaded.compile()?);
+        let doubts = loaded.doubts.clone();
+        drop(loaded);
         let compile = milliseconds(start);
         let (changed, times) =
             self.publish(&mut publisher, generation, config, Provenance::Files)?;
@@ -592,7 +593,7 @@ impl Gate {
     pub(super) fn diff(&self) -> Result<DiffReport> {
         let config = Config::load(&self.path)?;
         let loaded = files::load(&config.paths.policy, &config.always_allow)?;
-        let after = compile(&loaded.policy).map_err(Rejected::TooLarge)?;
+        let after = loaded.compile()?;
         let before = Arc::clone(self.view().in_force()?);
         let (difference, cut) = difference(&before, &after, MOST_DIFFERENCES);
         Ok(DiffReport { difference, cut })

@@ -10,9 +10,10 @@ use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
 use swf_filter_common::abi::NONE_U16;
 use swf_filter_common::image::Image;
-use swf_filter_common::verdict::judge;
+use swf_filter_common::verdict::{Verdict, judge};
 use swf_filter_core::compile::image::{Placement, write};
 use swf_filter_core::compile::{Generation, Hash, List, Tables, compile};
+use swf_filter_core::judge::Judge;
 use swf_filter_core::policy::limits;
 use swf_filter_core::policy::parse::line_of;
 use swf_filter_core::policy::{Entry, Origin, Policy, Source};
@@ -46,60 +47,98 @@ const INTERFACE: u32 = 1;
 /// Works out what the gates do with a packet and its request.
 pub fn explain(policy: &Policy, question: Question<'_>) -> Result<Explanation> {
     let generation = compile(policy).map_err(Rejected::TooLarge)?;
-    let names = question.interface.map(Arc::from);
-    let names = names.iter().chain(question.masters).cloned();
-    let placement = Placement {
-        number: 0,
-        hash: Hash::default(),
-        slot: 0,
-        cpus: 1,
-        interfaces: names.map(|name| (name, INTERFACE)).collect(),
-    };
-    let words = write(&generation, &placement)?;
-    let frame = frame(question)?;
-    let verdict = judge(
-        frame.as_slice(),
-        INTERFACE,
-        &Image::new(words.as_slice()),
-        &Tables(&generation),
-    );
-    let request = question.request.map(|request| {
-        let zone = generation
-            .zones
-            .get(usize::from(verdict.zone))
-            .filter(|_| verdict.host != NONE_U16);
-        let zone = zone.with_context(|| format!("{} is no protected host", question.to))?;
-        request::explain(
+    Explainer::new(policy, &generation).explain(question)
+}
+
+/// Answers questions about one policy.
+pub struct Explainer<'a> {
+    policy: &'a Policy,
+    generation: &'a Generation,
+    judge: Judge,
+    /// The settings that the kernel would have, for the interface that was asked about last.
+    image: Option<(Vec<Arc<str>>, Vec<u64>)>,
+}
+
+impl<'a> Explainer<'a> {
+    /// For a policy and what it was compiled to.
+    #[must_use]
+    pub fn new(policy: &'a Policy, generation: &'a Generation) -> Self {
+        Self {
             policy,
-            usize::from(verdict.host),
-            zone,
-            question.from,
-            request,
-        )
-    });
-    let rule = generation.rule(verdict.rule);
-    let entry = rule.and_then(|_| entry(policy, &generation, verdict.host, verdict.rule));
-    let prefix = entry.and_then(|entry| prefixes(policy, entry)?.longest(question.from));
-    let set_line = entry
-        .zip(prefix)
-        .and_then(|(entry, prefix)| set_line(policy, entry, question.from, prefix));
-    Ok(Explanation {
-        interface: question.interface.map(str::to_owned),
-        dropped: verdict.reason.drops(),
-        reason: verdict.reason.name().to_owned(),
-        host: rule
-            .and_then(|rule| generation.host_of(rule))
-            .map(|host| Arc::clone(&host.name)),
-        zone: rule
-            .and_then(|_| generation.zones.get(usize::from(verdict.zone)))
-            .map(swf_filter_core::compile::Zone::name),
-        rule: rule.map(|rule| Arc::clone(&rule.text)),
-        list: rule.map(|rule| rule.list),
-        origin: rule.map(|rule| rule.origin.clone()),
-        prefix,
-        set_line,
-        request: request.transpose()?,
-    })
+            generation,
+            judge: Judge::new(policy),
+            image: None,
+        }
+    }
+
+    /// Works out what the packet gate does with a packet.
+    pub fn verdict(&mut self, question: Question<'_>) -> Result<Verdict> {
+        let frame = frame(question)?;
+        let tables = Tables(self.generation);
+        let image = Image::new(self.image(question)?);
+        Ok(judge(frame.as_slice(), INTERFACE, &image, &tables))
+    }
+
+    /// Works out what the gates do with a packet and its request.
+    pub fn explain(&mut self, question: Question<'_>) -> Result<Explanation> {
+        let verdict = self.verdict(question)?;
+        let (policy, generation) = (self.policy, self.generation);
+        let request = question.request.map(|request| {
+            let zone = generation
+                .zones
+                .get(usize::from(verdict.zone))
+                .filter(|_| verdict.host != NONE_U16);
+            let zone = zone.with_context(|| format!("{} is no protected host", question.to))?;
+            let host = usize::from(verdict.host);
+            request::explain(policy, &self.judge, host, zone, question.from, request)
+        });
+        let rule = generation.rule(verdict.rule);
+        let entry = rule.and_then(|_| entry(policy, generation, verdict.host, verdict.rule));
+        let prefix = entry.and_then(|entry| prefixes(policy, entry)?.longest(question.from));
+        let set_line = entry
+            .zip(prefix)
+            .and_then(|(entry, prefix)| set_line(policy, entry, question.from, prefix));
+        Ok(Explanation {
+            interface: question.interface.map(str::to_owned),
+            dropped: verdict.reason.drops(),
+            reason: verdict.reason.name().to_owned(),
+            host: rule
+                .and_then(|rule| generation.host_of(rule))
+                .map(|host| Arc::clone(&host.name)),
+            zone: rule
+                .and_then(|_| generation.zones.get(usize::from(verdict.zone)))
+                .map(swf_filter_core::compile::Zone::name),
+            rule: rule.map(|rule| Arc::clone(&rule.text)),
+            list: rule.map(|rule| rule.list),
+            origin: rule.map(|rule| rule.origin.clone()),
+            prefix,
+            set_line,
+            request: request.transpose()?,
+        })
+    }
+
+    fn image(&mut self, question: Question<'_>) -> Result<&[u64]> {
+        let names = question.interface.map(Arc::from);
+        let names: Vec<Arc<str>> = names.iter().chain(question.masters).cloned().collect();
+        let known = self.image.take().filter(|(known, _)| *known == names);
+        let image = match known {
+            Some(image) => image,
+            None => {
+                let placement = Placement {
+                    number: 0,
+                    hash: Hash::default(),
+                    slot: 0,
+                    cpus: 1,
+                    interfaces: names
+                        .iter()
+                        .map(|name| (Arc::clone(name), INTERFACE))
+                        .collect(),
+                };
+                (names, write(self.generation, &placement)?)
+            }
+        };
+        Ok(&self.image.insert(image).1)
+    }
 }
 
 /// The entry that a rule was made of; defaults and statements have none.

@@ -2,27 +2,28 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow};
 use swf_filter_core::compile::Zone;
-use swf_filter_core::iam::Context;
-use swf_filter_core::iam::authorize::Decider;
-use swf_filter_core::judge::{Judge, network};
-use swf_filter_core::policy::{Policy, Vpc};
-use swf_filter_core::swf::Action;
+use swf_filter_core::iam::authorize::{Decider, Decision};
+use swf_filter_core::judge::{Judge, Ruled, Ruling, network};
+use swf_filter_core::policy::{Fault, Policy, Vpc};
+use swf_filter_core::swf::{Action, TokenCache, made_up_call};
 
-use crate::control::api::{RequestExplanation, StatementInfo};
+use crate::control::api::{DecisionExplanation, RequestExplanation, StatementInfo};
 
 /// A request to ask about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The ARN of who makes it.
     pub principal: &'a str,
-    /// The action, with or without `swf:`.
-    pub action: &'a str,
+    /// The action.
+    pub action: Action,
     /// The domain, by its name or its ARN.
     pub resource: Option<&'a str>,
     /// The VPC endpoint that it comes through.
     pub endpoint: Option<&'a str>,
+    /// What it sends: JSON. Tells the domain and SWF's condition keys.
+    pub body: Option<&'a [u8]>,
     /// Condition keys and their values.
     pub context: &'a [(String, String)],
 }
@@ -30,61 +31,89 @@ pub struct Request<'a> {
 /// Works out what the request gate of a host, given by its index, does with a request from a zone.
 pub(super) fn explain(
     policy: &Policy,
+    judge: &Judge,
     host: usize,
     zone: &Zone,
     from: IpAddr,
     request: Request<'_>,
 ) -> Result<RequestExplanation> {
-    let judge = Judge::new(policy);
     let caller = judge.caller(request.principal)?;
-    let action = action(request.action)?;
-    let resource = match (request.resource, action) {
-        (Some(arn), _) if arn.starts_with("arn:") => arn.to_owned(),
-        (Some(domain), _) => judge.domain(host, &caller, domain).unwrap_or_default(),
-        (None, Action::ListDomains) => judge.domain(host, &caller, "*").unwrap_or_default(),
-        (None, _) => bail!("say which domain it is about: `--resource NAME`"),
-    };
+    let action = request.action;
+    let mut tokens = TokenCache::new(1);
+    let call = made_up_call(action, request.resource, request.body, &mut tokens)
+        .map_err(|fault| with_help(&fault))?;
     let members = policy.vpcs.iter().filter(|vpc| zone.vpcs.contains(&vpc.id));
     let members: Vec<&Vpc> = members.collect();
     let network = network(&members, zone.public, from, request.endpoint).with_context(|| {
         format!(
-            "it cannot be told which VPC a request from {from} comes from; `--vpce` may tell it"
+            "it cannot be told which VPC a request from {from} comes from; the VPC endpoint may tell it"
         )
     })?;
-    let mut context: Context = judge.context(host, &caller, network);
+    let mut context = judge.context(host, &caller, network);
+    if action.is_decision() {
+        context = context.of_decision();
+    }
     for (key, _) in request.context {
         context.remove(key);
     }
     for (key, value) in request.context {
         context.add(key, value.as_str());
     }
-    let decision = judge.decide(host, &caller, action, &resource, &context, None);
-    let (allowed, reason, words, statements) = match decision {
-        Ok(decision) => (
-            decision.is_allowed(),
-            decision.reason.name(),
-            decision.reason.to_string(),
-            decision.statements.iter().map(statement).collect(),
-        ),
-        Err(refused) => (false, "not-judged", refused.to_string(), Vec::new()),
-    };
-    Ok(RequestExplanation {
-        allowed,
-        reason: reason.to_owned(),
-        words,
+    let mut explanation = RequestExplanation {
+        allowed: false,
+        reason: "not-judged".to_owned(),
+        words: String::new(),
         principal: caller.to_string(),
         action: action.to_string(),
-        resource,
-        statements,
-    })
+        resource: String::new(),
+        statements: Vec::new(),
+        decisions: Vec::new(),
+    };
+    match judge.call(host, &caller, &call, &tokens, &context, None) {
+        Ok(ruling) => fill(&mut explanation, ruling),
+        Err(refused) => explanation.words = refused.to_string(),
+    }
+    Ok(explanation)
 }
 
-fn action(text: &str) -> Result<Action> {
-    let name = match text.split_once(':') {
-        Some((service, name)) if service.eq_ignore_ascii_case("swf") => name,
-        _ => text,
+fn fill(explanation: &mut RequestExplanation, ruling: Ruling) {
+    let (inside, decisive) = match ruling.refused() {
+        Some((inside, decision)) => (inside, decision),
+        None => (None, &ruling.operation),
     };
-    Action::from_name(name).with_context(|| format!("SWF has no action `{text}`"))
+    explanation.allowed = ruling.is_allowed();
+    decisive.reason.name().clone_into(&mut explanation.reason);
+    explanation.words = match inside {
+        Some(Ruled {
+            position, action, ..
+        }) => format!("decisions[{position}] is {action}, and {}", decisive.reason),
+        None => decisive.reason.to_string(),
+    };
+    explanation.statements = statements(decisive);
+    explanation.decisions = ruling
+        .decisions
+        .iter()
+        .map(|ruled| DecisionExplanation {
+            position: ruled.position,
+            action: ruled.action.to_string(),
+            allowed: ruled.decision.is_allowed(),
+            reason: ruled.decision.reason.name().to_owned(),
+            words: ruled.decision.reason.to_string(),
+            statements: statements(&ruled.decision),
+        })
+        .collect();
+    explanation.resource = ruling.resource;
+}
+
+fn with_help(fault: &Fault) -> anyhow::Error {
+    match fault.help() {
+        Some(help) => anyhow!("{fault}; {help}"),
+        None => anyhow!("{fault}"),
+    }
+}
+
+fn statements(decision: &Decision) -> Vec<StatementInfo> {
+    decision.statements.iter().map(statement).collect()
 }
 
 fn statement(decider: &Decider) -> StatementInfo {

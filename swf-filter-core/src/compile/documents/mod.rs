@@ -4,15 +4,17 @@
 //! every other condition may hold or not. A Deny takes sources away from an Allow where it is sure to match whatever the
 //! Allow matches. `docs/iam.md`, "At the packet", is the specification.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::known::{Caller, Known, Only, is_personal};
 use super::subject::{Certainty, Subject};
 use super::view::{Reach, View, views};
 use super::zone::Zone;
 use crate::iam::addresses::AddressSet;
-use crate::iam::arn::ResourcePattern;
+use crate::iam::arn::{Domains, ResourcePattern};
 use crate::iam::authorize::Side;
 use crate::iam::{Choice, Effect, Statement};
 use crate::policy::{Host, HostDocuments, Policy};
@@ -33,11 +35,15 @@ pub(super) struct Gate<'a> {
     pub(super) statements: Vec<Attached<'a>>,
     parties: Vec<Party<'a>>,
     about_all_domains: bool,
+    documents: &'a HostDocuments,
+    /// What requests to the host can be about.
+    domains: Domains,
 }
 
 /// Somebody who may make requests, with the statements that are theirs, as indices.
 struct Party<'a> {
     subject: Subject<'a>,
+    caller: Caller<'a>,
     identity: Vec<usize>,
     boundary: Option<Vec<usize>>,
     account: SameAccount,
@@ -66,6 +72,8 @@ impl<'a> Gate<'a> {
             statements: Vec::new(),
             parties: Vec::new(),
             about_all_domains: documents.domains.is_empty(),
+            documents,
+            domains: Domains::of(documents.region(), documents.account.as_deref()),
         };
         for document in &documents.policies {
             gate.attach(document, Side::Resource);
@@ -74,17 +82,18 @@ impl<'a> Gate<'a> {
         let known = principals
             .users
             .iter()
-            .map(|user| (Subject::user(user), user));
+            .map(|user| (Subject::user(user), Caller::User(Only(user)), user));
         let known = known.chain(
             principals
                 .roles
                 .iter()
-                .map(|role| (Subject::role(role), role)),
+                .map(|role| (Subject::role(role), Caller::Role(Only(role)), role)),
         );
-        for (subject, identity) in known {
+        for (subject, caller, identity) in known {
             let own = identity.policies.iter();
             let party = Party {
                 subject,
+                caller,
                 identity: own
                     .flat_map(|document| gate.attach(document, Side::Identity))
                     .collect(),
@@ -148,6 +157,7 @@ impl<'a> Gate<'a> {
                 if !foreign && seen.insert(subject) {
                     self.parties.push(Party {
                         subject,
+                        caller: Caller::Anyone,
                         identity: Vec::new(),
                         boundary: None,
                         account: SameAccount::Yes,
@@ -191,19 +201,31 @@ impl<'a> Gate<'a> {
         lets_in: &mut [Vec<AddressSet>],
         cuts: &mut [Vec<AddressSet>],
     ) {
-        let reach: Vec<Reach> = self
-            .statements
-            .iter()
-            .map(|attached| view.reach(&attached.statement.conditions))
-            .collect();
+        let mut anyones = Reaches::default();
         let mut known = HashSet::new();
         for party in &self.parties {
+            let mut own = Reaches::default();
             for grant in self.grants(party) {
-                if !known.insert(grant.clone()) {
+                // What does not depend on who asks is worked out once.
+                let personal = grant.statements().any(|index| self.is_personal(index));
+                let (caller, reaches) = if personal {
+                    (party.caller, &mut own)
+                } else if known.insert(grant.clone()) {
+                    (Caller::Anyone, &mut anyones)
+                } else {
                     continue;
+                };
+                for index in grant.statements() {
+                    if let (Entry::Vacant(entry), Some(attached)) =
+                        (reaches.entry(index), self.statements.get(index))
+                    {
+                        let host = self.documents;
+                        let known = Known { host, caller };
+                        entry.insert(view.reach(&attached.statement.conditions, known));
+                    }
                 }
-                let sure = |index: &usize| reach.get(*index).map(|reach| &reach.sure);
-                let possible = |index: &usize| reach.get(*index).map(|reach| &reach.possible);
+                let sure = |index: &usize| reaches.get(index).map(|reach| &reach.sure);
+                let possible = |index: &usize| reaches.get(index).map(|reach| &reach.possible);
                 let Some(own) = possible(&grant.allow) else {
                     continue;
                 };
@@ -224,6 +246,11 @@ impl<'a> Gate<'a> {
                 }
             }
         }
+    }
+
+    fn is_personal(&self, index: usize) -> bool {
+        let attached = self.statements.get(index);
+        attached.is_some_and(|attached| attached.statement.conditions.iter().any(is_personal))
     }
 
     /// What the statements that allow come to for one party: for each, and for each of its actions and resources, what
@@ -285,7 +312,9 @@ impl<'a> Gate<'a> {
             .iter()
             .filter(|action| !action.is_decision());
         for action in operations {
-            let asked = resources(statement).map(|resource| Asked {
+            let here =
+                resources(statement).filter(|resource| resource.may_meet(resource, &self.domains));
+            let asked = here.map(|resource| Asked {
                 about: vec![(resource, *side)],
                 limits: Vec::new(),
             });
@@ -327,7 +356,7 @@ impl<'a> Gate<'a> {
                 if asked
                     .about
                     .iter()
-                    .all(|(other, _)| other.may_meet(resource))
+                    .all(|(other, _)| other.may_meet(resource, &self.domains))
                 {
                     let mut refinement = asked.clone();
                     refinement.about.push((resource, *side));
@@ -361,12 +390,12 @@ impl<'a> Gate<'a> {
             && about
                 .iter()
                 .any(|(resource, _)| match &statement.resources {
-                    Some(Choice::Of(patterns)) => {
-                        patterns.iter().any(|pattern| pattern.covers(resource))
-                    }
-                    Some(Choice::Not(patterns)) => {
-                        !patterns.iter().any(|pattern| pattern.may_meet(resource))
-                    }
+                    Some(Choice::Of(patterns)) => patterns
+                        .iter()
+                        .any(|pattern| pattern.covers(resource, &self.domains)),
+                    Some(Choice::Not(patterns)) => !patterns
+                        .iter()
+                        .any(|pattern| pattern.may_meet(resource, &self.domains)),
                     None => true,
                 })
     }
@@ -436,6 +465,18 @@ struct Grant {
     limits: Vec<Vec<usize>>,
     denies: Vec<usize>,
 }
+
+impl Grant {
+    /// All statements that count.
+    fn statements(&self) -> impl Iterator<Item = usize> {
+        let limits = self.limits.iter().flatten();
+        let others = limits.chain(&self.denies).copied();
+        std::iter::once(self.allow).chain(others)
+    }
+}
+
+/// From where the conditions of statements hold, by their indices.
+type Reaches = HashMap<usize, Reach>;
 
 fn same_account(documents: &HostDocuments, account: &str) -> SameAccount {
     match documents.account.as_deref() {

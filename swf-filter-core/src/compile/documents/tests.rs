@@ -122,8 +122,13 @@ fn network_condition() -> impl Strategy<Value = (String, String, Value)> {
         ),
         (
             Just("Bool".to_owned()),
-            Just("aws:ViaAWSService".to_owned()),
+            operator(vec!["aws:ViaAWSService", "aws:SecureTransport"]),
             one_of(vec![json!("false"), json!("true")])
+        ),
+        (
+            operator(vec!["StringEquals", "StringNotEqualsIfExists"]),
+            Just("aws:RequestedRegion".to_owned()),
+            one_of(vec![json!("us-east-1"), json!(["eu-west-1", "eu-west-2"])])
         ),
     ]
 }
@@ -140,11 +145,41 @@ fn other_condition() -> impl Strategy<Value = (String, String, Value)> {
             "swf:taskList.name".to_owned(),
             json!("one")
         )),
-        Just((
-            "Bool".to_owned(),
-            "aws:SecureTransport".to_owned(),
-            json!(false)
-        )),
+        (
+            prop::sample::select(vec!["StringLike", "StringNotEqualsIfExists", "Null"]),
+            prop::sample::select(vec![
+                "aws:PrincipalTag/domain",
+                "aws:PrincipalTag/other",
+                "aws:PrincipalType",
+                "aws:username",
+            ]),
+            one_of(vec![
+                json!("orders"),
+                json!("User"),
+                json!("true"),
+                json!("*e*")
+            ]),
+        )
+            .prop_map(|(operator, key, value)| {
+                let value = if operator == "Null" {
+                    json!("true")
+                } else {
+                    value
+                };
+                (operator.to_owned(), key.to_owned(), value)
+            }),
+        (
+            prop::sample::select(vec!["ArnLike", "ArnNotLikeIfExists"]),
+            one_of(vec![
+                json!("arn:aws:iam::111122223333:*"),
+                json!("arn:aws:iam::*:role/team/*"),
+            ]),
+        )
+            .prop_map(|(operator, value)| (
+                operator.to_owned(),
+                "aws:PrincipalArn".to_owned(),
+                value
+            )),
         Just((
             "StringLike".to_owned(),
             "aws:SourceVpce".to_owned(),
@@ -191,6 +226,8 @@ fn statement(pure: bool, principal: bool) -> impl Strategy<Value = Value> {
         json!("arn:aws:swf:*:*:/domain/*"),
         json!("arn:aws:swf::111122223333:/domain/orders"),
         json!("arn:aws:swf:*:111122223333:/domain/orders*"),
+        json!("arn:aws:swf:us-east-1:111122223333:/domain/*"),
+        json!("arn:aws:swf:eu-west-1:111122223333:/domain/*"),
         json!([
             "arn:aws:swf:*:*:/domain/stock",
             "arn:aws:swf:*:*:/domain/orders-?u"

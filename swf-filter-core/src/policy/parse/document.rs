@@ -45,6 +45,7 @@ impl<'a> Document<'a> {
     pub(super) fn blocks(&self, block: Block, problems: &mut Problems) -> Vec<Table<'_>> {
         let field = match block {
             Block::Account => "account",
+            Block::Expect => "expect",
             Block::Host => "host",
             Block::Role => "role",
             Block::Set => "set",
@@ -114,6 +115,11 @@ impl<'a> Table<'a> {
         self.index.place(self.span.clone())
     }
 
+    /// The bytes that the block's header, or its opening brace, stands in.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
     /// Reports a fault at `span`.
     pub(super) fn report(
         &self,
@@ -152,7 +158,7 @@ impl<'a> Table<'a> {
             Block::Role => "role name",
             Block::Set => "set name",
             Block::User => "user name",
-            Block::File | Block::Host => "host name",
+            Block::Expect | Block::File | Block::Host => "host name",
         };
         self.check_name(what, &text, problems).then_some(text)
     }

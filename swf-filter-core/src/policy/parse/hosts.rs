@@ -15,13 +15,13 @@ use super::principals::account_of;
 use crate::iam::Kind;
 use crate::prefix::{Address, Prefix, PrefixList};
 
-/// The hosts of all files.
-pub(super) fn read(
-    documents: &[Document<'_>],
+/// The hosts of all files, and their names.
+pub(super) fn read<'a>(
+    documents: &'a [Document<'a>],
     scope: &Scope<'_>,
     library: &mut Library<'_, '_>,
     problems: &mut Problems,
-) -> Vec<Host> {
+) -> (Vec<Host>, Names<'a>) {
     let mut reader = Reader {
         scope,
         library,
@@ -34,12 +34,12 @@ pub(super) fn read(
         for table in document.blocks(Block::Host, problems) {
             if reader.hosts.len() == HOSTS {
                 problems.add(|| Problem::new(Fault::from(Limit::Hosts), table.place()));
-                return reader.hosts;
+                return (reader.hosts, names);
             }
             reader.read_host(&table, &mut names, problems);
         }
     }
-    reader.hosts
+    (reader.hosts, names)
 }
 
 struct Reader<'a, 'b, 'c> {

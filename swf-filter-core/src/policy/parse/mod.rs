@@ -8,6 +8,7 @@ mod attached;
 mod claims;
 mod document;
 mod entries;
+mod expects;
 mod hosts;
 mod names;
 mod ports;
@@ -56,7 +57,13 @@ pub fn parse(files: &[SourceFile], read_file: &mut ReadFile<'_>) -> Result<Polic
         vpcs: vpc_names,
         complete: documents.len() == files.len(),
     };
-    let hosts = hosts::read(&documents, &scope, &mut library, &mut problems);
+    let (hosts, host_names) = hosts::read(&documents, &scope, &mut library, &mut problems);
+    let blocks = expects::Blocks {
+        hosts: &host_names,
+        scope: &scope,
+        vpcs: &vpcs,
+    };
+    let expectations = expects::read(&documents, &blocks, &mut problems);
     let always_allow = Vec::new();
     problems.into_result(
         Policy {
@@ -64,6 +71,7 @@ pub fn parse(files: &[SourceFile], read_file: &mut ReadFile<'_>) -> Result<Polic
             vpcs,
             sets,
             principals,
+            expectations,
             always_allow,
         },
         files,

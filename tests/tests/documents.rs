@@ -1,0 +1,216 @@
+//! Policy documents as an operator meets them: `check`, `explain`, and the packet gate on real interfaces.
+//!
+//! `tests/vectors/documents` has policies in the forms that AWS's documentation shows, each with what it has to come to.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+use swf_filter_tests::net::{self, Echo};
+use swf_filter_tests::process::Child;
+use swf_filter_tests::require;
+use swf_filter_tests::world::{DEADLINE, World};
+use tempfile::TempDir;
+
+/// Time for one command.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Exit code for files that are refused.
+const REFUSED: i32 = 3;
+/// Longer than the second after which TCP sends a lost SYN again.
+const REFUSED_AFTER: Duration = Duration::from_millis(1300);
+
+fn binary() -> Option<PathBuf> {
+    let binary = std::env::var_os("SWF_FILTER_BIN").map(PathBuf::from);
+    if binary.is_none() {
+        require::skip("needs SWF_FILTER_BIN: run `cargo xtask test`");
+    }
+    binary
+}
+
+fn run(command: &mut Command) -> Result<(Option<i32>, String, String)> {
+    let mut child = Child::spawn("swf-filter", command.env("NO_COLOR", "1"))?;
+    let status = child.wait(PATIENCE);
+    Ok((status.code(), child.stdout(), child.stderr()))
+}
+
+fn vectors() -> Result<Vec<PathBuf>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/documents");
+    let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The same policy with each expectation turned round, and the lines where they stand.
+fn turned(policy: &str) -> (String, BTreeSet<usize>) {
+    let turns = [
+        ("packet = \"pass\"", "packet = \"drop\""),
+        ("packet = \"drop\"", "packet = \"pass\""),
+        ("request = \"allow\"", "request = \"deny\""),
+        ("request = \"deny\"", "request = \"allow\""),
+    ];
+    let mut lines = BTreeSet::new();
+    let mut text = String::new();
+    for (number, line) in (1..).zip(policy.lines()) {
+        match turns.iter().find(|(from, _)| *from == line) {
+            Some((_, to)) => {
+                lines.insert(number);
+                text += to;
+            }
+            None => text += line,
+        }
+        text.push('\n');
+    }
+    (text, lines)
+}
+
+#[test]
+fn documents_do_at_both_gates_what_the_pages_say() -> Result<()> {
+    let Some(binary) = binary() else {
+        return Ok(());
+    };
+    let vectors = vectors()?;
+    ensure!(vectors.len() >= 19, "{} vectors", vectors.len());
+    for vector in vectors {
+        let name = vector.display();
+        let (code, out, err) = run(Command::new(&binary).arg("check").arg(&vector))?;
+        ensure!(code == Some(0), "{name}: {err}");
+
+        // No expectation is met whatever it says.
+        let copy = TempDir::with_prefix("swft-")?;
+        for entry in fs::read_dir(&vector)? {
+            let entry = entry?;
+            fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
+        }
+        let (text, lines) = turned(&fs::read_to_string(vector.join("policy.toml"))?);
+        ensure!(
+            out.contains("expectations met") && !lines.is_empty(),
+            "{name}: {out}"
+        );
+        fs::write(copy.path().join("policy.toml"), text)?;
+        let mut check = Command::new(&binary);
+        check.args(["--output", "json", "check"]).arg(copy.path());
+        let (code, out, _) = run(&mut check)?;
+        ensure!(code == Some(REFUSED), "{name}: {out}");
+        let report: Value = serde_json::from_str(&out)?;
+        let problems = report["report"]["problems"].as_array();
+        let unmet: BTreeSet<usize> = problems
+            .context("no problems")?
+            .iter()
+            .filter_map(|problem| problem["at"]["line"].as_u64()?.try_into().ok())
+            .collect();
+        ensure!(
+            unmet == lines,
+            "{name}: lines {unmet:?} are unmet, not {lines:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Lets in one client's address through an endpoint, and nobody else.
+const DOCUMENT: &str = r#"{
+  "Version": "2012-10-17",
+  "Statement": [
+    {
+      "Sid": "OneClient",
+      "Effect": "Allow",
+      "Principal": "*",
+      "Action": "swf:*",
+      "Resource": "*",
+      "Condition": {
+        "StringEquals": {"aws:SourceVpc": "VPC"},
+        "IpAddress": {"aws:VpcSourceIp": "10.0.0.0/8"}
+      }
+    }
+  ]
+}
+"#;
+
+const SERVICE: &str = "10.20.0.1:443";
+const OTHER_SERVICE: &str = "10.30.0.1:443";
+
+const POLICY: &str = r#"version = 1
+[[host]]
+name = "swf"
+addresses = ["10.20.0.1", "10.30.0.1"]
+resource_policies = ["swf.json"]
+[[vpc]]
+id = "vpc-one"
+cidrs = ["10.0.0.0/8"]
+interfaces = ["eth1"]
+[[vpc]]
+id = "vpc-two"
+cidrs = ["10.0.0.0/8"]
+interfaces = ["eth2"]
+"#;
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address and a port")
+}
+
+/// Which of the two clients get an answer.
+fn reached(world: &World) -> (bool, bool) {
+    let reach = |client, text| net::echo_tcp(client, address(text), REFUSED_AFTER).is_ok();
+    (reach(&world.one, SERVICE), reach(&world.two, OTHER_SERVICE))
+}
+
+#[test]
+fn documents_are_enforced_at_the_packet_and_expectations_hold_reloads_back() -> Result<()> {
+    let Some(world) = World::new("docs")? else {
+        return Ok(());
+    };
+    let _services = [SERVICE, OTHER_SERVICE]
+        .map(|text| Echo::tcp(&world.host, address(text)))
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
+    let document = |vpc: &str| DOCUMENT.replace("VPC", vpc);
+    world.write_policy("10.toml", POLICY)?;
+    world.write_policy("swf.json", document("vpc-one"))?;
+    let daemon = world.attached_daemon()?;
+    ensure!(
+        reached(&world) == (true, false),
+        "the document lets the first VPC in"
+    );
+
+    world.write_policy("swf.json", document("vpc-two"))?;
+    daemon.signal(Signal::HUP)?;
+    daemon.wait_for_output(DEADLINE, "generation=2");
+    ensure!(
+        reached(&world) == (false, true),
+        "now it lets the second one in"
+    );
+
+    // Somebody writes down that this is how it has to be, and then somebody else changes the document.
+    let expectation =
+        "version = 1\n[[expect]]\nfrom = \"10.30.0.2\"\nvpc = \"vpc-two\"\npacket = \"pass\"\n";
+    world.write_policy("20.toml", expectation)?;
+    world.write_policy("swf.json", document("vpc-one"))?;
+    daemon.signal(Signal::HUP)?;
+    daemon.wait_for_output(DEADLINE, "reload failed");
+    daemon.wait_for_output(DEADLINE, "20.toml:5:10");
+    ensure!(
+        reached(&world) == (false, true),
+        "an unmet expectation changes nothing"
+    );
+
+    let mut explain = world.command();
+    explain.args(["--output", "json", "explain", "--from", "10.30.0.2"]);
+    explain.args(["--to", OTHER_SERVICE, "--interface", "eth2"]);
+    explain.args(["--principal", "arn:aws:iam::111122223333:user/alice"]);
+    explain.args(["--action", "swf:DescribeDomain", "--resource", "payments"]);
+    let (code, out, err) = run(&mut explain)?;
+    ensure!(code == Some(0), "{err}");
+    let told: Value = serde_json::from_str(&out)?;
+    ensure!(told["dropped"] == true, "the files would drop it: {told}");
+    ensure!(told["request"]["allowed"] == false, "{told}");
+    ensure!(told["request"]["reason"] == "no-allow", "{told}");
+    Ok(())
+}
