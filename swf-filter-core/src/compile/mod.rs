@@ -4,7 +4,7 @@
 //! the machine (interface numbers, CPUs, which slot of the kernel's maps is free) comes in later, in [`image`].
 
 mod diff;
-mod documents;
+pub(crate) mod documents;
 pub mod image;
 mod known;
 mod lookup;

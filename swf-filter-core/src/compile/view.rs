@@ -89,6 +89,11 @@ pub(super) fn views<'a>(policy: &'a Policy, zone: &Zone) -> Vec<View<'a>> {
 }
 
 impl View<'_> {
+    /// Whether requests do not come out of a VPC.
+    pub(super) fn is_public(&self) -> bool {
+        matches!(self.network, Network::Public)
+    }
+
     /// From where all of `conditions` hold.
     pub(super) fn reach(&self, conditions: &[Condition], known: Known<'_>) -> Reach {
         let mut whole = Reach::always(true);

@@ -47,8 +47,7 @@ impl Context {
     /// does not hand to the judge of a decision, and without the call's own `swf:` keys.
     #[must_use]
     pub fn of_decision(&self) -> Self {
-        let withheld =
-            |key: &str| WITHHELD_FROM_DECISIONS.contains(&key) || key.starts_with("swf:");
+        let withheld = |key: &str| is_withheld(key) || key.starts_with("swf:");
         let values = self
             .values
             .iter()
@@ -57,6 +56,12 @@ impl Context {
             .collect();
         Self { values }
     }
+}
+
+/// Whether decisions are judged without a key, which is given in lower case.
+#[must_use]
+pub fn is_withheld(key: &str) -> bool {
+    WITHHELD_FROM_DECISIONS.contains(&key)
 }
 
 /// Amazon SWF Developer Guide, "Using IAM policies to manage access to Amazon SWF resources".

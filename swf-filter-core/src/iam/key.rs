@@ -14,6 +14,12 @@ pub const SOURCE_VPCE: &str = "aws:sourcevpce";
 /// The source address of a request that came through a VPC endpoint.
 pub const VPC_SOURCE_IP: &str = "aws:vpcsourceip";
 
+/// Whether a key, which is given in lower case, says where a request comes from.
+#[must_use]
+pub fn is_source(name: &str) -> bool {
+    [SOURCE_IP, SOURCE_VPC, SOURCE_VPCE, VPC_SOURCE_IP].contains(&name)
+}
+
 /// A condition key of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {

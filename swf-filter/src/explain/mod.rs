@@ -121,21 +121,18 @@ impl<'a> Explainer<'a> {
         let names = question.interface.map(Arc::from);
         let names: Vec<Arc<str>> = names.iter().chain(question.masters).cloned().collect();
         let known = self.image.take().filter(|(known, _)| *known == names);
-        let image = match known {
-            Some(image) => image,
-            None => {
-                let placement = Placement {
-                    number: 0,
-                    hash: Hash::default(),
-                    slot: 0,
-                    cpus: 1,
-                    interfaces: names
-                        .iter()
-                        .map(|name| (Arc::clone(name), INTERFACE))
-                        .collect(),
-                };
-                (names, write(self.generation, &placement)?)
-            }
+        let image = if let Some(image) = known {
+            image
+        } else {
+            let interfaces = names.iter().map(|name| (Arc::clone(name), INTERFACE));
+            let placement = Placement {
+                number: 0,
+                hash: Hash::default(),
+                slot: 0,
+                cpus: 1,
+                interfaces: interfaces.collect(),
+            };
+            (names, write(self.generation, &placement)?)
         };
         Ok(&self.image.insert(image).1)
     }

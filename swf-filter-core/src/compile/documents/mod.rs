@@ -12,10 +12,11 @@ use std::sync::LazyLock;
 use super::known::{Caller, Known, Only, is_personal};
 use super::subject::{Certainty, Subject};
 use super::view::{Reach, View, views};
-use super::zone::Zone;
+use super::zone::{Zone, zones};
 use crate::iam::addresses::AddressSet;
 use crate::iam::arn::{Domains, ResourcePattern};
 use crate::iam::authorize::Side;
+use crate::iam::key;
 use crate::iam::{Choice, Effect, Statement};
 use crate::policy::{Host, HostDocuments, Policy};
 use crate::swf::Action;
@@ -455,6 +456,51 @@ fn resources(statement: &Statement) -> impl Iterator<Item = &ResourcePattern> {
         _ => EVERY.as_slice(),
     };
     patterns.iter()
+}
+
+/// What the documents of a host come to at the packet, in short.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Summary<'a> {
+    /// A statement that lets in every source outside of VPCs.
+    pub(crate) open: Option<&'a Statement>,
+    /// The first statement with a condition on where a request comes from.
+    pub(crate) restricted: Option<&'a Statement>,
+    /// Whether some statement lets somebody in.
+    pub(crate) reachable: bool,
+}
+
+/// Sums up what the documents of a host come to. None if no documents judge its requests.
+pub(crate) fn summary<'a>(policy: &'a Policy, host: &'a Host) -> Option<Summary<'a>> {
+    let gate = Gate::new(policy, host)?;
+    let is_restricted = |attached: &&Attached<'_>| {
+        let Statement {
+            actions,
+            conditions,
+            ..
+        } = attached.statement;
+        let mut keys = conditions.iter().map(|condition| condition.key.name());
+        actions.set.iter().next().is_some() && keys.any(key::is_source)
+    };
+    let restricted = gate.statements.iter().find(is_restricted);
+    let mut summary = Summary {
+        open: None,
+        restricted: restricted.map(|attached| attached.statement),
+        reachable: false,
+    };
+    let (zones, _) = zones(policy).ok()?;
+    for zone in &zones {
+        let public = views(policy, zone).into_iter().find(View::is_public);
+        for (index, set) in gate.verdicts(policy, zone).by_statement {
+            let allow = gate.statements.get(index);
+            let allow = allow.filter(|allow| allow.statement.effect == Effect::Allow);
+            summary.reachable |= allow.is_some();
+            let is_open = |public: &View<'_>| public.sources.difference(&set).is_empty();
+            if public.as_ref().is_some_and(is_open) && summary.open.is_none() {
+                summary.open = allow.map(|allow| allow.statement);
+            }
+        }
+    }
+    Some(summary)
 }
 
 /// A statement that allows something, what has to allow the same, and what is sure to deny all of it.

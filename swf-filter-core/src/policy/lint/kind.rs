@@ -50,6 +50,27 @@ pub enum Lint {
         /// A range that both have.
         cidr: ipnetwork::IpNetwork,
     },
+    /// A condition on a key that no request has.
+    #[error("no request to an SWF host has `{key}`: the condition {} holds", if *.holds { "always" } else { "never" })]
+    NeverPresent {
+        /// The key.
+        key: Arc<str>,
+        /// Whether the condition holds without it.
+        holds: bool,
+    },
+    /// Documents that restrict sources, and let in all of them all the same.
+    #[error(
+        "network conditions of host `{host}` are not enforced at the packet: {statement} allows some request from anywhere"
+    )]
+    OpenAtPacket {
+        /// The host.
+        host: Arc<str>,
+        /// The statement that lets all sources in.
+        statement: String,
+    },
+    /// A statement about other services only.
+    #[error("the statement is about no action of SWF")]
+    OtherServices,
     /// An entry of a family of which the host has no address.
     #[error("{list} entry `{entry}` matches nothing: host `{host}` has no {family} address")]
     OtherFamily {
@@ -115,6 +136,12 @@ pub enum Lint {
     UnusedSet {
         /// The set.
         name: Arc<str>,
+    },
+    /// An Allow of decisions, on a condition that SWF judges no decision by.
+    #[error("decisions are judged without `{key}`, so that this statement allows none of them")]
+    Withheld {
+        /// The key.
+        key: Arc<str>,
     },
     /// A VPC that no entry names, and that has no endpoints either.
     #[error("vpc `{id}` is not used")]
@@ -198,6 +225,7 @@ impl Lint {
         match self {
             Self::EmptySet { .. }
             | Self::Exempt { .. }
+            | Self::OpenAtPacket { .. }
             | Self::OtherFamily { .. }
             | Self::Repeated { .. }
             | Self::Shadowed { .. }
@@ -206,10 +234,13 @@ impl Lint {
             Self::IdleAllow { .. }
             | Self::IdleDeny { .. }
             | Self::InterfaceFirst { .. }
+            | Self::NeverPresent { .. }
+            | Self::OtherServices
             | Self::Overlap { .. }
             | Self::Redundant { .. }
             | Self::UntiedVpc { .. }
-            | Self::UnusedVpc { .. } => Severity::Advice,
+            | Self::UnusedVpc { .. }
+            | Self::Withheld { .. } => Severity::Advice,
         }
     }
 
@@ -222,6 +253,10 @@ impl Lint {
             | Self::Unreachable { .. }
             | Self::UnusedSet { .. }
             | Self::UnusedVpc { .. } => "this block",
+            Self::NeverPresent { .. }
+            | Self::OpenAtPacket { .. }
+            | Self::OtherServices
+            | Self::Withheld { .. } => "this statement",
             Self::IdleAllow { .. } => "the first of these entries",
             Self::Exempt { .. }
             | Self::IdleDeny { .. }
@@ -238,6 +273,7 @@ impl Lint {
     #[must_use]
     pub fn other_label(&self) -> &'static str {
         match self {
+            Self::OpenAtPacket { .. } => "restricted here",
             Self::Overlap { .. } => "denied",
             Self::Redundant { .. } | Self::Shadowed { .. } => "covered",
             Self::Repeated { .. } => "first written",
@@ -264,6 +300,16 @@ impl Lint {
             }
             Self::InterfaceFirst { vlan, interface, .. } => {
                 format!("give `{vlan}` its `interfaces`, or `{interface}` its `vlans`, if they share a cable")
+            }
+            Self::NeverPresent { .. } => {
+                "AWS sets it on calls between its services, or for another service; take the condition out if this is not what you want".into()
+            }
+            Self::OpenAtPacket { .. } => {
+                "give the statement a condition on the network too; until then every source passes the packet gate, and requests are judged one by one".into()
+            }
+            Self::OtherServices => "it changes nothing here; leave it if the document is shared with another service".into(),
+            Self::Withheld { .. } => {
+                "allow the permissions of decisions, such as `swf:StartTimer`, in a statement without this condition, if deciders are meant to work".into()
             }
             Self::OtherFamily { family, .. } => {
                 format!("remove it, or add the host's {family} address to `addresses`")

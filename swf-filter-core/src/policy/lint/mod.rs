@@ -2,6 +2,7 @@
 //!
 //! `docs/policy.md` lists the doubts. None of them changes what a policy means.
 
+mod documents;
 mod kind;
 mod relations;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub fn lint(policy: &Policy, files: &[SourceFile]) -> Problems {
     lint_sets(policy, &uses, &mut findings);
     lint_vpcs(policy, &uses, &mut findings);
     lint_hosts(policy, &mut findings);
+    documents::lint(policy, &mut findings);
     findings.into_problems(files)
 }
 

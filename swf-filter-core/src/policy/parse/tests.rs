@@ -118,6 +118,94 @@ fn what_is_wrong_is_refused_where_it_stands() {
 }
 
 #[test]
+fn what_is_wrong_with_an_expectation_is_refused_where_it_stands() {
+    const USER: &str = "arn:aws:iam::111122223333:user/alice";
+    let request = |rest: &str| {
+        format!("from = \"192.0.2.1\"\nprincipal = \"{USER}\"\nrequest = \"deny\"\n{rest}\n")
+    };
+    let action = |rest: &str| {
+        request(&format!(
+            "action = \"swf:CountOpenWorkflowExecutions\"\n{rest}"
+        ))
+    };
+    let cases = [
+        ("packet = \"pass\"".to_owned(), 5, "`from`"),
+        (
+            "from = \"192.0.2.1\"".to_owned(),
+            5,
+            "`packet` and `request`",
+        ),
+        (
+            "from = \"192.0.2.0/24\"\npacket = \"pass\"".to_owned(),
+            6,
+            "without a prefix length",
+        ),
+        (
+            "from = \"::1\"\npacket = \"passes\"".to_owned(),
+            7,
+            "`pass`",
+        ),
+        (
+            "from = \"::1\"\npacket = \"drop\"\nvpc = \"vpc-1\"".to_owned(),
+            8,
+            "vpc `vpc-1`",
+        ),
+        (
+            "from = \"::1\"\npacket = \"drop\"\nhost = \"b\"".to_owned(),
+            8,
+            "did you mean `a`",
+        ),
+        (
+            "from = \"::1\"\naction = \"swf:ListDomains\"\nrequest = \"allow\"".to_owned(),
+            5,
+            "`principal`",
+        ),
+        (
+            "from = \"::1\"\naction = \"swf:ListDomains\"\nprincipal = \"alice\"\nrequest = \"allow\"".to_owned(),
+            8,
+            "user/NAME",
+        ),
+        (request(""), 5, "`action`"),
+        (
+            request("action = \"swf:StartTimers\"\nresource = \"d\""),
+            9,
+            "swf:StartTimer",
+        ),
+        (action(""), 5, "which domain"),
+        (action("body = \"{}\""), 10, "`domain` is missing"),
+        (
+            action("body = \"{\\\"domain\\\": \\\"d\\\"}\"\nresource = \"d\""),
+            10,
+            "leave the resource out",
+        ),
+        (
+            action("resource = \"d\"\ncontext = { \"aws:SourceIpp\" = \"x\" }"),
+            11,
+            "condition key",
+        ),
+        (
+            action("resource = \"d\"\ncontext = { \"aws:username\" = 1 }"),
+            11,
+            "a text",
+        ),
+        (
+            request(
+                "action = \"swf:RespondDecisionTaskCompleted\"\nbody = \"{\\\"taskToken\\\": \\\"t\\\"}\"",
+            ),
+            10,
+            "name the domain",
+        ),
+    ];
+    for (text, line, part) in cases {
+        let problems = read(&format!("{HOST}[[expect]]\n{text}\n"), b"").expect_err(&text);
+        let problem = &problems.list[0];
+        let words = format!("{problem} {}", problem.help().unwrap_or_default());
+        assert!(words.contains(part), "{words}");
+        assert_eq!(problem.at.origin.line, line, "{words}");
+    }
+}
+
+#[test]
 fn a_name_defined_twice_names_both_places() {
     let problems = read(&format!("{HOST}{}", HOST.replace("2.1", "2.2")), b"").unwrap_err();
     let problem = &problems.list[0];

@@ -1,0 +1,80 @@
+//! Doubts about policy documents.
+
+use std::sync::Arc;
+
+use super::super::Policy;
+use super::{Findings, Lint};
+use crate::compile::documents::summary;
+use crate::iam::context::is_withheld;
+use crate::iam::key::Presence;
+use crate::iam::{Context, Document, Effect, Statement};
+use crate::swf::Action;
+
+pub(super) fn lint(policy: &Policy, findings: &mut Findings<'_>) {
+    let mut known: Vec<*const Document> = Vec::new();
+    for document in documents(policy) {
+        // One file may be attached to many.
+        if !known.contains(&Arc::as_ptr(document)) {
+            known.push(Arc::as_ptr(document));
+            for statement in &document.statements {
+                lint_statement(statement, findings);
+            }
+        }
+    }
+    for host in &policy.hosts {
+        let Some(summary) = summary(policy, host) else {
+            continue;
+        };
+        let name = || Arc::clone(&host.name);
+        let closed = host.trusted_proxies.is_empty() && policy.always_allow.is_empty();
+        match (summary.open, summary.restricted) {
+            // With a list of its own, the packet gate does not rest on documents alone.
+            _ if !host.allow.is_empty() => {}
+            _ if !summary.reachable && closed => {
+                findings.add(Lint::Unreachable { name: name() }, &host.origin, None);
+            }
+            (Some(open), Some(restricted)) => {
+                let lint = Lint::OpenAtPacket {
+                    host: name(),
+                    statement: match &open.sid {
+                        Some(sid) => format!("`{sid}`"),
+                        None => "a statement".to_owned(),
+                    },
+                };
+                findings.add(lint, &open.origin, Some(&restricted.origin));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn documents(policy: &Policy) -> impl Iterator<Item = &Arc<Document>> {
+    let principals = &policy.principals;
+    let identities = principals.users.iter().chain(&principals.roles);
+    let own = identities.flat_map(|identity| identity.policies.iter().chain(&identity.boundary));
+    let hosts = policy
+        .hosts
+        .iter()
+        .filter_map(|host| host.documents.as_ref());
+    hosts.flat_map(|documents| &documents.policies).chain(own)
+}
+
+fn lint_statement(statement: &Statement, findings: &mut Findings<'_>) {
+    if statement.actions.set.iter().next().is_none() {
+        findings.add(Lint::OtherServices, &statement.origin, None);
+        return;
+    }
+    let decides = statement.actions.set.iter().any(Action::is_decision);
+    for condition in &statement.conditions {
+        let key = condition.key.name();
+        let holds = condition.holds_for(&[], &Context::default());
+        if condition.key.presence() == Presence::Never {
+            let key = Arc::clone(condition.key.text());
+            let lint = Lint::NeverPresent { key, holds };
+            findings.add(lint, &statement.origin, None);
+        } else if is_withheld(key) && decides && !holds && statement.effect == Effect::Allow {
+            let key = Arc::clone(condition.key.text());
+            findings.add(Lint::Withheld { key }, &statement.origin, None);
+        }
+    }
+}
