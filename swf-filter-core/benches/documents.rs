@@ -1,0 +1,117 @@
+//! What decisions cost with few and with many statements attached, and what compiling them costs.
+//!
+//! `cargo bench -p swf-filter-core` shows it. Numbers of one run compare with each other only.
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use swf_filter_core::compile::compile;
+use swf_filter_core::judge::{Judge, Network};
+use swf_filter_core::policy::{Policy, SourceFile, parse};
+use swf_filter_core::swf::Action;
+
+const ALICE: &str = "arn:aws:iam::111122223333:user/alice";
+/// Statements that apply to each request, whatever the number attached.
+const APPLYING: usize = 5;
+
+/// A policy with one host, and one document attached to it.
+fn policy(document: &str) -> Policy {
+    let text = "version = 1\n[[host]]\nname = \"swf\"\naddresses = [\"198.51.100.1\"]\naccount = \"111122223333\"\n\
+                resource_policies = [\"host.json\"]\n[[account]]\nid = \"111122223333\"\n[[user]]\nname = \"alice\"\n";
+    let file = SourceFile {
+        name: "policy.toml".into(),
+        bytes: text.as_bytes().into(),
+    };
+    parse(&[file], &mut |_: &Path| {
+        Ok(Arc::from(document.as_bytes()))
+    })
+    .expect("a right policy")
+}
+
+/// A document of so many statements, of which only the first ones are about what `request` asks for.
+///
+/// Each of the others differs in one of action, principal and domain, in turn.
+fn document(statements: usize) -> String {
+    let list: Vec<String> = (0..statements)
+        .map(|number| {
+            let mut action = "DescribeDomain".to_owned();
+            let mut user = "alice".to_owned();
+            let mut domain = "payments".to_owned();
+            match number {
+                0..APPLYING => {}
+                _ if number % 3 == 0 => "PollFor*".clone_into(&mut action),
+                _ if number % 3 == 1 => user = format!("user-{number}"),
+                _ => domain = format!("domain-{number}"),
+            }
+            format!(
+                "{{\"Effect\":\"Allow\",\"Action\":\"swf:{action}\",\
+                 \"Principal\":{{\"AWS\":\"arn:aws:iam::111122223333:user/{user}\"}},\
+                 \"Resource\":\"arn:aws:swf:us-east-1:111122223333:/domain/{domain}\",\
+                 \"Condition\":{{\"IpAddress\":{{\"aws:SourceIp\":[\"192.0.2.0/24\",\"203.0.113.0/24\"]}}}}}}"
+            )
+        })
+        .collect();
+    format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{}]}}", list.join(","))
+}
+
+fn decide(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decide");
+    for statements in [10, 1_000, 10_000] {
+        let judge = Judge::new(&policy(&document(statements)));
+        let caller = judge.caller(ALICE).expect("a caller");
+        let network = Network::Public("192.0.2.7".parse().expect("an address"));
+        let context = judge.context(0, &caller, network);
+        let resource = judge.domain(0, &caller, "payments").expect("documents");
+        let action = Action::DescribeDomain;
+        let ask = || judge.decide(0, &caller, action, &resource, &context, None);
+        let decision = ask().expect("it is judged");
+        assert!(decision.is_allowed() && decision.statements.len() == APPLYING);
+        group.bench_function(BenchmarkId::from_parameter(statements), |bencher| {
+            bencher.iter(|| black_box(ask()));
+        });
+    }
+    group.finish();
+}
+
+/// Statements of so many disjoint CIDRs each.
+fn scattered(statements: usize, cidrs: usize) -> String {
+    let mut text = String::from("{\"Version\":\"2012-10-17\",\"Statement\":[");
+    for statement in 0..statements {
+        let addresses: Vec<String> = (0..cidrs)
+            .map(|number| {
+                let net = statement * cidrs + number;
+                format!("\"{}.{}.{}.0/25\"", 11 + net / 65_536, net / 256 % 256, net % 256)
+            })
+            .collect();
+        let separator = if statement == 0 { "" } else { "," };
+        let addresses = addresses.join(",");
+        let written = write!(
+            text,
+            "{separator}{{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"swf:*\",\"Resource\":\"*\",\
+             \"Condition\":{{\"IpAddress\":{{\"aws:SourceIp\":[{addresses}]}}}}}}"
+        );
+        written.expect("a string takes all text");
+    }
+    text + "]}"
+}
+
+fn compile_documents(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("compile");
+    group.sample_size(10);
+    let text = scattered(1_000, 100);
+    group.bench_function("read 1000 statements of 100 CIDRs", |bencher| {
+        bencher.iter_batched(|| (), |()| policy(&text), BatchSize::PerIteration);
+    });
+    let policy = policy(&text);
+    assert!(compile(&policy).expect("it fits").prefixes() >= 100_000);
+    group.bench_function("compile 1000 statements of 100 CIDRs", |bencher| {
+        bencher.iter_batched(|| (), |()| compile(&policy), BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
+criterion_group!(benches, decide, compile_documents);
+criterion_main!(benches);
