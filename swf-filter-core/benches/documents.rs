@@ -25,10 +25,7 @@ fn policy(document: &str) -> Policy {
         name: "policy.toml".into(),
         bytes: text.as_bytes().into(),
     };
-    parse(&[file], &mut |_: &Path| {
-        Ok(Arc::from(document.as_bytes()))
-    })
-    .expect("a right policy")
+    parse(&[file], &mut |_: &Path| Ok(Arc::from(document.as_bytes()))).expect("a right policy")
 }
 
 /// A document of so many statements, of which only the first ones are about what `request` asks for.
@@ -54,7 +51,10 @@ fn document(statements: usize) -> String {
             )
         })
         .collect();
-    format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{}]}}", list.join(","))
+    format!(
+        "{{\"Version\":\"2012-10-17\",\"Statement\":[{}]}}",
+        list.join(",")
+    )
 }
 
 fn decide(criterion: &mut Criterion) {
@@ -83,7 +83,12 @@ fn scattered(statements: usize, cidrs: usize) -> String {
         let addresses: Vec<String> = (0..cidrs)
             .map(|number| {
                 let net = statement * cidrs + number;
-                format!("\"{}.{}.{}.0/25\"", 11 + net / 65_536, net / 256 % 256, net % 256)
+                format!(
+                    "\"{}.{}.{}.0/25\"",
+                    11 + net / 65_536,
+                    net / 256 % 256,
+                    net % 256
+                )
             })
             .collect();
         let separator = if statement == 0 { "" } else { "," };

@@ -139,7 +139,7 @@ const DOUBTS: [(&str, &str, &str); 6] = [
     ),
     (
         "one-principal-from-anywhere",
-        "host-0.json:20:5",
+        "host-0.json:23:5",
         "`OnCall` allows some request from anywhere",
     ),
     ("other-services", "host-0.json:4:5", "no action of SWF"),

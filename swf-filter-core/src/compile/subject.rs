@@ -95,6 +95,16 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// Whether a statement may mean it by more than its account.
+    pub(super) fn is_granted_by(self, choice: &Choice<Principal>) -> bool {
+        let Choice::Of(principals) = choice else {
+            return true;
+        };
+        let is_account = |principal: &Principal| matches!(principal, Principal::Account { .. });
+        let mut others = principals.iter().filter(|principal| !is_account(principal));
+        others.any(|principal| self.is(principal) != Certainty::Never)
+    }
+
     /// Whether a statement may name it as a user or session, which sets it free of boundaries.
     pub(super) fn is_named_by(self, choice: &Choice<Principal>) -> bool {
         let Choice::Of(principals) = choice else {

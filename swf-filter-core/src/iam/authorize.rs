@@ -31,7 +31,7 @@ pub struct Request<'a> {
 /// The documents that a request is judged by.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policies<'a> {
-    /// Those of the user or role.
+    /// Those of the user or role; none if it is not known which they are.
     pub identity: Option<&'a Index>,
     /// The permission boundary of the user or role.
     pub boundary: Option<&'a Index>,
@@ -63,7 +63,8 @@ pub enum Reason {
     NoAllow,
     /// The boundary does not allow it.
     NoBoundaryAllow,
-    /// No policy of the caller allows it, as it has to for a host of another account.
+    /// No policy of the caller allows it, as it has to for a host of another account, and where the host's policy
+    /// allows it to the caller's account only.
     NoIdentityAllow,
     /// No policy of the host allows it, as it has to for a caller of another account.
     NoResourceAllow,
@@ -143,7 +144,7 @@ impl fmt::Display for Reason {
             Self::NoAllow => "no policy of the caller or the host allows it",
             Self::NoBoundaryAllow => "the permission boundary does not allow it",
             Self::NoIdentityAllow => {
-                "no policy of the caller, who is of another account, allows it"
+                "no policy of the caller allows it, and what the host's allow is for the caller's account to hand on"
             }
             Self::NoResourceAllow => {
                 "no policy of the host, which is of another account, allows it"
@@ -215,8 +216,13 @@ fn judge(
     let by_identity = is_root || !identity.allow.is_empty();
     let by_resource = !resource.allow.is_empty();
     if same_account {
-        if !by_identity && !by_resource {
-            return Reason::NoAllow;
+        let granted = resource.grants || by_resource && policies.identity.is_none();
+        if !by_identity && !granted {
+            return if by_resource {
+                Reason::NoIdentityAllow
+            } else {
+                Reason::NoAllow
+            };
         }
     } else if !by_resource {
         return Reason::NoResourceAllow;
@@ -237,6 +243,8 @@ fn judge(
 struct Found {
     allow: Vec<Decider>,
     deny: Vec<Decider>,
+    /// Whether one that allows means the caller by more than its account.
+    grants: bool,
     /// Whether one that allows names the caller itself.
     names_caller: bool,
 }
@@ -324,6 +332,7 @@ impl Index {
             match statement.effect {
                 Effect::Allow => {
                     found.allow.push(decider);
+                    found.grants |= statement.grants(request.caller);
                     found.names_caller |= statement.names(request.caller);
                 }
                 Effect::Deny => found.deny.push(decider),
@@ -364,6 +373,16 @@ impl Statement {
                 .conditions
                 .iter()
                 .all(|condition| condition.holds(context))
+    }
+
+    /// Whether the caller is meant by more than its account.
+    fn grants(&self, caller: &Caller) -> bool {
+        match &self.principals {
+            Some(Choice::Of(principals)) => {
+                principals.iter().any(|principal| principal.grants(caller))
+            }
+            _ => true,
+        }
     }
 
     /// Whether its `Principal` is the caller as a user or session.

@@ -159,6 +159,12 @@ impl Principal {
         }
     }
 
+    /// Whether `caller` is meant by more than its account. What an account may do, its own documents hand on.
+    #[must_use]
+    pub fn grants(&self, caller: &Caller) -> bool {
+        !matches!(self, Self::Account { .. }) && self.matches(caller)
+    }
+
     /// Whether it is `caller`, as a user or session, that is named, and not its role or account.
     #[must_use]
     pub fn names(&self, caller: &Caller) -> bool {

@@ -16,21 +16,24 @@ pub fn evaluate(case: &Case) -> Outcome {
     let everywhere = [&case.identity, &boundary, &session, &case.resource];
     if everywhere
         .iter()
-        .any(|documents| has(case, documents, "Deny", false))
+        .any(|documents| has(case, documents, "Deny"))
     {
         return Outcome::Denied;
     }
     let own_account = case.caller.split(':').nth(4) == Some(&case.account);
-    let by_identity = has(case, &case.identity, "Allow", false);
-    let by_resource = has(case, &case.resource, "Allow", false);
-    let named = has(case, &case.resource, "Allow", true);
+    let by_identity = has(case, &case.identity, "Allow");
+    let by_resource = has(case, &case.resource, "Allow");
+    let named = has_for(case, &case.resource, "Allow", names);
+    let granted = has_for(case, &case.resource, "Allow", |case, statement| {
+        whom(case, statement) && !is_only_the_account(case, statement)
+    });
     let by_account = if own_account {
-        by_identity || by_resource
+        by_identity || granted
     } else {
         by_identity && by_resource
     };
-    let within = case.boundary.is_none() || has(case, &boundary, "Allow", false);
-    let within = within && (case.session.is_none() || has(case, &session, "Allow", false));
+    let within = case.boundary.is_none() || has(case, &boundary, "Allow");
+    let within = within && (case.session.is_none() || has(case, &session, "Allow"));
     if own_account && named || by_account && within {
         Outcome::Allowed
     } else {
@@ -38,8 +41,18 @@ pub fn evaluate(case: &Case) -> Outcome {
     }
 }
 
-/// Whether a statement of this effect matches; with `named`, one whose Principal is the caller itself.
-fn has(case: &Case, documents: &[Value], effect: &str, named: bool) -> bool {
+/// Whether a statement of this effect matches.
+fn has(case: &Case, documents: &[Value], effect: &str) -> bool {
+    has_for(case, documents, effect, |_, _| true)
+}
+
+/// Whether a statement of this effect matches, of which something else is true too.
+fn has_for(
+    case: &Case,
+    documents: &[Value],
+    effect: &str,
+    also: impl Fn(&Case, &Value) -> bool,
+) -> bool {
     documents.iter().any(|document| {
         let expand = document["Version"] == "2012-10-17";
         list(&document["Statement"]).into_iter().any(|statement| {
@@ -49,7 +62,7 @@ fn has(case: &Case, documents: &[Value], effect: &str, named: bool) -> bool {
                     is_resource(case, value, expand)
                 })
                 && whom(case, statement)
-                && (!named || names(case, statement))
+                && also(case, statement)
                 && holds(case, &statement["Condition"], expand)
         })
     })
@@ -129,6 +142,18 @@ fn role(case: &Case) -> Option<String> {
     let (start, rest) = case.caller.split_once(":assumed-role/")?;
     let name = rest.split('/').next()?;
     Some(format!("{}:role/{name}", start.replace(":sts:", ":iam:")))
+}
+
+/// Whether the statement's Principal says nothing closer than the caller's account.
+fn is_only_the_account(case: &Case, statement: &Value) -> bool {
+    let principal = &statement["Principal"];
+    let texts = list(&principal["AWS"]);
+    let closer = ["*", &case.caller, &role(case).unwrap_or_default()];
+    !principal.is_null()
+        && *principal != "*"
+        && !texts
+            .iter()
+            .any(|text| closer.iter().any(|closer| **text == **closer))
 }
 
 fn names(case: &Case, statement: &Value) -> bool {

@@ -284,9 +284,14 @@ impl<'a> Gate<'a> {
         }
         if party.account == SameAccount::Yes {
             for allow in allows(&resource) {
-                let named = self
-                    .principals(allow)
-                    .is_some_and(|choice| party.subject.is_named_by(choice));
+                let choice = self.principals(allow);
+                // What is allowed to an account is for its own documents to hand on, if they are known.
+                let granted = party.caller == Caller::Anyone
+                    || choice.is_none_or(|choice| party.subject.is_granted_by(choice));
+                if !granted {
+                    continue;
+                }
+                let named = choice.is_some_and(|choice| party.subject.is_named_by(choice));
                 add(allow, if named { &[] } else { &bounded });
             }
         }
