@@ -157,10 +157,11 @@ impl fmt::Display for Reason {
 /// Judges one request.
 #[must_use]
 pub fn authorize(policies: &Policies<'_>, request: Request<'_>) -> Decision {
+    let bounded = policies.boundary.is_some();
     let find = |side, index: Option<&Index>| {
         let mut found = Found::default();
         if let Some(index) = index {
-            index.find(request, side, &mut found);
+            index.find(request, side, bounded, &mut found);
         }
         found
     };
@@ -308,7 +309,7 @@ impl Index {
         &self.documents
     }
 
-    fn find(&self, request: Request<'_>, side: Side, found: &mut Found) {
+    fn find(&self, request: Request<'_>, side: Side, bounded: bool, found: &mut Found) {
         let mut references = Vec::new();
         for bucket in buckets_for(request) {
             let list = self.buckets.get(&self.hasher.hash_one(bucket));
@@ -320,7 +321,7 @@ impl Index {
             let Some(statement) = self.statement(reference) else {
                 continue;
             };
-            if !statement.applies(request) {
+            if !statement.applies(request, bounded) {
                 continue;
             }
             let decider = Decider {
@@ -351,9 +352,8 @@ impl Index {
 }
 
 impl Statement {
-    /// Whether it is about a request, and all its conditions hold.
-    #[must_use]
-    pub fn applies(&self, request: Request<'_>) -> bool {
+    /// Whether it is about a request, and all its conditions hold. The caller may be bounded by a permission boundary.
+    fn applies(&self, request: Request<'_>, bounded: bool) -> bool {
         let Request {
             caller,
             action,
@@ -361,10 +361,11 @@ impl Statement {
             context,
         } = request;
         self.actions.set.contains(action)
-            && self
-                .principals
-                .as_ref()
-                .is_none_or(|choice| choice.meets(|principal| principal.matches(caller)))
+            && (bounded && self.denies_bounded()
+                || self
+                    .principals
+                    .as_ref()
+                    .is_none_or(|choice| choice.meets(|principal| principal.matches(caller))))
             && self
                 .resources
                 .as_ref()
@@ -373,6 +374,13 @@ impl Statement {
                 .conditions
                 .iter()
                 .all(|condition| condition.holds(context))
+    }
+
+    /// Whether it denies whoever has a permission boundary, even those that its `NotPrincipal` names.
+    ///
+    /// IAM User Guide, "IAM JSON policy elements: `NotPrincipal`".
+    pub(crate) fn denies_bounded(&self) -> bool {
+        self.effect == Effect::Deny && matches!(self.principals, Some(Choice::Not(_)))
     }
 
     /// Whether the caller is meant by more than its account.

@@ -114,6 +114,7 @@ fn is_like_arn(case: &Case, pattern: &str, arn: &str, expand: bool, any_region: 
 fn whom(case: &Case, statement: &Value) -> bool {
     match (&statement["Principal"], &statement["NotPrincipal"]) {
         (Value::Null, Value::Null) => true,
+        (Value::Null, _) if statement["Effect"] == "Deny" && case.boundary.is_some() => true,
         (Value::Null, negated) => !is_among(case, negated),
         (plain, _) => is_among(case, plain),
     }

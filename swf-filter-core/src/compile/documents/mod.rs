@@ -436,8 +436,13 @@ impl<'a> Gate<'a> {
     }
 
     fn sure(&self, party: &Party<'_>, index: usize) -> bool {
-        self.principals(index)
-            .is_none_or(|choice| party.subject.meets(choice) == Certainty::Sure)
+        let attached = self.statements.get(index);
+        let denied_anyway = party.boundary.is_some()
+            && attached.is_some_and(|attached| attached.statement.denies_bounded());
+        denied_anyway
+            || self
+                .principals(index)
+                .is_none_or(|choice| party.subject.meets(choice) == Certainty::Sure)
     }
 }
 
