@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod command;
 mod demo;
+mod fuzz;
 mod machine;
 mod omissions;
 mod setup;
@@ -40,6 +41,7 @@ fn run() -> Result<()> {
         ["build", "--release"] => build(Profile::Release),
         ["test", rest @ ..] => test::run(setup::run()?, rest),
         ["check"] => check::run(setup::run()?),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["demo"] => demo(),
         ["demo", demo::CLEAN_UP_AFTER, id] => demo::clean_up_after(id),
         [] | ["help" | "--help" | "-h"] => {
@@ -70,6 +72,7 @@ cargo xtask COMMAND
   build [--release]  build the kernel program, then the workspace with it inside
   test [ARGS]        build, then `cargo test` with ARGS; kernel tests need root
   check              formatting, lints on the host and on the BPF target, licences, stray text
+  fuzz [TARGET] [S]  fuzz one target of `fuzz/`, or all, for S seconds each (60); needs g++
   demo               show the filter at work between network namespaces; needs root
 
 Each command runs setup first. Environment:
