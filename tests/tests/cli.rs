@@ -196,7 +196,10 @@ fn without_a_daemon_every_command_says_what_to_do() -> Result<()> {
     ends(&world, &["check"], REFUSED, &["20.toml:3:"])?;
     let report = ends(&world, &["--output", "json", "check"], REFUSED, &[])?;
     let report: Value = serde_json::from_str(&report)?;
-    has_fields(&report, "accepted hosts zones rules prefixes expectations report")?;
+    has_fields(
+        &report,
+        "accepted hosts zones rules prefixes expectations report",
+    )?;
     ensure!(report["accepted"] == false, "{report}");
     Ok(())
 }

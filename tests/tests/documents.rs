@@ -178,6 +178,79 @@ fn what_the_packet_gate_cannot_enforce_is_said() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn explain_reads_bodies_and_judges_each_decision() -> Result<()> {
+    let Some(binary) = binary() else {
+        return Ok(());
+    };
+    let folder = TempDir::with_prefix("swft-")?;
+    let vector =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/documents/one-activity-version");
+    let config = folder.path().join("config.toml");
+    fs::write(
+        &config,
+        format!(
+            "version = 1\ninterfaces = [\"eth0\"]\n[paths]\npolicy = \"{}\"\n",
+            vector.display()
+        ),
+    )?;
+    let body = folder.path().join("body.json");
+    let explain = |text: &str| {
+        fs::write(&body, text)?;
+        let mut explain = Command::new(&binary);
+        explain.arg("--config").arg(&config);
+        explain.args([
+            "--output",
+            "json",
+            "explain",
+            "--from",
+            "192.0.2.7",
+            "--to",
+            "198.51.100.10",
+        ]);
+        explain.args(["--principal", "arn:aws:iam::111122223333:user/alice"]);
+        explain.args([
+            "--action",
+            "swf:RespondDecisionTaskCompleted",
+            "--resource",
+            "payments",
+        ]);
+        run(explain.arg("--body").arg(&body))
+    };
+
+    let timer = r#"{"decisionType": "StartTimer"}"#;
+    let fail = r#"{"decisionType": "FailWorkflowExecution"}"#;
+    let (code, out, err) = explain(&format!(
+        r#"{{"taskToken": "t", "decisions": [{timer}, {fail}]}}"#
+    ))?;
+    ensure!(code == Some(0), "{err}");
+    let told: Value = serde_json::from_str(&out)?;
+    let request = &told["request"];
+    ensure!(request["allowed"] == false, "{told}");
+    ensure!(request["decisions"][0]["allowed"] == true, "{told}");
+    ensure!(
+        request["decisions"][1]["action"] == "swf:FailWorkflowExecution",
+        "{told}"
+    );
+    ensure!(request["decisions"][1]["reason"] == "no-allow", "{told}");
+    let words = request["words"].as_str().context("no words")?;
+    ensure!(words.contains("decisions[1]"), "{words}");
+
+    for wrong in [
+        "",
+        "[]",
+        r#"{"taskToken": "t", "taskToken": "u"}"#,
+        r#"{"decisions": []}"#,
+    ] {
+        let (code, _, err) = explain(wrong)?;
+        ensure!(
+            code == Some(1) && err.contains("the body is refused"),
+            "{wrong}: {err}"
+        );
+    }
+    Ok(())
+}
+
 /// Lets in one client's address through an endpoint, and nobody else.
 const DOCUMENT: &str = r#"{
   "Version": "2012-10-17",

@@ -317,7 +317,18 @@ impl<'a> Gate<'a> {
             .set
             .iter()
             .filter(|action| !action.is_decision());
+        // Actions that the same other statements are about come to the same.
+        let others: Vec<usize> = limits.iter().flatten().chain(denies).copied().collect();
+        let is_about = |index: &usize, action| {
+            let other = self.statements.get(*index);
+            other.is_some_and(|other| other.statement.actions.set.contains(action))
+        };
+        let mut known = HashSet::new();
         for action in operations {
+            let about: Vec<bool> = others.iter().map(|index| is_about(index, action)).collect();
+            if !known.insert(about) {
+                continue;
+            }
             let here =
                 resources(statement).filter(|resource| resource.may_meet(resource, &self.domains));
             let asked = here.map(|resource| Asked {
