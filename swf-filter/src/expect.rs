@@ -155,10 +155,8 @@ struct Unmet<'a> {
 
 impl Unmet<'_> {
     fn add(&mut self, message: String, label: &'static str, at: &Origin, decider: Option<&Origin>) {
-        let Some(at) = self
-            .place(at)
-            .filter(|_| self.findings.len() < Problems::KEPT)
-        else {
+        let room = self.findings.len() < Problems::KEPT;
+        let Some(at) = room.then(|| self.place(at)).flatten() else {
             self.more += 1;
             return;
         };
