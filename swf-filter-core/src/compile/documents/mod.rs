@@ -48,6 +48,7 @@ struct Party<'a> {
     identity: Vec<usize>,
     boundary: Option<Vec<usize>>,
     account: SameAccount,
+    grants: HashSet<Grant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,11 +104,21 @@ impl<'a> Gate<'a> {
                     .as_ref()
                     .map(|document| gate.attach(document, Side::Boundary).collect()),
                 account: same_account(documents, &identity.account),
+                grants: HashSet::new(),
             };
             gate.parties.push(party);
         }
         if principals.accounts.is_empty() {
             gate.add_unknown_parties(documents);
+        }
+        // They are the same in every zone.
+        let grants: Vec<_> = gate
+            .parties
+            .iter()
+            .map(|party| gate.grants(party))
+            .collect();
+        for (party, grants) in gate.parties.iter_mut().zip(grants) {
+            party.grants = grants;
         }
         Some(gate)
     }
@@ -162,6 +173,7 @@ impl<'a> Gate<'a> {
                         identity: Vec::new(),
                         boundary: None,
                         account: SameAccount::Yes,
+                        grants: HashSet::new(),
                     });
                 }
             }
@@ -206,12 +218,12 @@ impl<'a> Gate<'a> {
         let mut known = HashSet::new();
         for party in &self.parties {
             let mut own = Reaches::default();
-            for grant in self.grants(party) {
+            for grant in &party.grants {
                 // What does not depend on who asks is worked out once.
                 let personal = grant.statements().any(|index| self.is_personal(index));
                 let (caller, reaches) = if personal {
                     (party.caller, &mut own)
-                } else if known.insert(grant.clone()) {
+                } else if known.insert(grant) {
                     (Caller::Anyone, &mut anyones)
                 } else {
                     continue;
