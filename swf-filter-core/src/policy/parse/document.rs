@@ -148,10 +148,7 @@ impl<'a> Table<'a> {
     /// The block's name or id, if it has a valid one.
     pub(super) fn name(&self, problems: &mut Problems) -> Option<Text<'a>> {
         let field = self.block.name_field();
-        if !self.require(field, problems) {
-            return None;
-        }
-        let text = self.text(field, problems)?;
+        let text = self.required_text(field, problems)?;
         let what = match self.block {
             Block::Vpc => "VPC id",
             Block::Account => "account id",
@@ -244,6 +241,18 @@ impl<'a> Table<'a> {
             value: value?,
             span: item.span(),
         })
+    }
+
+    /// The string in `field`, which has to be there.
+    pub(super) fn required_text(
+        &self,
+        field: &'static str,
+        problems: &mut Problems,
+    ) -> Option<Text<'a>> {
+        if !self.require(field, problems) {
+            return None;
+        }
+        self.text(field, problems)
     }
 
     /// The items of the list in `field`; none if it is not there.

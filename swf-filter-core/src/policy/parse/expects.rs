@@ -49,7 +49,7 @@ impl Blocks<'_> {
         let from = from(table, problems);
         let endpoint = table.text("vpce", problems);
         let vpc = match table.value("vpc") {
-            Some(_) => self.vpc(table, problems)?.into(),
+            Some(_) => Some(self.named("vpc", &self.scope.vpcs, table, problems)?),
             None => endpoint.as_ref().and_then(|endpoint| {
                 let has = |vpc: &Vpc| vpc.endpoints.iter().any(|own| **own == *endpoint.value);
                 self.vpcs.iter().position(has)
@@ -59,14 +59,14 @@ impl Blocks<'_> {
             table,
             "packet",
             &["pass", "drop"],
-            &[Effect::Pass, Effect::Drop],
+            &[Some(Effect::Pass), Some(Effect::Drop)],
             problems,
         );
         let verdict = expected(
             table,
             "request",
             &["allow", "deny"],
-            &[iam::Effect::Allow, iam::Effect::Deny],
+            &[Some(iam::Effect::Allow), Some(iam::Effect::Deny)],
             problems,
         );
         let is_request = verdict.is_some() || table.value("principal").is_some();
@@ -99,10 +99,6 @@ impl Blocks<'_> {
         self.named("host", self.hosts, table, problems)
     }
 
-    fn vpc(&self, table: &Table<'_>, problems: &mut Problems) -> Option<usize> {
-        self.named("vpc", &self.scope.vpcs, table, problems)
-    }
-
     fn named(
         &self,
         field: &'static str,
@@ -110,10 +106,7 @@ impl Blocks<'_> {
         table: &Table<'_>,
         problems: &mut Problems,
     ) -> Option<usize> {
-        if !table.require(field, problems) {
-            return None;
-        }
-        let text = table.text(field, problems)?;
+        let text = table.required_text(field, problems)?;
         let found = names.find(text.value);
         if found.is_none() && self.scope.complete {
             table.report(names.unknown(text.value), text.span, problems);
@@ -123,10 +116,7 @@ impl Blocks<'_> {
 }
 
 fn from(table: &Table<'_>, problems: &mut Problems) -> Option<IpAddr> {
-    if !table.require("from", problems) {
-        return None;
-    }
-    let text = table.text("from", problems)?;
+    let text = table.required_text("from", problems)?;
     let address = text.value.parse().ok();
     if address.is_none() {
         let found = text.value.into();
@@ -139,12 +129,11 @@ fn expected<T: Copy>(
     table: &Table<'_>,
     field: &'static str,
     words: &'static [&'static str],
-    values: &[T],
+    values: &[Option<T>],
     problems: &mut Problems,
 ) -> Option<Expected<T>> {
     let span = table.value(field)?.span();
-    let values: Vec<Option<T>> = values.iter().copied().map(Some).collect();
-    let verdict = table.choice(field, words, &values, None, problems)?;
+    let verdict = table.choice(field, words, values, None, problems)?;
     Some(Expected {
         verdict,
         origin: table.index.origin(span.start),
@@ -180,10 +169,7 @@ fn request(table: &Table<'_>, problems: &mut Problems) -> Option<ExpectedRequest
 }
 
 fn principal(table: &Table<'_>, problems: &mut Problems) -> Option<Arc<str>> {
-    if !table.require("principal", problems) {
-        return None;
-    }
-    let text = table.text("principal", problems)?;
+    let text = table.required_text("principal", problems)?;
     match Caller::from_arn(text.value) {
         Ok(_) => Some(text.value.into()),
         Err(error) => {
@@ -194,10 +180,7 @@ fn principal(table: &Table<'_>, problems: &mut Problems) -> Option<Arc<str>> {
 }
 
 fn action(table: &Table<'_>, problems: &mut Problems) -> Option<Action> {
-    if !table.require("action", problems) {
-        return None;
-    }
-    let text = table.text("action", problems)?;
+    let text = table.required_text("action", problems)?;
     let action = Action::from_text(text.value);
     if action.is_none() {
         let name = text

@@ -56,10 +56,7 @@ fn account<'a>(
 ) -> Option<Account> {
     table.check_fields(problems);
     let organization = table.text("organization", problems);
-    if !table.require("id", problems) {
-        return None;
-    }
-    let id = table.text("id", problems)?;
+    let id = table.required_text("id", problems)?;
     if !check_account(&id, table, problems) || !names.define(&id, table, problems) {
         return None;
     }
