@@ -83,9 +83,9 @@ impl<'de> Deserialize<'de> for Json<'de> {
     }
 }
 
-/// The name of a member.
+/// A string, which borrows from what is read where that has no escapes. A `Cow` by itself would always be a copy.
 #[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 struct JsonVisitor;
 
@@ -134,7 +134,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::new();
-        while let Some((Name(name), value)) = entries.next_entry()? {
+        while let Some((Text(name), value)) = entries.next_entry()? {
             members.push((name, value));
         }
         Object::new(members).map(Json::Object).map_err(|name| {

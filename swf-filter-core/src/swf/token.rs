@@ -12,6 +12,8 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
+use super::json::Text;
+
 /// Tokens that a cache holds unless told otherwise.
 pub const DEFAULT_CAPACITY: usize = 65_536;
 /// Bytes that the entries of a cache may take, whatever its capacity.
@@ -191,9 +193,6 @@ impl<'de> Deserialize<'de> for Answer<'de> {
         deserializer.deserialize_map(AnswerVisitor)
     }
 }
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 struct AnswerVisitor;
 
