@@ -6,13 +6,10 @@
 mod diff;
 pub(crate) mod documents;
 pub mod image;
-mod known;
 mod lookup;
 mod paint;
-mod subject;
 #[cfg(test)]
 mod tests;
-mod view;
 mod zone;
 
 use std::collections::{HashMap, HashSet};

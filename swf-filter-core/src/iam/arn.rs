@@ -124,30 +124,10 @@ impl ResourcePattern {
         self.0.matches(resource, context)
     }
 
-    /// Whether it matches all of `domains` that `other` matches. A yes is certain.
+    /// Its six parts; none if it matches whatever there is.
     #[must_use]
-    pub fn covers(&self, other: &Self, domains: &Domains) -> bool {
-        let Some(own) = &self.0.parts else {
-            return true;
-        };
-        let others = other.0.parts.as_deref().unwrap_or(&domains.parts);
-        let parts = own.iter().zip(others).zip(&domains.parts);
-        parts.into_iter().all(|((own, other), part)| {
-            // Where all of them have the same, it does not matter what else the other would match.
-            let has_one = part.as_literal().is_some();
-            own.covers(if has_one { part } else { other })
-        })
-    }
-
-    /// Whether some of `domains` may match both. A no is certain.
-    #[must_use]
-    pub fn may_meet(&self, other: &Self, domains: &Domains) -> bool {
-        let own = self.0.parts.as_deref().unwrap_or(&domains.parts);
-        let others = other.0.parts.as_deref().unwrap_or(&domains.parts);
-        let parts = own.iter().zip(others).zip(&domains.parts);
-        parts.into_iter().all(|((own, other), part)| {
-            own.may_meet(other) && own.may_meet(part) && other.may_meet(part)
-        })
+    pub(crate) fn parts(&self) -> Option<&[Pattern; 6]> {
+        self.0.parts.as_deref()
     }
 
     /// The only SWF domain that it can match, if there is one.
@@ -155,24 +135,6 @@ impl ResourcePattern {
     pub fn only_domain(&self) -> Option<&str> {
         let [.., resource] = self.0.parts.as_deref()?;
         resource.as_literal()?.strip_prefix("/domain/")
-    }
-}
-
-/// The SWF domains of a region, and of an account if it is known.
-#[derive(Clone, Debug)]
-pub struct Domains {
-    parts: [Pattern; 6],
-}
-
-impl Domains {
-    /// All domains of a region and account, or of all accounts.
-    #[must_use]
-    pub fn of(region: &str, account: Option<&str>) -> Self {
-        let account = account.unwrap_or("*");
-        let parts = ["arn", PARTITION, "swf", region, account, "/domain/*"];
-        Self {
-            parts: parts.map(|part| Pattern::glob(part, Case::Keep)),
-        }
     }
 }
 
@@ -207,13 +169,20 @@ pub fn domain(region: &str, account: &str, name: &str) -> String {
     format!("arn:{PARTITION}:swf:{region}:{account}:/domain/{name}")
 }
 
+/// All parts but the last of the ARNs that the domains of a region and account have.
+#[must_use]
+pub(crate) fn before_domain<'a>(region: &'a str, account: &'a str) -> [&'a str; 5] {
+    ["arn", PARTITION, "swf", region, account]
+}
+
 /// The region, account and name of an SWF domain's ARN. The name of all domains is `*`.
 #[must_use]
 pub fn domain_parts(arn: &str) -> Option<[&str; 3]> {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     match *parts {
         ["arn", PARTITION, "swf", region, account, name] => {
-            Some([region, account, name.strip_prefix("/domain/")?])
+            let name = name.strip_prefix("/domain/")?;
+            (!name.is_empty()).then_some([region, account, name])
         }
         _ => None,
     }

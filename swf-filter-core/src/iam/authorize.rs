@@ -361,11 +361,7 @@ impl Statement {
             context,
         } = request;
         self.actions.set.contains(action)
-            && (bounded && self.denies_bounded()
-                || self
-                    .principals
-                    .as_ref()
-                    .is_none_or(|choice| choice.meets(|principal| principal.matches(caller))))
+            && self.is_about(caller, bounded)
             && self
                 .resources
                 .as_ref()
@@ -376,15 +372,20 @@ impl Statement {
                 .all(|condition| condition.holds(context))
     }
 
-    /// Whether it denies whoever has a permission boundary, even those that its `NotPrincipal` names.
-    ///
-    /// IAM User Guide, "IAM JSON policy elements: `NotPrincipal`".
-    pub(crate) fn denies_bounded(&self) -> bool {
-        self.effect == Effect::Deny && matches!(self.principals, Some(Choice::Not(_)))
+    /// Whether it is about requests of a caller, who may be bounded by a permission boundary.
+    pub(crate) fn is_about(&self, caller: &Caller, bounded: bool) -> bool {
+        // IAM User Guide, "IAM JSON policy elements: NotPrincipal": whoever has a boundary is denied even if named.
+        let denies_bounded =
+            self.effect == Effect::Deny && matches!(self.principals, Some(Choice::Not(_)));
+        bounded && denies_bounded
+            || self
+                .principals
+                .as_ref()
+                .is_none_or(|choice| choice.meets(|principal| principal.matches(caller)))
     }
 
     /// Whether the caller is meant by more than its account.
-    fn grants(&self, caller: &Caller) -> bool {
+    pub(crate) fn grants(&self, caller: &Caller) -> bool {
         match &self.principals {
             Some(Choice::Of(principals)) => {
                 principals.iter().any(|principal| principal.grants(caller))
@@ -394,7 +395,7 @@ impl Statement {
     }
 
     /// Whether its `Principal` is the caller as a user or session.
-    fn names(&self, caller: &Caller) -> bool {
+    pub(crate) fn names(&self, caller: &Caller) -> bool {
         match &self.principals {
             Some(Choice::Of(principals)) => {
                 principals.iter().any(|principal| principal.names(caller))

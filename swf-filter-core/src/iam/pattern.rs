@@ -10,14 +10,14 @@ use std::sync::Arc;
 use super::context::Context;
 
 /// A text of a policy that is compared with a text of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern {
     text: Arc<str>,
     pieces: Vec<Piece>,
     case: Case,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Piece {
     /// `*`: any run of characters.
     AnyRun,
@@ -33,7 +33,7 @@ enum Piece {
 }
 
 /// Whether upper and lower case differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Case {
     /// They are the same.
     Fold,
@@ -230,35 +230,8 @@ impl Pattern {
         }
     }
 
-    /// Whether every text that `other` matches, this one matches too.
-    ///
-    /// A yes is certain. A no may be wrong where variables are involved, or where only several patterns together cover.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        if self.matches_all() {
-            return true;
-        }
-        if self.variables().next().is_some() || self.case != other.case {
-            return self == other;
-        }
-        // Each wildcard and variable of `other` is one symbol, which only a wildcard of this pattern takes.
-        let symbols: Vec<Symbol> = other.symbols().collect();
-        let pattern: Vec<Symbol> = self.symbols().collect();
-        covers(&pattern, &symbols)
-    }
-
-    /// Whether some text may be matched by both. A no is certain.
-    #[must_use]
-    pub fn may_meet(&self, other: &Self) -> bool {
-        if self.case != other.case {
-            return true;
-        }
-        let own: Vec<Symbol> = self.symbols().collect();
-        let others: Vec<Symbol> = other.symbols().collect();
-        meet(&own, &others)
-    }
-
-    fn symbols(&self) -> impl Iterator<Item = Symbol> {
+    /// What it is made of, where a variable stands for any run of characters.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = Symbol> {
         self.pieces.iter().flat_map(|piece| {
             let (literal, symbol) = match piece {
                 Piece::AnyRun | Piece::Variable { .. } => ("", Some(Symbol::Run)),
@@ -270,63 +243,15 @@ impl Pattern {
     }
 }
 
+/// What a pattern asks of a text, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Symbol {
+pub(crate) enum Symbol {
+    /// This character.
     Character(char),
+    /// Any one character.
     One,
+    /// Any run of characters.
     Run,
-}
-
-/// Whether `pattern` matches whatever `symbols` stand for: a table over both, row by row.
-fn covers(pattern: &[Symbol], symbols: &[Symbol]) -> bool {
-    // row[i]: whether the pattern so far matches the first i symbols.
-    let mut row: Vec<bool> = std::iter::once(true)
-        .chain(symbols.iter().map(|_| false))
-        .collect();
-    for token in pattern {
-        let mut next = Vec::with_capacity(row.len());
-        let mut left = *token == Symbol::Run && row.first() == Some(&true);
-        next.push(left);
-        let diagonal = row.iter();
-        let above = row.iter().skip(1);
-        for ((symbol, diagonal), above) in symbols.iter().zip(diagonal).zip(above) {
-            left = match token {
-                Symbol::Run => left || *above,
-                Symbol::One => *diagonal && *symbol != Symbol::Run,
-                Symbol::Character(_) => *diagonal && symbol == token,
-            };
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last() == Some(&true)
-}
-
-/// Whether two patterns have a text in common.
-fn meet(a: &[Symbol], b: &[Symbol]) -> bool {
-    // row[j]: whether what a matches so far can be what the first j symbols of b match.
-    let mut row = Vec::with_capacity(b.len() + 1);
-    let mut reach = true;
-    row.push(true);
-    for symbol in b {
-        reach = reach && *symbol == Symbol::Run;
-        row.push(reach);
-    }
-    for token in a {
-        let mut left = row.first() == Some(&true) && *token == Symbol::Run;
-        let mut next = vec![left];
-        for ((symbol, diagonal), above) in b.iter().zip(&row).zip(row.iter().skip(1)) {
-            left = match (token, symbol) {
-                // A run takes nothing, or one symbol more.
-                (Symbol::Run, _) | (_, Symbol::Run) => left || *above,
-                (Symbol::One, _) | (_, Symbol::One) => *diagonal,
-                (Symbol::Character(a), Symbol::Character(b)) => *diagonal && a == b,
-            };
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last() == Some(&true)
 }
 
 enum Variable<'a> {

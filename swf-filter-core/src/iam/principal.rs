@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Whom a statement of a resource or trust policy is about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Principal {
     /// `"*"` or `{"AWS": "*"}`.
     Anyone,
@@ -105,6 +105,30 @@ impl Caller {
         })
     }
 
+    /// A user of an account that no policy can name.
+    #[must_use]
+    pub(crate) fn some_user(account: &str) -> Self {
+        Self {
+            kind: CallerKind::User,
+            account: account.into(),
+            arn: format!("arn:aws:iam::{account}:user/").into(),
+            role: None,
+        }
+    }
+
+    /// A session of a role that no policy can name.
+    #[must_use]
+    pub(crate) fn some_session(role: &Arc<str>) -> Self {
+        let account = account_of(role).unwrap_or_default();
+        let name = role_name(role).unwrap_or_default();
+        Self {
+            kind: CallerKind::Session,
+            account: account.into(),
+            arn: format!("arn:aws:sts::{account}:assumed-role/{name}/").into(),
+            role: Some(Arc::clone(role)),
+        }
+    }
+
     /// The same session, with its role's full ARN.
     #[must_use]
     pub fn with_role(self, role: Arc<str>) -> Self {
@@ -165,6 +189,15 @@ impl Principal {
         !matches!(self, Self::Account { .. }) && self.matches(caller)
     }
 
+    /// The ARN, if it names one user, role or session.
+    #[must_use]
+    pub(crate) fn arn(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Arn(arn) => Some(arn),
+            _ => None,
+        }
+    }
+
     /// Whether it is `caller`, as a user or session, that is named, and not its role or account.
     #[must_use]
     pub fn names(&self, caller: &Caller) -> bool {
@@ -181,8 +214,15 @@ pub fn role_name(arn: &str) -> Option<&str> {
 
 /// Whether two ARNs name one role. That of a session leaves the path out.
 fn is_same_role(arn: &str, other: &str) -> bool {
-    let account = |arn| str::split(arn, ':').nth(4);
-    role_name(arn).is_some() && role_name(arn) == role_name(other) && account(arn) == account(other)
+    role_name(arn).is_some()
+        && role_name(arn) == role_name(other)
+        && account_of(arn) == account_of(other)
+}
+
+/// The account in an ARN.
+#[must_use]
+pub(crate) fn account_of(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4)
 }
 
 /// Whether a text is an account id.

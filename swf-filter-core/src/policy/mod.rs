@@ -108,6 +108,12 @@ impl HostDocuments {
     pub fn region(&self) -> &str {
         self.region.as_deref().unwrap_or(DEFAULT_REGION)
     }
+
+    /// Whether its domains belong to `account`, or may do so.
+    #[must_use]
+    pub fn is_of_account(&self, account: &str) -> bool {
+        self.account.as_deref().is_none_or(|own| own == account)
+    }
 }
 
 /// The region of hosts that name none.

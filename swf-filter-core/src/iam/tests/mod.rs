@@ -1,3 +1,4 @@
+mod rules;
 mod wrong;
 
 use serde_json::json;
@@ -33,77 +34,6 @@ fn decide(policies: &Policies<'_>, caller: &str, context: &Context) -> Decision 
         context,
     };
     authorize(policies, request)
-}
-
-#[test]
-fn accounts_decide_whether_one_side_is_enough() {
-    let statement = json!({"Effect": "Allow", "Action": "swf:Start*", "Resource": "*"});
-    let identity = index(Kind::Identity, &json!({"Statement": statement}));
-    let mut statement = statement;
-    statement["Principal"] = json!({"AWS": ["111122223333", "444455556666"]});
-    let resource = index(Kind::Resource, &json!({"Statement": statement}));
-    let cases = [
-        (Some(&identity), None, "111122223333", Reason::Allowed),
-        (None, Some(&resource), "111122223333", Reason::Allowed),
-        (None, None, "111122223333", Reason::NoAllow),
-        (
-            Some(&identity),
-            None,
-            "444455556666",
-            Reason::NoResourceAllow,
-        ),
-        (
-            None,
-            Some(&resource),
-            "444455556666",
-            Reason::NoIdentityAllow,
-        ),
-        (
-            Some(&identity),
-            Some(&resource),
-            "444455556666",
-            Reason::Allowed,
-        ),
-    ];
-    for (identity, resource, account, reason) in cases {
-        let policies = Policies {
-            identity,
-            resource,
-            account: Some("111122223333"),
-            ..Policies::default()
-        };
-        let caller = format!("arn:aws:iam::{account}:user/alice");
-        let decision = decide(&policies, &caller, &Context::default());
-        assert_eq!(decision.reason, reason, "{account}");
-        assert_eq!(decision.statements.is_empty(), reason != Reason::Allowed);
-    }
-}
-
-#[test]
-fn a_boundary_holds_back_all_but_a_named_caller() {
-    let boundary = index(
-        Kind::Identity,
-        &json!({"Statement": {"Effect": "Allow", "Action": "swf:List*", "Resource": "*"}}),
-    );
-    for (principal, reason) in [
-        (json!("*"), Reason::NoBoundaryAllow),
-        (json!({"AWS": "111122223333"}), Reason::NoBoundaryAllow),
-        (json!({"AWS": ALICE}), Reason::Allowed),
-    ] {
-        let statement =
-            json!({"Effect": "Allow", "Principal": principal, "Action": "swf:*", "Resource": "*"});
-        let resource = index(Kind::Resource, &json!({"Statement": statement}));
-        let policies = Policies {
-            boundary: Some(&boundary),
-            resource: Some(&resource),
-            ..Policies::default()
-        };
-        assert_eq!(
-            decide(&policies, ALICE, &Context::default()).reason,
-            reason,
-            "{principal}"
-        );
-    }
 }
 
 #[test]

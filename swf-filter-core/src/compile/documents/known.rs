@@ -1,5 +1,7 @@
 //! Condition keys that have the same value in every request of somebody to a host, as `judge` fills them in.
 
+use std::hash::{Hash, Hasher};
+
 use crate::iam::condition::Condition;
 use crate::policy::{HostDocuments, Identity};
 
@@ -11,7 +13,7 @@ pub(super) struct Known<'a> {
 }
 
 /// Who makes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Caller<'a> {
     /// Somebody.
     Anyone,
@@ -33,6 +35,12 @@ impl PartialEq for Only<'_> {
 }
 
 impl Eq for Only<'_> {}
+
+impl Hash for Only<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.arn.hash(state);
+    }
+}
 
 /// What is known of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::policy::{Policy, Vpc};
 use crate::prefix::{Prefix, PrefixList};
 
 use super::known::{Known, Value};
-use super::zone::Zone;
+use crate::compile::zone::Zone;
 
 /// One way in which requests from some sources of a zone can look.
 #[derive(Clone, Debug)]

@@ -1,0 +1,305 @@
+//! Classes of SWF domains, which no pattern of some policy tells apart.
+//!
+//! Patterns are run side by side, as one automaton, over every name that a domain can have. Where it can stop, it tells
+//! which of them match there: all combinations that some name has, and no others.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::iam::Pattern;
+use crate::iam::pattern::{Case, Symbol};
+
+/// Whether something is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Certainty {
+    /// It is not.
+    Never,
+    /// It may be.
+    Possible,
+    /// It is.
+    Sure,
+}
+
+impl Certainty {
+    pub(super) fn certain(yes: bool) -> Self {
+        if yes { Self::Sure } else { Self::Never }
+    }
+
+    pub(super) fn not(self) -> Self {
+        match self {
+            Self::Never => Self::Sure,
+            Self::Possible => Self::Possible,
+            Self::Sure => Self::Never,
+        }
+    }
+}
+
+/// For each of some patterns, whether it matches the domains of a class.
+pub(super) type Class = Vec<Certainty>;
+
+/// The last part of the ARNs that domains have.
+const NAMES: &str = "/domain/?*";
+
+/// How many steps of patterns may be taken before the classes are given up. Five hundred patterns that start with `*`,
+/// or some ten thousand that do not, stay below.
+const MOST_STEPS: usize = 4 << 20;
+
+/// The classes into which patterns of the last part of ARNs divide all domains.
+///
+/// Where that takes too long, there is one class, and what matches it is not known.
+pub(super) fn classes(patterns: &[&Pattern]) -> HashSet<Class> {
+    Automaton::new(patterns).run().unwrap_or_else(|| {
+        let unknown = patterns.iter().map(|pattern| {
+            if pattern.matches_all() {
+                Certainty::Sure
+            } else {
+                Certainty::Possible
+            }
+        });
+        HashSet::from([unknown.collect()])
+    })
+}
+
+struct Automaton {
+    /// The symbols of all patterns, one after the other, each with its end. The first are those of [`NAMES`].
+    places: Vec<Place>,
+    /// Where each pattern starts.
+    starts: Vec<usize>,
+    /// What is known of each where it ends. That of a variable takes the place of any text.
+    ends: Vec<Certainty>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    pattern: usize,
+    /// None where the pattern ends.
+    symbol: Option<Symbol>,
+}
+
+/// Where all patterns are after some text: ascending, as indices of places.
+type State = Vec<usize>;
+
+impl Automaton {
+    fn new(patterns: &[&Pattern]) -> Self {
+        let names = Pattern::glob(NAMES, Case::Keep);
+        let mut automaton = Self {
+            places: Vec::new(),
+            starts: Vec::new(),
+            ends: Vec::new(),
+        };
+        for (number, pattern) in std::iter::once(&names)
+            .chain(patterns.iter().copied())
+            .enumerate()
+        {
+            automaton.starts.push(automaton.places.len());
+            let symbols = pattern.symbols().map(Some).chain([None]);
+            automaton.places.extend(symbols.map(|symbol| Place {
+                pattern: number,
+                symbol,
+            }));
+            automaton.ends.push(match pattern.variables().next() {
+                Some(_) => Certainty::Possible,
+                None => Certainty::Sure,
+            });
+        }
+        automaton
+    }
+
+    fn run(&self) -> Option<HashSet<Class>> {
+        let mut start = State::new();
+        for place in &self.starts {
+            self.enter(*place, &mut start);
+        }
+        let mut classes = HashSet::new();
+        let mut seen = HashSet::from([start.clone()]);
+        let mut open = vec![start];
+        let mut steps = 0usize;
+        while let Some(state) = open.pop() {
+            classes.extend(self.class(&state));
+            for next in self.next(&state, &mut steps)? {
+                if !seen.contains(&next) {
+                    seen.insert(next.clone());
+                    open.push(next);
+                }
+            }
+        }
+        Some(classes)
+    }
+
+    /// Which patterns match the text so far, if it names a domain.
+    fn class(&self, state: &State) -> Option<Class> {
+        let mut class = vec![Certainty::Never; self.starts.len()];
+        for place in state {
+            let Place { pattern, symbol } = self.place(*place)?;
+            if symbol.is_none() {
+                *class.get_mut(pattern)? = *self.ends.get(pattern)?;
+            }
+        }
+        (class.remove(0) == Certainty::Sure).then_some(class)
+    }
+
+    /// The states after one character more: one for each that some pattern asks for, and one for any other.
+    fn next(&self, state: &State, steps: &mut usize) -> Option<Vec<State>> {
+        let mut wild = State::new();
+        let mut asked: HashMap<char, State> = HashMap::new();
+        *steps += state.len();
+        for place in state {
+            match self.place(*place)?.symbol {
+                None => {}
+                Some(Symbol::Character(character)) => {
+                    asked.entry(character).or_default().push(*place);
+                }
+                Some(Symbol::One | Symbol::Run) => wild.push(*place),
+            }
+        }
+        *steps = steps.checked_add(wild.len().checked_mul(asked.len())?)?;
+        if *steps > MOST_STEPS {
+            return None;
+        }
+        let after = |moving: State| {
+            let mut next = State::new();
+            for place in moving {
+                let is_run = self.place(place)?.symbol == Some(Symbol::Run);
+                self.enter(if is_run { place } else { place + 1 }, &mut next);
+            }
+            // What is in no domain's name is of no use.
+            let names = self.starts.get(1).copied().unwrap_or(self.places.len());
+            (next.first()? < &names).then(|| self.without_overtaken(next))
+        };
+        let mut states: Vec<State> = after(wild.clone()).into_iter().collect();
+        for mut moving in asked.into_values() {
+            moving.extend(&wild);
+            moving.sort_unstable();
+            states.extend(after(moving));
+        }
+        Some(states)
+    }
+
+    fn place(&self, place: usize) -> Option<Place> {
+        self.places.get(place).copied()
+    }
+
+    /// Adds a place, and what follows it without a character.
+    fn enter(&self, place: usize, state: &mut State) {
+        state.push(place);
+        let is_run = self.place(place).and_then(|place| place.symbol) == Some(Symbol::Run);
+        if is_run {
+            self.enter(place + 1, state);
+        }
+    }
+
+    /// Without places before a pattern's last `*`, from which on it matches whatever they would lead to.
+    fn without_overtaken(&self, mut state: State) -> State {
+        state.sort_unstable();
+        state.dedup();
+        let mut kept = State::with_capacity(state.len());
+        let mut overtaken = None;
+        for place in state.into_iter().rev() {
+            let Some(Place { pattern, symbol }) = self.place(place) else {
+                continue;
+            };
+            if overtaken == Some(pattern) {
+                continue;
+            }
+            kept.push(place);
+            if symbol == Some(Symbol::Run) {
+                overtaken = Some(pattern);
+            }
+        }
+        kept.reverse();
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::iam::Context;
+    use crate::iam::pattern::{Variables, Wildcards};
+
+    fn of(texts: &[&str]) -> HashSet<String> {
+        let patterns: Vec<Pattern> = texts
+            .iter()
+            .map(|text| {
+                Pattern::new(text, Wildcards::Match, Variables::Expand, Case::Keep)
+                    .expect("a pattern")
+            })
+            .collect();
+        let patterns: Vec<&Pattern> = patterns.iter().collect();
+        let symbol = |certainty: &Certainty| match certainty {
+            Certainty::Never => '-',
+            Certainty::Possible => '?',
+            Certainty::Sure => '+',
+        };
+        classes(&patterns)
+            .iter()
+            .map(|class| class.iter().map(symbol).collect())
+            .collect()
+    }
+
+    fn set(classes: &[&str]) -> HashSet<String> {
+        classes.iter().copied().map(String::from).collect()
+    }
+
+    #[test]
+    fn several_patterns_may_leave_nothing_over() {
+        assert_eq!(of(&[]), set(&[""]));
+        assert_eq!(of(&["*", "/domain/*", "/other/*"]), set(&["++-"]));
+        assert_eq!(
+            of(&["/domain/orders*", "/domain/orders", "/domain/orders?*"]),
+            set(&["---", "++-", "+-+"])
+        );
+        assert_eq!(
+            of(&["/domain/", "/domain/?", "/domain/??*"]),
+            set(&["-+-", "--+"])
+        );
+        assert_eq!(of(&["/domain/${aws:username}"]), set(&["?"]));
+    }
+
+    #[test]
+    fn what_takes_too_long_is_not_known() {
+        // Whether the 21st character from the end is an `a` takes two million states to tell.
+        let text = format!("*a{}", "?".repeat(20));
+        assert_eq!(of(&[&text, "/domain/b", "*"]), set(&["??+"]));
+    }
+
+    #[test]
+    fn thousands_of_names_are_thousands_of_classes() {
+        let texts: Vec<String> = (0..3000).map(|n| format!("/domain/team-{n}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        assert_eq!(of(&texts).len(), 3001);
+    }
+
+    proptest! {
+        #[test]
+        fn classes_are_those_of_all_short_names(
+            texts in prop::collection::vec("[ab*?]{0,4}", 0..4),
+        ) {
+            let texts: Vec<String> = texts.iter().map(|text| format!("/domain/{text}")).collect();
+            let patterns: Vec<Pattern> =
+                texts.iter().map(|text| Pattern::glob(text, Case::Keep)).collect();
+            let mut names = vec![String::new()];
+            let mut found = HashSet::new();
+            // Three patterns of four symbols need no longer names to be told apart.
+            for _ in 0..7 {
+                names = names
+                    .iter()
+                    .flat_map(|name| ["a", "b", "c"].map(|letter| format!("{name}{letter}")))
+                    .collect();
+                for name in &names {
+                    let name = format!("/domain/{name}");
+                    let class: Class = patterns
+                        .iter()
+                        .map(|pattern| {
+                            Certainty::certain(pattern.matches(&name, &Context::default()))
+                        })
+                        .collect();
+                    found.insert(class);
+                }
+            }
+            let patterns: Vec<&Pattern> = patterns.iter().collect();
+            prop_assert_eq!(classes(&patterns), found);
+        }
+    }
+}
