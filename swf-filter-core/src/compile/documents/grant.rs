@@ -45,6 +45,7 @@ pub(super) struct Grants<'a, 'b> {
     domains: &'b [Pattern],
     /// By their patterns. Callers with the same ones are many.
     classes: HashMap<Vec<&'b Pattern>, Rc<HashSet<names::Class>>>,
+    steps: names::Steps,
 }
 
 /// Statements about requests of some kind, by how they count.
@@ -79,6 +80,7 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
             documents,
             domains,
             classes: HashMap::new(),
+            steps: names::Steps::default(),
         }
     }
 
@@ -145,7 +147,7 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
         let classes = self
             .classes
             .entry(patterns.clone())
-            .or_insert_with(|| Rc::new(names::classes(&patterns)));
+            .or_insert_with(|| Rc::new(names::classes(&patterns, &mut self.steps)));
         let classes = Rc::clone(classes);
         // All but the name is the same for all domains.
         let before = relevant.iter().map(|(_, attached)| {

@@ -39,24 +39,63 @@ pub(super) type Class = Vec<Certainty>;
 /// The last part of the ARNs that domains have.
 const NAMES: &str = "/domain/?*";
 
-/// How many steps of patterns may be taken before the classes are given up. Five hundred patterns that start with `*`,
-/// or some ten thousand that do not, stay below.
-const MOST_STEPS: usize = 4 << 20;
-
 /// The classes into which patterns of the last part of ARNs divide all domains.
 ///
-/// Where that takes too long, there is one class, and what matches it is not known.
-pub(super) fn classes(patterns: &[&Pattern]) -> HashSet<Class> {
-    Automaton::new(patterns).run().unwrap_or_else(|| {
-        let unknown = patterns.iter().map(|pattern| {
-            if pattern.matches_all() {
-                Certainty::Sure
+/// Only patterns with a wildcard before their end can make many. Where it takes more than the steps that are left to
+/// find the classes of such patterns, it is not known whether they match.
+pub(super) fn classes(patterns: &[&Pattern], steps: &mut Steps) -> HashSet<Class> {
+    if patterns.iter().all(|pattern| is_plain(pattern)) {
+        let known = Automaton::new(patterns).run(&mut Steps::unlimited());
+        return known.unwrap_or_default();
+    }
+    if let Some(classes) = Automaton::new(patterns).run(steps) {
+        return classes;
+    }
+    let (plain, _): (Vec<&Pattern>, Vec<&Pattern>) =
+        patterns.iter().partition(|pattern| is_plain(pattern));
+    let known = classes(&plain, steps).into_iter().map(|class| {
+        let mut known = class.into_iter();
+        let all = patterns.iter().map(|pattern| {
+            let known = if is_plain(pattern) {
+                known.next()
             } else {
-                Certainty::Possible
-            }
+                None
+            };
+            known.unwrap_or(Certainty::Possible)
         });
-        HashSet::from([unknown.collect()])
-    })
+        all.collect()
+    });
+    known.collect()
+}
+
+/// Steps that may be taken to find classes, for all patterns of a host together: the work of a second, about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Steps(usize);
+
+impl Steps {
+    fn unlimited() -> Self {
+        Self(usize::MAX)
+    }
+
+    fn take(&mut self, steps: usize) -> Option<()> {
+        let left = self.0.checked_sub(steps);
+        self.0 = left.unwrap_or_default();
+        left.map(|_| ())
+    }
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self(16 << 20)
+    }
+}
+
+/// Whether a pattern is a text, or all that starts with one.
+fn is_plain(pattern: &Pattern) -> bool {
+    let mut wild = pattern
+        .symbols()
+        .skip_while(|symbol| matches!(symbol, Symbol::Character(_)));
+    wild.next().is_none_or(|symbol| symbol == Symbol::Run) && wild.next().is_none()
 }
 
 struct Automaton {
@@ -104,7 +143,7 @@ impl Automaton {
         automaton
     }
 
-    fn run(&self) -> Option<HashSet<Class>> {
+    fn run(&self, steps: &mut Steps) -> Option<HashSet<Class>> {
         let mut start = State::new();
         for place in &self.starts {
             self.enter(*place, &mut start);
@@ -112,10 +151,9 @@ impl Automaton {
         let mut classes = HashSet::new();
         let mut seen = HashSet::from([start.clone()]);
         let mut open = vec![start];
-        let mut steps = 0usize;
         while let Some(state) = open.pop() {
             classes.extend(self.class(&state));
-            for next in self.next(&state, &mut steps)? {
+            for next in self.next(&state, steps)? {
                 if !seen.contains(&next) {
                     seen.insert(next.clone());
                     open.push(next);
@@ -138,10 +176,9 @@ impl Automaton {
     }
 
     /// The states after one character more: one for each that some pattern asks for, and one for any other.
-    fn next(&self, state: &State, steps: &mut usize) -> Option<Vec<State>> {
+    fn next(&self, state: &State, steps: &mut Steps) -> Option<Vec<State>> {
         let mut wild = State::new();
         let mut asked: HashMap<char, State> = HashMap::new();
-        *steps += state.len();
         for place in state {
             match self.place(*place)?.symbol {
                 None => {}
@@ -151,10 +188,7 @@ impl Automaton {
                 Some(Symbol::One | Symbol::Run) => wild.push(*place),
             }
         }
-        *steps = steps.checked_add(wild.len().checked_mul(asked.len())?)?;
-        if *steps > MOST_STEPS {
-            return None;
-        }
+        steps.take(state.len() + wild.len() * asked.len())?;
         let after = |moving: State| {
             let mut next = State::new();
             for place in moving {
@@ -232,7 +266,7 @@ mod tests {
             Certainty::Possible => '?',
             Certainty::Sure => '+',
         };
-        classes(&patterns)
+        classes(&patterns, &mut Steps::default())
             .iter()
             .map(|class| class.iter().map(symbol).collect())
             .collect()
@@ -259,9 +293,12 @@ mod tests {
 
     #[test]
     fn what_takes_too_long_is_not_known() {
-        // Whether the 21st character from the end is an `a` takes two million states to tell.
-        let text = format!("*a{}", "?".repeat(20));
-        assert_eq!(of(&[&text, "/domain/b", "*"]), set(&["??+"]));
+        // Whether the 25th character from the end is an `a` takes 2^25 states to tell.
+        let text = format!("*a{}", "?".repeat(24));
+        assert_eq!(
+            of(&[&text, "/domain/b", "*", "/domain/b?"]),
+            set(&["?-+?", "?++?"])
+        );
     }
 
     #[test]
@@ -299,7 +336,7 @@ mod tests {
                 }
             }
             let patterns: Vec<&Pattern> = patterns.iter().collect();
-            prop_assert_eq!(classes(&patterns), found);
+            prop_assert_eq!(classes(&patterns, &mut Steps::default()), found);
         }
     }
 }
