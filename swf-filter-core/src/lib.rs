@@ -8,4 +8,5 @@ pub mod iam;
 pub mod judge;
 pub mod policy;
 pub mod prefix;
+pub mod sigv4;
 pub mod swf;

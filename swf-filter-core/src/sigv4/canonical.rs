@@ -1,0 +1,201 @@
+//! The canonical request: one text for all ways to write the same request.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// The head of a request, as it arrived.
+#[derive(Clone, Debug, Default)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, as it was sent.
+    pub path: &'a str,
+    /// The query without its `?`, as it was sent.
+    pub query: &'a str,
+    /// The header fields in the order in which they arrived. Over HTTP/2, the authority is `host`.
+    pub headers: Vec<(&'a str, &'a [u8])>,
+}
+
+/// The SHA-256 of a whole body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BodyHash([u8; 32]);
+
+/// How a path was signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathForm {
+    /// As it was sent, and encoded once more.
+    AsSent,
+    /// Without `.`, `..` and empty segments, and encoded once more.
+    Normalized,
+}
+
+impl BodyHash {
+    /// Hashes a body.
+    #[must_use]
+    pub fn of(body: &[u8]) -> Self {
+        Self(Sha256::digest(body).into())
+    }
+}
+
+/// In hexadecimal digits.
+impl fmt::Display for BodyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex(&self.0, f)
+    }
+}
+
+impl fmt::Debug for BodyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+pub(super) fn hex(bytes: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+impl<'a> Head<'a> {
+    /// The values of a header field, whose name is given in lower case.
+    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers
+            .iter()
+            .filter(move |(own, _)| own.eq_ignore_ascii_case(name))
+            .map(|(_, value)| *value)
+    }
+
+    /// The parameters of the query, decoded.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        let parts = self.query.split('&').filter(|part| !part.is_empty());
+        parts.map(|part| {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            (decoded(name), decoded(value))
+        })
+    }
+
+    /// The canonical request. `signed` are names of header fields, in lower case and in order.
+    pub(super) fn canonical(&self, signed: &[&str], path: PathForm, body: BodyHash) -> Vec<u8> {
+        let mut text = Vec::new();
+        text.extend(self.method.as_bytes());
+        text.push(b'\n');
+        let own = match path {
+            PathForm::AsSent => Cow::Borrowed(self.path),
+            PathForm::Normalized => normalized(self.path).into(),
+        };
+        text.extend(encoded(own.as_bytes(), Slash::Keep).bytes());
+        text.push(b'\n');
+        text.extend(self.canonical_query().bytes());
+        text.push(b'\n');
+        for name in signed {
+            text.extend(name.bytes());
+            text.push(b':');
+            for (number, value) in self.values(name).enumerate() {
+                if number > 0 {
+                    text.push(b',');
+                }
+                text.extend(collapsed(value));
+            }
+            text.push(b'\n');
+        }
+        text.push(b'\n');
+        text.extend(signed.join(";").bytes());
+        text.push(b'\n');
+        text.extend(body.to_string().bytes());
+        text
+    }
+
+    fn canonical_query(&self) -> String {
+        let parameters = self
+            .parameters()
+            .filter(|(name, _)| name != b"X-Amz-Signature");
+        let mut parameters: Vec<(String, String)> = parameters
+            .map(|(name, value)| {
+                (
+                    encoded(&name, Slash::Encode),
+                    encoded(&value, Slash::Encode),
+                )
+            })
+            .collect();
+        parameters.sort_unstable();
+        let parameters: Vec<String> = parameters
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        parameters.join("&")
+    }
+}
+
+/// A path without `.`, `..` and empty segments. What these end in is a directory, which ends in a slash.
+fn normalized(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut is_directory = false;
+    for segment in path.split('/') {
+        is_directory = matches!(segment, "" | "." | "..");
+        match segment {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            _ => kept.push(segment),
+        }
+    }
+    let end = if is_directory && !kept.is_empty() {
+        "/"
+    } else {
+        ""
+    };
+    format!("/{}{end}", kept.join("/"))
+}
+
+/// A header field's value, trimmed, and with one space for each run of them.
+fn collapsed(value: &[u8]) -> Vec<u8> {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let words = value.split(is_space).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(&b' ')
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slash {
+    Encode,
+    Keep,
+}
+
+/// With all but unreserved characters (RFC 3986, section 2.3) as `%XX`.
+fn encoded(bytes: &[u8], slash: Slash) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                text.push(char::from(*byte));
+            }
+            b'/' if slash == Slash::Keep => text.push('/'),
+            _ => {
+                // Writing to a string does not fail.
+                let _ = fmt::Write::write_fmt(&mut text, format_args!("%{byte:02X}"));
+            }
+        }
+    }
+    text
+}
+
+/// With `%XX` as the byte that it stands for, and `+` as a space, as signers read queries. What is not `%XX` stays.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let hex = after.split_first_chunk::<2>().and_then(|(digits, after)| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            // A sign would be taken for a digit.
+            let are_digits = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let byte = u8::from_str_radix(digits, 16).ok()?;
+            are_digits.then_some((byte, after))
+        });
+        (rest, _) = match (byte, hex) {
+            (b'%', Some((byte, after))) => (after, bytes.push(byte)),
+            (b'+', _) => (after, bytes.push(b' ')),
+            _ => (after, bytes.push(*byte)),
+        };
+    }
+    bytes
+}

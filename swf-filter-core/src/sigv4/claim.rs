@@ -1,0 +1,340 @@
+//! What a request says of its signature, and whether that can be.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::canonical::{BodyHash, Head};
+use super::fault::{Fault, Part};
+use super::key::{Secret, SigningKey};
+use super::time::{basic, day, later, of_date_field, written};
+use super::{QueryForm, Rules};
+
+/// Where a signature stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// In the `Authorization` header field.
+    Header,
+    /// In the query.
+    Query {
+        /// For how long it holds.
+        expires: SignedDuration,
+    },
+}
+
+/// What a request says of its signature. Nothing of it is sure.
+#[derive(Clone, Debug)]
+pub struct Claim<'a> {
+    head: &'a Head<'a>,
+    form: Form,
+    algorithm: String,
+    credential: String,
+    signed: String,
+    signature: String,
+    time: Timestamp,
+    /// The time, as it was sent.
+    sent: String,
+    token: Option<String>,
+}
+
+/// A claim that would hold if the signature does.
+#[derive(Clone, Debug)]
+pub struct Checked<'a> {
+    claim: Claim<'a>,
+    access_key_id: String,
+    /// The credential, after the access key id.
+    scope: String,
+    rules: &'a Rules,
+}
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const TERMINATOR: &str = "aws4_request";
+
+/// Seven days.
+const MOST_EXPIRES: i64 = 604_800;
+
+impl<'a> Claim<'a> {
+    /// Takes apart what a request says of its signature.
+    pub fn read(head: &'a Head<'a>, query: QueryForm) -> Result<Self, Fault> {
+        let header = single(head, "authorization")?;
+        let parameters: Vec<(Vec<u8>, Vec<u8>)> = match query {
+            QueryForm::Accept => head.parameters().collect(),
+            QueryForm::Ignore => Vec::new(),
+        };
+        let has_algorithm = parameters
+            .iter()
+            .any(|(name, _)| name == b"X-Amz-Algorithm");
+        match (header, has_algorithm) {
+            (Some(_), true) => Err(Fault::BothForms),
+            (Some(header), false) => Self::in_header(head, header),
+            (None, true) => Self::in_query(head, &parameters),
+            (None, false) => Err(Fault::Missing),
+        }
+    }
+
+    fn in_header(head: &'a Head<'a>, header: String) -> Result<Self, Fault> {
+        let (algorithm, parts) = header.split_once(' ').unwrap_or((&header, ""));
+        let mut found: [Option<&str>; 3] = [None; 3];
+        let names = ["Credential", "SignedHeaders", "Signature"];
+        for part in parts.split(',') {
+            let Some((name, value)) = part.split_once('=') else {
+                continue;
+            };
+            let own = names.iter().position(|own| *own == name.trim());
+            if let Some((name, slot)) =
+                own.and_then(|own| Some((names.get(own)?, found.get_mut(own)?)))
+                && slot.replace(value.trim()).is_some()
+            {
+                return Err(Fault::Repeated { name });
+            }
+        }
+        let [credential, signed, signature] =
+            found.map(|part| part.filter(|part| !part.is_empty()));
+        let sent = match single(head, "x-amz-date")? {
+            Some(sent) => Some((basic(&sent), sent)),
+            None => single(head, "date")?.map(|sent| (of_date_field(&sent), sent)),
+        };
+        let (Some(credential), Some(signed), Some(signature), Some((time, sent))) =
+            (credential, signed, signature, &sent)
+        else {
+            let parts = [
+                (credential.is_none(), Part::Credential),
+                (signature.is_none(), Part::Signature),
+                (signed.is_none(), Part::SignedHeaders),
+                (sent.is_none(), Part::Date),
+            ];
+            return Err(Fault::Parts {
+                parts: lacking(parts),
+                header: Some(header),
+            });
+        };
+        Ok(Self {
+            head,
+            form: Form::Header,
+            algorithm: algorithm.to_owned(),
+            credential: credential.to_owned(),
+            signed: signed.to_owned(),
+            signature: signature.to_owned(),
+            time: time.ok_or_else(|| Fault::Date { text: sent.clone() })?,
+            sent: sent.clone(),
+            token: single(head, "x-amz-security-token")?,
+        })
+    }
+
+    fn in_query(head: &'a Head<'a>, parameters: &[(Vec<u8>, Vec<u8>)]) -> Result<Self, Fault> {
+        let one = |name: &'static str| {
+            let mut values = parameters
+                .iter()
+                .filter(|(own, _)| own == name.as_bytes())
+                .map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+            let value = values.next().filter(|value| !value.is_empty());
+            match values.next() {
+                Some(_) => Err(Fault::Repeated { name }),
+                None => Ok(value),
+            }
+        };
+        let algorithm = one("X-Amz-Algorithm")?.unwrap_or_default();
+        let parts = (
+            one("X-Amz-Credential")?,
+            one("X-Amz-Signature")?,
+            one("X-Amz-SignedHeaders")?,
+            one("X-Amz-Date")?,
+            one("X-Amz-Expires")?,
+        );
+        let (Some(credential), Some(signature), Some(signed), Some(sent), Some(expires)) = parts
+        else {
+            let (credential, signature, signed, sent, expires) = parts;
+            let parts = [
+                (credential.is_none(), Part::Credential),
+                (signature.is_none(), Part::Signature),
+                (signed.is_none(), Part::SignedHeaders),
+                (sent.is_none(), Part::Date),
+                (expires.is_none(), Part::Expires),
+            ];
+            return Err(Fault::Parts {
+                parts: lacking(parts),
+                header: None,
+            });
+        };
+        let time = basic(&sent).ok_or_else(|| Fault::Date { text: sent.clone() })?;
+        let is_number = expires.bytes().all(|digit| digit.is_ascii_digit());
+        let seconds = expires.parse().ok().filter(|_| is_number);
+        let seconds = seconds.filter(|seconds| (1..=MOST_EXPIRES).contains(seconds));
+        let seconds = seconds.ok_or(Fault::Expires { text: expires })?;
+        Ok(Self {
+            head,
+            form: Form::Query {
+                expires: SignedDuration::from_secs(seconds),
+            },
+            algorithm,
+            credential,
+            signed,
+            signature,
+            time,
+            sent,
+            token: one("X-Amz-Security-Token")?,
+        })
+    }
+
+    /// Where the signature stands.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The canonical request, which is hashed to be signed.
+    #[must_use]
+    pub fn canonical_request(&self, rules: &Rules, body: BodyHash) -> Vec<u8> {
+        let signed: Vec<&str> = self.signed.split(';').collect();
+        self.head.canonical(&signed, rules.path, body)
+    }
+
+    /// The text that is signed.
+    #[must_use]
+    pub fn string_to_sign(&self, rules: &Rules, body: BodyHash) -> String {
+        let canonical = self.canonical_request(rules, body);
+        let (_, scope) = self.credential.split_once('/').unwrap_or_default();
+        let hash = BodyHash::of(&canonical);
+        format!("{ALGORITHM}\n{}\n{scope}\n{hash}", written(self.time))
+    }
+
+    /// Holds the claim against what can be known without the caller's secret.
+    pub fn check(self, rules: &'a Rules, now: Timestamp) -> Result<Checked<'a>, Fault> {
+        let until = match self.form {
+            Form::Header => self.time,
+            Form::Query { expires } => later(self.time, expires),
+        };
+        if let Some(fault) = Fault::of_time(self.time, until, now, rules.skew) {
+            return Err(fault);
+        }
+        self.check_signed()?;
+        if self.algorithm != ALGORITHM {
+            let algorithm = self.algorithm;
+            return Err(Fault::Algorithm { algorithm });
+        }
+        let parts: Vec<&str> = self.credential.split('/').collect();
+        let [access_key_id, scope_day, region, service, terminator] = *parts else {
+            let credential = self.credential;
+            return Err(Fault::Scope { credential });
+        };
+        if region != &*rules.region {
+            let region = region.to_owned();
+            return Err(Fault::Region { region });
+        }
+        if service != &*rules.service {
+            return Err(Fault::Service {
+                service: service.to_owned(),
+                expected: rules.service.to_string(),
+            });
+        }
+        if terminator != TERMINATOR {
+            let terminator = terminator.to_owned();
+            return Err(Fault::Terminator { terminator });
+        }
+        let own_day = day(self.time);
+        if scope_day != own_day {
+            return Err(Fault::Day {
+                scope: scope_day.to_owned(),
+                day: own_day,
+                time: self.sent,
+            });
+        }
+        Ok(Checked {
+            access_key_id: access_key_id.to_owned(),
+            scope: [scope_day, region, service, terminator].join("/"),
+            claim: self,
+            rules,
+        })
+    }
+
+    /// Whether all is signed that has to be: the host, and each header field that AWS reads.
+    fn check_signed(&self) -> Result<(), Fault> {
+        let signed: Vec<&str> = self.signed.split(';').collect();
+        let mut next = signed.iter().skip(1);
+        let in_order = signed
+            .iter()
+            .all(|name| next.next().is_none_or(|next| name < next));
+        let is_name =
+            |name: &&str| !name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        if !in_order || !signed.iter().all(is_name) {
+            let names = self.signed.clone();
+            return Err(Fault::SignedHeaders { names });
+        }
+        if !signed.contains(&"host") {
+            return Err(Fault::UnsignedHost);
+        }
+        for (name, _) in &self.head.headers {
+            let name = name.to_ascii_lowercase();
+            // The hash of the body is part of what is signed in any case.
+            let is_read = name.starts_with("x-amz-") && name != "x-amz-content-sha256";
+            if is_read && !signed.contains(&&*name) {
+                return Err(Fault::UnsignedHeader { name });
+            }
+        }
+        let absent = signed
+            .into_iter()
+            .find(|name| self.head.values(name).next().is_none());
+        match absent {
+            Some(name) => Err(Fault::AbsentHeader {
+                name: name.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Checked<'_> {
+    /// Who is said to have signed.
+    #[must_use]
+    pub fn access_key_id(&self) -> &str {
+        &self.access_key_id
+    }
+
+    /// The session token, if the access key is a temporary one.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.claim.token.as_deref()
+    }
+
+    /// The day, region, service and end of the scope, as in `20150830/us-east-1/swf/aws4_request`.
+    #[must_use]
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    /// The key that signs requests of this scope.
+    #[must_use]
+    pub fn derive(&self, secret: &Secret) -> SigningKey {
+        let day = day(self.claim.time);
+        SigningKey::derive(secret, &day, &self.rules.region, &self.rules.service)
+    }
+
+    /// Whether the request and its body were signed with `key`.
+    pub fn verify(&self, key: &SigningKey, body: BodyHash) -> Result<(), Fault> {
+        let Self { claim, rules, .. } = self;
+        for told in claim.head.values("x-amz-content-sha256") {
+            if told != body.to_string().as_bytes() {
+                return Err(Fault::Body);
+            }
+        }
+        let text = claim.string_to_sign(rules, body);
+        if key.is_signature(&text, &claim.signature) {
+            Ok(())
+        } else {
+            Err(Fault::Mismatch)
+        }
+    }
+}
+
+fn lacking<const N: usize>(parts: [(bool, Part); N]) -> Vec<Part> {
+    let lacking = parts.into_iter().filter(|(is_missing, _)| *is_missing);
+    lacking.map(|(_, part)| part).collect()
+}
+
+/// The value of a header field that may be there once.
+fn single(head: &Head<'_>, name: &'static str) -> Result<Option<String>, Fault> {
+    let mut values = head.values(name);
+    let value = values.next();
+    if values.next().is_some() {
+        return Err(Fault::Repeated { name });
+    }
+    Ok(value.map(|value| String::from_utf8_lossy(value).trim().to_owned()))
+}

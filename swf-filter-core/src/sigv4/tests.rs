@@ -1,0 +1,447 @@
+//! Signatures by AWS's examples, by another signer, and wrong in every way.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign,
+};
+use aws_sigv4::sign::v4;
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+
+const KEY_ID: &str = "AKIDEXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+fn secret() -> Secret {
+    Secret::new(SECRET.to_owned())
+}
+
+fn verify(head: &Head<'_>, rules: &Rules, now: Timestamp, body: &[u8]) -> Result<(), Fault> {
+    let checked = Claim::read(head, rules.query)?.check(rules, now)?;
+    assert_eq!(checked.access_key_id(), KEY_ID);
+    checked.verify(&checked.derive(&secret()), BodyHash::of(body))
+}
+
+/// The examples that AWS published with Signature Version 4 are all of this time, region and service.
+fn example(head: &Head<'_>, body: &[u8]) -> Result<(), Fault> {
+    verify(
+        head,
+        &Rules::of("us-east-1", "service"),
+        at("2015-08-30T12:36:00Z"),
+        body,
+    )
+}
+
+fn authorization(signed: &str, signature: &str) -> String {
+    format!(
+        "AWS4-HMAC-SHA256 Credential={KEY_ID}/20150830/us-east-1/service/aws4_request, SignedHeaders={signed}, Signature={signature}"
+    )
+}
+
+#[test]
+fn a_key_is_derived_as_the_user_guide_shows() {
+    let key = SigningKey::derive(&secret(), "20150830", "us-east-1", "iam");
+    let text = "AWS4-HMAC-SHA256\n20150830T123600Z\n20150830/us-east-1/iam/aws4_request\n\
+                f536975d06c0309214f805bb90ccff089219ecd68b2577efef23edd43b7e1a59";
+    let signature = "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7";
+    assert_eq!(key.sign(text), signature);
+    assert!(key.is_signature(text, signature));
+    assert!(!key.is_signature(text, &signature.to_uppercase()));
+    assert!(!key.is_signature(text, &signature[1..]));
+    assert_eq!(
+        format!("{:?}{:?}", secret(), key),
+        "Secret(..)SigningKey(..)"
+    );
+}
+
+#[test]
+fn published_examples_verify() {
+    let cases = [
+        (
+            "GET",
+            "/",
+            "",
+            "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+        ),
+        (
+            "POST",
+            "/",
+            "",
+            "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
+        ),
+        (
+            "GET",
+            "/",
+            "Param2=value2&Param1=value1",
+            "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+        ),
+        (
+            "GET",
+            "/example/..",
+            "",
+            "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+        ),
+    ];
+    for (method, path, query, signature) in cases {
+        let authorization = authorization("host;x-amz-date", signature);
+        let head = Head {
+            method,
+            path,
+            query,
+            headers: vec![
+                ("Host", b"example.amazonaws.com"),
+                ("X-Amz-Date", b"20150830T123600Z"),
+                ("Authorization", authorization.as_bytes()),
+            ],
+        };
+        assert_eq!(example(&head, b""), Ok(()), "{method} {path}?{query}");
+        assert_eq!(example(&head, b" "), Err(Fault::Mismatch));
+        let other = Head {
+            path: "/other",
+            ..head
+        };
+        assert_eq!(example(&other, b""), Err(Fault::Mismatch));
+    }
+}
+
+#[test]
+fn each_wrong_signature_is_answered_as_aws_does() {
+    let fine = authorization("host;x-amz-date", &"0".repeat(64));
+    let date: (&str, &str) = ("x-amz-date", "20150830T123600Z");
+    let host = ("host", "example.amazonaws.com");
+    let of = |text: &str| ("authorization", text.to_owned());
+    let cases: Vec<(Vec<(&str, String)>, &str, &str)> = vec![
+        (
+            vec![],
+            "MissingAuthenticationTokenException",
+            "Request is missing Authentication Token",
+        ),
+        (
+            vec![of("AWS4-HMAC-SHA256 Credential=a")],
+            "IncompleteSignatureException",
+            "Authorization header requires 'Signature' parameter. Authorization header requires 'SignedHeaders' \
+             parameter. Authorization=AWS4-HMAC-SHA256 Credential=a",
+        ),
+        (
+            vec![of(
+                &fine.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256")
+            )],
+            "IncompleteSignatureException",
+            "Unsupported AWS 'algorithm': 'AWS4-ECDSA-P256-SHA256'.",
+        ),
+        (
+            vec![of(&fine.replace("/us-east-1", ""))],
+            "IncompleteSignatureException",
+            "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got \
+             'AKIDEXAMPLE/20150830/service/aws4_request'",
+        ),
+        (
+            vec![of(&fine.replace("us-east-1", "eu-west-1"))],
+            "InvalidSignatureException",
+            "Credential should be scoped to a valid region, not 'eu-west-1'. ",
+        ),
+        (
+            vec![of(&fine.replace("/service", "/s3"))],
+            "InvalidSignatureException",
+            "Credential should be scoped to correct service: 'service'. ",
+        ),
+        (
+            vec![of(&fine.replace("20150830", "20150831"))],
+            "InvalidSignatureException",
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: \
+             '20150831' != '20150830', from '20150830T123600Z'.",
+        ),
+        (
+            vec![of(&fine.replace("aws4_request", "aws5_request"))],
+            "InvalidSignatureException",
+            "Credential should be scoped with a valid terminator: 'aws4_request', not 'aws5_request'. ",
+        ),
+        (
+            vec![of(&fine.replace("host;", ""))],
+            "InvalidSignatureException",
+            "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.",
+        ),
+        (
+            vec![
+                of(&fine),
+                (
+                    "X-Amz-Target",
+                    "SimpleWorkflowService.ListDomains".to_owned(),
+                ),
+            ],
+            "InvalidSignatureException",
+            "'x-amz-target' must be a 'SignedHeader' in the AWS Authorization.",
+        ),
+        (
+            vec![of(&fine), ("authorization", "x".to_owned())],
+            "IncompleteSignatureException",
+            "'authorization' must not be repeated.",
+        ),
+        (
+            vec![of(&fine.replace("host;", "host;user-agent;"))],
+            "InvalidSignatureException",
+            MISMATCH,
+        ),
+        (
+            vec![of(&fine.replace("host;x", "x")), ("x", String::new())],
+            "InvalidSignatureException",
+            "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.",
+        ),
+        (
+            vec![of(&fine.replace("host;", "Host;"))],
+            "InvalidSignatureException",
+            MISMATCH,
+        ),
+        (
+            vec![of(&fine.replace("host;", "host;host;"))],
+            "InvalidSignatureException",
+            MISMATCH,
+        ),
+        (
+            vec![
+                of(&fine),
+                ("x-amz-content-sha256", "UNSIGNED-PAYLOAD".to_owned()),
+            ],
+            "InvalidSignatureException",
+            MISMATCH,
+        ),
+        (vec![of(&fine)], "InvalidSignatureException", MISMATCH),
+    ];
+    for (own, code, message) in cases {
+        let mut headers: Vec<(&str, &[u8])> = [host, date]
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()))
+            .collect();
+        headers.extend(own.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let head = Head {
+            method: "POST",
+            path: "/",
+            query: "",
+            headers,
+        };
+        let answer = example(&head, b"").expect_err(message).answer();
+        assert_eq!((answer.code, &*answer.message), (code, message), "{own:?}");
+    }
+}
+
+const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS \
+                        Secret Access Key and signing method. Consult the service documentation for details.";
+
+#[test]
+fn clocks_may_be_off_by_the_skew_and_no_second_more() {
+    let authorization = authorization("host;x-amz-date", &"0".repeat(64));
+    let head = Head {
+        method: "POST",
+        path: "/",
+        query: "",
+        headers: vec![
+            ("host", b"example.amazonaws.com"),
+            ("x-amz-date", b"20150830T123600Z"),
+            ("authorization", authorization.as_bytes()),
+        ],
+    };
+    let rules = Rules::of("us-east-1", "service");
+    let message = |now: &str| match verify(&head, &rules, at(now), b"") {
+        Err(Fault::Mismatch) => None,
+        other => Some(other.expect_err("no such signature").answer().message),
+    };
+    assert_eq!(message("2015-08-30T12:51:00Z"), None);
+    assert_eq!(message("2015-08-30T12:21:00Z"), None);
+    assert_eq!(
+        message("2015-08-30T12:51:01Z").as_deref(),
+        Some(
+            "Signature expired: 20150830T123600Z is now earlier than 20150830T123601Z (20150830T125101Z - 15 min.)"
+        )
+    );
+    assert_eq!(
+        message("2015-08-30T12:20:59Z").as_deref(),
+        Some(
+            "Signature not yet current: 20150830T123600Z is still later than 20150830T123559Z (20150830T122059Z + 15 min.)"
+        )
+    );
+}
+
+#[test]
+fn a_cache_forgets_its_oldest_key() {
+    let mut cache = KeyCache::new(2);
+    let derived = |cache: &mut KeyCache, id: &str| {
+        let mut derived = false;
+        cache.key(id, "scope", || {
+            derived = true;
+            SigningKey::derive(&secret(), "20150830", "us-east-1", id)
+        });
+        derived
+    };
+    let ids = ["a", "b", "a", "c", "b", "a"];
+    let known = ids.map(|id| derived(&mut cache, id));
+    assert_eq!(known, [true, true, false, true, false, true]);
+    cache.clear();
+    assert!(derived(&mut cache, "a"));
+}
+
+/// What a signed request is made of, owned.
+#[derive(Clone, Debug)]
+struct Signed {
+    method: &'static str,
+    path: String,
+    query: String,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+impl Signed {
+    fn head(&self) -> Head<'_> {
+        Head {
+            method: self.method,
+            path: &self.path,
+            query: &self.query,
+            headers: self
+                .headers
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect(),
+        }
+    }
+}
+
+fn request() -> impl Strategy<Value = (Signed, Option<String>)> {
+    (
+        prop::sample::select(vec!["GET", "POST", "PUT"]),
+        "(/[a-zA-Z0-9._~ %+:@-]{0,6}){1,4}",
+        prop::collection::vec(("[a-zA-Z0-9._~-]{1,4}", "[a-zA-Z0-9._~/*-]{0,6}"), 0..4),
+        prop::collection::btree_map("x-[a-l]{1,5}", "[ -~]{0,12}", 0..4),
+        prop::collection::vec(any::<u8>(), 0..40),
+        prop::option::of("[A-Za-z0-9+/=]{1,30}"),
+    )
+        .prop_map(|(method, path, query, headers, body, token)| {
+            let query: Vec<String> = query
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            let mut headers: Vec<(String, Vec<u8>)> = headers
+                .into_iter()
+                .map(|(name, value)| (name, value.trim().as_bytes().to_vec()))
+                .collect();
+            headers.push(("host".to_owned(), b"swf.example".to_vec()));
+            let signed = Signed {
+                method,
+                path: path.replace(['%', ' '], "_"),
+                query: query.join("&"),
+                headers,
+                body,
+            };
+            (signed, token)
+        })
+}
+
+/// Signs with the signer of AWS's own SDK.
+fn sign_by_another(request: &mut Signed, token: Option<String>, seconds: u64, hash: bool) {
+    let time = UNIX_EPOCH + Duration::from_secs(seconds);
+    let identity = Credentials::new(KEY_ID, SECRET, token, None, "test").into();
+    let mut settings = SigningSettings::default();
+    if hash {
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    }
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region("us-east-1")
+        .name("swf")
+        .time(time)
+        .settings(settings)
+        .build()
+        .expect("all is there")
+        .into();
+    let uri = format!("https://swf.example{}?{}", request.path, request.query);
+    let headers = request
+        .headers
+        .iter()
+        .map(|(name, value)| (&**name, std::str::from_utf8(value).expect("a text")));
+    let signable = SignableRequest::new(
+        request.method,
+        uri,
+        headers,
+        SignableBody::Bytes(&request.body),
+    );
+    let signed = sign(signable.expect("a request"), &params).expect("it can be signed");
+    let (instructions, _) = signed.into_parts();
+    let added: Vec<(String, Vec<u8>)> = instructions
+        .headers()
+        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+        .collect();
+    request.headers.extend(added);
+}
+
+proptest! {
+    #[test]
+    fn what_another_signs_verifies_until_a_byte_of_it_changes(
+        (mut request, token) in request(),
+        hash: bool,
+        seconds in 1_000_000_000u64..4_000_000_000,
+        place: prop::sample::Index,
+        flip in 1u8..128,
+    ) {
+        sign_by_another(&mut request, token.clone(), seconds, hash);
+        let rules = Rules::of("us-east-1", "swf");
+        let now = Timestamp::from_second(i64::try_from(seconds).expect("small")).expect("in range");
+        let result = verify(&request.head(), &rules, now, &request.body);
+        prop_assert_eq!(result, Ok(()), "{:?}", request);
+        let head = request.head();
+        let claim = Claim::read(&head, QueryForm::Ignore).expect("it was read before");
+        let checked = claim.check(&rules, now).expect("it was right before");
+        prop_assert_eq!(checked.token(), token.as_deref());
+
+        let mut parts: Vec<&mut Vec<u8>> = request
+            .headers
+            .iter_mut()
+            .map(|(_, value)| value)
+            .chain([&mut request.body])
+            .filter(|part| !part.is_empty())
+            .collect();
+        let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+        let mut place = place.index(lengths.iter().sum());
+        let part = lengths.iter().position(|length| {
+            let inside = place < *length;
+            if !inside {
+                place -= length;
+            }
+            inside
+        });
+        let part = &mut parts[part.expect("it is in one of them")];
+        let before = part[place];
+        part[place] ^= flip;
+        // A space more or less, or another kind of it, is the same header field.
+        let same = [before, part[place]].iter().all(u8::is_ascii_whitespace);
+        if !same {
+            let result = verify_any(&request.head(), &rules, now, &request.body);
+            prop_assert!(result.is_err(), "{:?}", request);
+        }
+    }
+
+    #[test]
+    fn nothing_panics(
+        method in ".{0,5}", path in ".{0,20}", query in ".{0,40}",
+        headers in prop::collection::vec(
+            ("(?i)authorization|x-amz-date|date|host|.{0,6}", prop::collection::vec(any::<u8>(), 0..60)), 0..5),
+    ) {
+        let headers = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let head = Head { method: &method, path: &path, query: &query, headers };
+        let rules = Rules { query: QueryForm::Accept, ..Rules::of("us-east-1", "swf") };
+        let _ = verify_any(&head, &rules, Timestamp::UNIX_EPOCH, b"");
+    }
+}
+
+/// As [`verify`], whoever is said to have signed.
+fn verify_any(head: &Head<'_>, rules: &Rules, now: Timestamp, body: &[u8]) -> Result<(), Fault> {
+    let checked = Claim::read(head, rules.query)?.check(rules, now)?;
+    if checked.access_key_id() != KEY_ID {
+        return Err(Fault::Mismatch);
+    }
+    checked.verify(&checked.derive(&secret()), BodyHash::of(body))
+}
