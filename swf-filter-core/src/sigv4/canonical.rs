@@ -184,18 +184,21 @@ fn decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
-        let hex = after.split_first_chunk::<2>().and_then(|(digits, after)| {
-            let digits = std::str::from_utf8(digits).ok()?;
-            // A sign would be taken for a digit.
-            let are_digits = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-            let byte = u8::from_str_radix(digits, 16).ok()?;
-            are_digits.then_some((byte, after))
-        });
-        (rest, _) = match (byte, hex) {
-            (b'%', Some((byte, after))) => (after, bytes.push(byte)),
-            (b'+', _) => (after, bytes.push(b' ')),
-            _ => (after, bytes.push(*byte)),
+        let (byte, after) = match byte {
+            b'%' => escaped(after).unwrap_or((*byte, after)),
+            b'+' => (b' ', after),
+            _ => (*byte, after),
         };
+        bytes.push(byte);
+        rest = after;
     }
     bytes
+}
+
+/// The byte that two hexadecimal digits stand for, and what follows them.
+fn escaped(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (digits, after) = text.split_first_chunk::<2>()?;
+    let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
+    let byte = u8::try_from(high? * 16 + low?).ok()?;
+    Some((byte, after))
 }

@@ -5,7 +5,7 @@
 //! names the access key, whose secret then tells by [`Checked::verify`] whether the signature is right. The order is that in which
 //! AWS answers, and [`Fault::answer`] has its words.
 //!
-//! SigV4a, chunked and unsigned bodies are refused: SWF has none of them.
+//! `SigV4a`, chunked and unsigned bodies are refused: SWF has none of them.
 
 mod canonical;
 mod claim;

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
-    PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign,
+    PayloadChecksumKind, SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
 use jiff::Timestamp;
@@ -111,126 +111,124 @@ fn published_examples_verify() {
     }
 }
 
+/// The answer to a request with these header fields besides its host and date.
+fn answer(own: &[(&str, &str)]) -> (&'static str, String) {
+    let always = [
+        ("host", "example.amazonaws.com"),
+        ("x-amz-date", "20150830T123600Z"),
+    ];
+    let headers = always.iter().chain(own);
+    let head = Head {
+        method: "POST",
+        path: "/",
+        query: "",
+        headers: headers
+            .map(|(name, value)| (*name, value.as_bytes()))
+            .collect(),
+    };
+    let Answer { code, message } = example(&head, b"").expect_err("it is wrong").answer();
+    (code, message)
+}
+
 #[test]
-fn each_wrong_signature_is_answered_as_aws_does() {
+fn a_wrong_authorization_is_answered_as_aws_does() {
     let fine = authorization("host;x-amz-date", &"0".repeat(64));
-    let date: (&str, &str) = ("x-amz-date", "20150830T123600Z");
-    let host = ("host", "example.amazonaws.com");
-    let of = |text: &str| ("authorization", text.to_owned());
-    let cases: Vec<(Vec<(&str, String)>, &str, &str)> = vec![
+    let cases = [
+        (
+            "AWS4-HMAC-SHA256 Credential=a".to_owned(),
+            INCOMPLETE,
+            "Authorization header requires 'Signature' parameter. Authorization header requires 'SignedHeaders' \
+             parameter. Authorization=AWS4-HMAC-SHA256 Credential=a",
+        ),
+        (
+            fine.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"),
+            INCOMPLETE,
+            "Unsupported AWS 'algorithm': 'AWS4-ECDSA-P256-SHA256'.",
+        ),
+        (
+            fine.replace("/us-east-1", ""),
+            INCOMPLETE,
+            "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got \
+             'AKIDEXAMPLE/20150830/service/aws4_request'",
+        ),
+        (
+            fine.replace("us-east-1", "eu-west-1"),
+            INVALID,
+            "Credential should be scoped to a valid region, not 'eu-west-1'. ",
+        ),
+        (
+            fine.replace("/service", "/s3"),
+            INVALID,
+            "Credential should be scoped to correct service: 'service'. ",
+        ),
+        (
+            fine.replace("20150830", "20150831"),
+            INVALID,
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: \
+             '20150831' != '20150830', from '20150830T123600Z'.",
+        ),
+        (
+            fine.replace("aws4_request", "aws5_request"),
+            INVALID,
+            "Credential should be scoped with a valid terminator: 'aws4_request', not 'aws5_request'. ",
+        ),
+        (fine.replace("host;", ""), INVALID, UNSIGNED_HOST),
+        (fine.replace("host;", "host;user-agent;"), INVALID, MISMATCH),
+        (fine.replace("host;", "Host;"), INVALID, MISMATCH),
+        (fine.replace("host;", "host;host;"), INVALID, MISMATCH),
+        (
+            fine.replace("host;x-amz-date", "x-amz-date;host"),
+            INVALID,
+            MISMATCH,
+        ),
+        (fine, INVALID, MISMATCH),
+    ];
+    for (authorization, code, message) in cases {
+        let found = answer(&[("Authorization", &authorization)]);
+        assert_eq!(found, (code, message.to_owned()), "{authorization}");
+    }
+}
+
+#[test]
+fn other_wrong_header_fields_are_answered_as_aws_does() {
+    let authorization = authorization("host;x-amz-date", &"0".repeat(64));
+    let fine = ("authorization", &*authorization);
+    let cases = [
         (
             vec![],
             "MissingAuthenticationTokenException",
             "Request is missing Authentication Token",
         ),
         (
-            vec![of("AWS4-HMAC-SHA256 Credential=a")],
-            "IncompleteSignatureException",
-            "Authorization header requires 'Signature' parameter. Authorization header requires 'SignedHeaders' \
-             parameter. Authorization=AWS4-HMAC-SHA256 Credential=a",
-        ),
-        (
-            vec![of(
-                &fine.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256")
-            )],
-            "IncompleteSignatureException",
-            "Unsupported AWS 'algorithm': 'AWS4-ECDSA-P256-SHA256'.",
-        ),
-        (
-            vec![of(&fine.replace("/us-east-1", ""))],
-            "IncompleteSignatureException",
-            "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got \
-             'AKIDEXAMPLE/20150830/service/aws4_request'",
-        ),
-        (
-            vec![of(&fine.replace("us-east-1", "eu-west-1"))],
-            "InvalidSignatureException",
-            "Credential should be scoped to a valid region, not 'eu-west-1'. ",
-        ),
-        (
-            vec![of(&fine.replace("/service", "/s3"))],
-            "InvalidSignatureException",
-            "Credential should be scoped to correct service: 'service'. ",
-        ),
-        (
-            vec![of(&fine.replace("20150830", "20150831"))],
-            "InvalidSignatureException",
-            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: \
-             '20150831' != '20150830', from '20150830T123600Z'.",
-        ),
-        (
-            vec![of(&fine.replace("aws4_request", "aws5_request"))],
-            "InvalidSignatureException",
-            "Credential should be scoped with a valid terminator: 'aws4_request', not 'aws5_request'. ",
-        ),
-        (
-            vec![of(&fine.replace("host;", ""))],
-            "InvalidSignatureException",
-            "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.",
-        ),
-        (
-            vec![
-                of(&fine),
-                (
-                    "X-Amz-Target",
-                    "SimpleWorkflowService.ListDomains".to_owned(),
-                ),
-            ],
-            "InvalidSignatureException",
+            vec![fine, ("X-Amz-Target", "SimpleWorkflowService.ListDomains")],
+            INVALID,
             "'x-amz-target' must be a 'SignedHeader' in the AWS Authorization.",
         ),
         (
-            vec![of(&fine), ("authorization", "x".to_owned())],
-            "IncompleteSignatureException",
+            vec![fine, fine],
+            INCOMPLETE,
             "'authorization' must not be repeated.",
         ),
         (
-            vec![of(&fine.replace("host;", "host;user-agent;"))],
-            "InvalidSignatureException",
-            MISMATCH,
+            vec![fine, ("x-amz-date", "20150830T123600Z")],
+            INCOMPLETE,
+            "'x-amz-date' must not be repeated.",
         ),
         (
-            vec![of(&fine.replace("host;x", "x")), ("x", String::new())],
-            "InvalidSignatureException",
-            "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.",
-        ),
-        (
-            vec![of(&fine.replace("host;", "Host;"))],
-            "InvalidSignatureException",
+            vec![fine, ("x-amz-content-sha256", "UNSIGNED-PAYLOAD")],
+            INVALID,
             MISMATCH,
         ),
-        (
-            vec![of(&fine.replace("host;", "host;host;"))],
-            "InvalidSignatureException",
-            MISMATCH,
-        ),
-        (
-            vec![
-                of(&fine),
-                ("x-amz-content-sha256", "UNSIGNED-PAYLOAD".to_owned()),
-            ],
-            "InvalidSignatureException",
-            MISMATCH,
-        ),
-        (vec![of(&fine)], "InvalidSignatureException", MISMATCH),
     ];
     for (own, code, message) in cases {
-        let mut headers: Vec<(&str, &[u8])> = [host, date]
-            .iter()
-            .map(|(name, value)| (*name, value.as_bytes()))
-            .collect();
-        headers.extend(own.iter().map(|(name, value)| (*name, value.as_bytes())));
-        let head = Head {
-            method: "POST",
-            path: "/",
-            query: "",
-            headers,
-        };
-        let answer = example(&head, b"").expect_err(message).answer();
-        assert_eq!((answer.code, &*answer.message), (code, message), "{own:?}");
+        assert_eq!(answer(&own), (code, message.to_owned()), "{own:?}");
     }
 }
 
+const INCOMPLETE: &str = "IncompleteSignatureException";
+const INVALID: &str = "InvalidSignatureException";
+const UNSIGNED_HOST: &str =
+    "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.";
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS \
                         Secret Access Key and signing method. Consult the service documentation for details.";
 
@@ -265,6 +263,112 @@ fn clocks_may_be_off_by_the_skew_and_no_second_more() {
         Some(
             "Signature not yet current: 20150830T123600Z is still later than 20150830T123559Z (20150830T122059Z + 15 min.)"
         )
+    );
+}
+
+#[test]
+fn a_date_field_tells_the_time_where_there_is_no_other() {
+    let authorization = authorization("date;host", &"0".repeat(64));
+    let time = |field: &str| {
+        let head = Head {
+            method: "POST",
+            path: "/",
+            query: "",
+            headers: vec![
+                ("host", b"example.amazonaws.com"),
+                ("date", field.as_bytes()),
+                ("authorization", authorization.as_bytes()),
+            ],
+        };
+        example(&head, b"").expect_err("no such signature")
+    };
+    for right in [
+        "Sun, 30 Aug 2015 12:36:00 GMT",
+        "Sun, 30 Aug 2015 14:36:00 +0200",
+        "20150830T123600Z",
+    ] {
+        assert_eq!(time(right), Fault::Mismatch, "{right}");
+    }
+    for wrong in [
+        "2015-08-30T12:36:00Z",
+        "20150830T123600",
+        "20150230T123600Z",
+        "",
+    ] {
+        let text = wrong.to_owned();
+        assert_eq!(time(wrong), Fault::Date { text });
+    }
+}
+
+#[test]
+fn a_presigned_request_holds_for_its_time_where_the_query_counts() {
+    let mut request = Signed {
+        method: "GET",
+        path: "/".to_owned(),
+        query: "a=1".to_owned(),
+        headers: vec![("host".to_owned(), b"swf.example".to_vec())],
+        body: Vec::new(),
+    };
+    let mut settings = SigningSettings::default();
+    settings.signature_location = SignatureLocation::QueryParams;
+    settings.expires_in = Some(Duration::from_hours(1));
+    sign_by_another(
+        &mut request,
+        Some("token+/=".to_owned()),
+        1_440_938_160,
+        settings,
+    );
+    let head = request.head();
+    let rules = Rules::of("us-east-1", "swf");
+    let (start, end) = (at("2015-08-30T12:36:00Z"), at("2015-08-30T13:51:00Z"));
+    assert_eq!(verify(&head, &rules, start, b""), Err(Fault::Missing));
+    let rules = Rules {
+        query: QueryForm::Accept,
+        ..rules
+    };
+    let claim = Claim::read(&head, rules.query).expect("a signature");
+    let checked = claim.check(&rules, start).expect("in time");
+    assert_eq!(checked.token(), Some("token+/="));
+    assert_eq!(verify(&head, &rules, start, b""), Ok(()));
+    assert_eq!(verify(&head, &rules, end, b""), Ok(()));
+    assert_eq!(verify(&head, &rules, start, b" "), Err(Fault::Mismatch));
+    let later = end + jiff::SignedDuration::from_secs(1);
+    let expired = verify(&head, &rules, later, b"");
+    assert!(matches!(expired, Err(Fault::Expired { .. })), "{expired:?}");
+    for (from, to) in [
+        ("a=1", "a=2"),
+        ("Expires=3600", "Expires=3601"),
+        ("%2B", "%2C"),
+    ] {
+        let query = request.query.replace(from, to);
+        assert_ne!(query, request.query);
+        let head = Head {
+            query: &query,
+            ..request.head()
+        };
+        assert_eq!(
+            verify(&head, &rules, start, b""),
+            Err(Fault::Mismatch),
+            "{query}"
+        );
+    }
+    for expires in ["0", "604801", "+60", "-1", "x"] {
+        let query = request
+            .query
+            .replace("Expires=3600", &format!("Expires={expires}"));
+        let head = Head {
+            query: &query,
+            ..request.head()
+        };
+        let found = verify(&head, &rules, start, b"");
+        assert!(matches!(found, Err(Fault::Expires { .. })), "{found:?}");
+    }
+    let mut both = request.clone();
+    both.headers
+        .push(("Authorization".to_owned(), b"x".to_vec()));
+    assert_eq!(
+        verify(&both.head(), &rules, start, b""),
+        Err(Fault::BothForms)
     );
 }
 
@@ -342,13 +446,14 @@ fn request() -> impl Strategy<Value = (Signed, Option<String>)> {
 }
 
 /// Signs with the signer of AWS's own SDK.
-fn sign_by_another(request: &mut Signed, token: Option<String>, seconds: u64, hash: bool) {
+fn sign_by_another(
+    request: &mut Signed,
+    token: Option<String>,
+    seconds: u64,
+    settings: SigningSettings,
+) {
     let time = UNIX_EPOCH + Duration::from_secs(seconds);
     let identity = Credentials::new(KEY_ID, SECRET, token, None, "test").into();
-    let mut settings = SigningSettings::default();
-    if hash {
-        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-    }
     let params = v4::SigningParams::builder()
         .identity(&identity)
         .region("us-east-1")
@@ -376,6 +481,10 @@ fn sign_by_another(request: &mut Signed, token: Option<String>, seconds: u64, ha
         .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
         .collect();
     request.headers.extend(added);
+    for (name, value) in instructions.params() {
+        let value = percent_encoded(value);
+        request.query = format!("{}&{name}={value}", request.query);
+    }
 }
 
 proptest! {
@@ -387,7 +496,11 @@ proptest! {
         place: prop::sample::Index,
         flip in 1u8..128,
     ) {
-        sign_by_another(&mut request, token.clone(), seconds, hash);
+        let mut settings = SigningSettings::default();
+        if hash {
+            settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        }
+        sign_by_another(&mut request, token.clone(), seconds, settings);
         let rules = Rules::of("us-east-1", "swf");
         let now = Timestamp::from_second(i64::try_from(seconds).expect("small")).expect("in range");
         let result = verify(&request.head(), &rules, now, &request.body);
@@ -413,7 +526,7 @@ proptest! {
             }
             inside
         });
-        let part = &mut parts[part.expect("it is in one of them")];
+        let part = &mut *parts[part.expect("it is in one of them")];
         let before = part[place];
         part[place] ^= flip;
         // A space more or less, or another kind of it, is the same header field.
@@ -435,6 +548,14 @@ proptest! {
         let rules = Rules { query: QueryForm::Accept, ..Rules::of("us-east-1", "swf") };
         let _ = verify_any(&head, &rules, Timestamp::UNIX_EPOCH, b"");
     }
+}
+
+/// Enough of a text encoded for a query.
+fn percent_encoded(value: &str) -> String {
+    let codes = [("+", "%2B"), ("/", "%2F"), (";", "%3B"), ("=", "%3D")];
+    codes
+        .into_iter()
+        .fold(value.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 /// As [`verify`], whoever is said to have signed.
