@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use clap::{Parser, Subcommand, ValueEnum};
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use http_body_util::BodyExt;
 use hyper::Method;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use swf_filter_core::policy::Entry;
+use swf_filter_core::sigv4::Secret;
 use swf_filter_core::swf::{Action, MAX_BODY};
 
 use crate::config::Config;
@@ -26,7 +28,7 @@ use crate::control::api::{
 use crate::control::client::{self, AskError};
 use crate::control::socket;
 use crate::dataplane::interfaces;
-use crate::explain::{self, Question, Request};
+use crate::explain::{self, Question, Request, Setting};
 use crate::report::Rejected;
 use crate::{daemon, dataplane, files};
 
@@ -86,40 +88,12 @@ enum Command {
         limit: Option<u64>,
     },
     /// What happens to the first packet of a TCP connection, and why.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Explain {
-        /// Where it comes from.
-        #[arg(long)]
-        from: IpAddr,
-        /// Where it goes: an address, with a port if it is not 443.
-        #[arg(long, value_parser = destination)]
-        to: SocketAddr,
-        /// The interface that it comes in on. If not given: the only one that the settings name, or one that no VPC names.
-        #[arg(long)]
-        interface: Option<String>,
-        /// Its VLAN.
-        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4094))]
-        vlan: Option<u16>,
-        /// Who makes a request: the ARN of a user, or of a session of a role. Says what happens to the request, too.
-        #[arg(long, requires = "action")]
-        principal: Option<String>,
-        /// What the request is for, such as `swf:StartWorkflowExecution`.
-        #[arg(long, value_parser = action, requires = "principal")]
-        action: Option<Action>,
-        /// The SWF domain that it is about, by name or ARN.
-        #[arg(long, requires = "principal")]
-        resource: Option<String>,
-        /// The VPC endpoint that it comes through.
-        #[arg(long, requires = "principal")]
-        vpce: Option<String>,
-        /// A file with what the request sends, in JSON, or `-` for standard input. Tells the domain and SWF's condition keys.
-        #[arg(long, value_name = "FILE", requires = "principal")]
-        body: Option<PathBuf>,
-        /// A condition key of the request with its value; repeat it for more keys, or more values of one.
-        #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value, requires = "principal")]
-        context: Vec<(String, String)>,
-        /// Ask the loaded kernel program too; the run counts as one packet.
-        #[arg(long)]
-        live: bool,
+        #[command(subcommand)]
+        other: Option<ExplainOther>,
+        #[command(flatten)]
+        packet: Option<ExplainPacket>,
     },
     /// Which prefixes a reload would add, remove or change.
     Diff,
@@ -135,6 +109,71 @@ enum Command {
     },
     /// The version of this program.
     Version,
+}
+
+/// A packet, perhaps with a request.
+#[derive(Args)]
+struct ExplainPacket {
+    /// Where it comes from.
+    #[arg(long)]
+    from: IpAddr,
+    /// Where it goes: an address, with a port if it is not 443.
+    #[arg(long, value_parser = destination)]
+    to: SocketAddr,
+    /// The interface that it comes in on. If not given: the only one that the settings name, or one that no VPC names.
+    #[arg(long)]
+    interface: Option<String>,
+    /// Its VLAN.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4094))]
+    vlan: Option<u16>,
+    /// Who makes a request: the ARN of a user, or of a session of a role. Says what happens to the request, too.
+    #[arg(long, requires = "action")]
+    principal: Option<String>,
+    /// What the request is for, such as `swf:StartWorkflowExecution`.
+    #[arg(long, value_parser = action, requires = "principal")]
+    action: Option<Action>,
+    /// The SWF domain that it is about, by name or ARN.
+    #[arg(long, requires = "principal")]
+    resource: Option<String>,
+    /// The VPC endpoint that it comes through.
+    #[arg(long, requires = "principal")]
+    vpce: Option<String>,
+    /// A file with what the request sends, in JSON, or `-` for standard input. Tells the domain and SWF's condition keys.
+    #[arg(long, value_name = "FILE", requires = "principal")]
+    body: Option<PathBuf>,
+    /// A condition key of the request with its value; repeat it for more keys, or more values of one.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value, requires = "principal")]
+    context: Vec<(String, String)>,
+    /// Ask the loaded kernel program too; the run counts as one packet.
+    #[arg(long)]
+    live: bool,
+}
+
+/// What else than a packet can be explained.
+#[derive(Subcommand)]
+enum ExplainOther {
+    /// How the signature of a request is read, what is signed, and where its verification stops.
+    Request(Box<ExplainSignature>),
+}
+
+/// A signed request.
+#[derive(Args)]
+struct ExplainSignature {
+    /// A file with the request as it goes over the wire, or `-` for standard input.
+    #[arg(long)]
+    file: PathBuf,
+    /// When it arrives, such as 2015-08-30T12:36:00Z. Now, if not given.
+    #[arg(long)]
+    at: Option<Timestamp>,
+    /// The region that it has to be signed for.
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// The service that it has to be signed for.
+    #[arg(long, default_value = "swf")]
+    service: String,
+    /// A file with the secret access key, to try the signature with.
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
 }
 
 /// Why a command ends with another code than 0 and 1.
@@ -234,38 +273,14 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Diff => arguments.ask::<DiffReport>(Method::GET, "/v1/diff", &nothing),
         Command::Events { limit } => arguments.events(*limit),
         Command::Explain {
-            from,
-            to,
-            interface,
-            vlan,
-            principal,
-            action,
-            resource,
-            vpce,
-            body,
-            context,
-            live,
-        } => {
-            let body = body.as_deref().map(read_body).transpose()?;
-            let asked = principal.as_deref().zip(*action);
-            let request = asked.map(|(principal, action)| Request {
-                principal,
-                action,
-                resource: resource.as_deref(),
-                endpoint: vpce.as_deref(),
-                body: body.as_deref(),
-                context,
-            });
-            let question = Question {
-                from: *from,
-                to: *to,
-                interface: interface.as_deref(),
-                masters: &[],
-                vlan: *vlan,
-                request,
-            };
-            arguments.explain(question, *live)
-        }
+            other: Some(ExplainOther::Request(asked)),
+            ..
+        } => arguments.explain_signature(asked),
+        Command::Explain {
+            packet: Some(packet),
+            ..
+        } => arguments.explain(packet),
+        Command::Explain { .. } => bail!("nothing says what to explain"),
         Command::Attach { interface } => arguments.attach(interface.as_deref()),
         Command::Detach { interface } => arguments.detach(interface.as_deref()),
         Command::Version => arguments.print(&Version {
@@ -286,16 +301,19 @@ fn action(text: &str) -> Result<Action, String> {
 }
 
 fn read_body(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
     // One byte more than there may be, so that too many are noticed.
-    let most = MAX_BODY as u64 + 1;
+    read(path, MAX_BODY as u64 + 1)
+        .with_context(|| format!("cannot read the body from `{}`", path.display()))
+}
+
+/// Reads a file, or standard input, as far as `most` bytes.
+fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
     if path == Path::new("-") {
         io::stdin().lock().take(most).read_to_end(&mut bytes)?;
         return Ok(bytes);
     }
-    File::open(path)
-        .and_then(|file| file.take(most).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read the body from `{}`", path.display()))?;
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -393,7 +411,25 @@ impl Arguments {
         })
     }
 
-    fn explain(&self, question: Question<'_>, live: bool) -> Result<()> {
+    fn explain(&self, packet: &ExplainPacket) -> Result<()> {
+        let body = packet.body.as_deref().map(read_body).transpose()?;
+        let asked = packet.principal.as_deref().zip(packet.action);
+        let request = asked.map(|(principal, action)| Request {
+            principal,
+            action,
+            resource: packet.resource.as_deref(),
+            endpoint: packet.vpce.as_deref(),
+            body: body.as_deref(),
+            context: &packet.context,
+        });
+        let question = Question {
+            from: packet.from,
+            to: packet.to,
+            interface: packet.interface.as_deref(),
+            masters: &[],
+            vlan: packet.vlan,
+            request,
+        };
         let config = Config::load(&self.config)?;
         let interface = question.interface.or_else(|| config.only_interface());
         let masters = interface.map_or_else(Vec::new, masters_of);
@@ -405,7 +441,7 @@ impl Arguments {
         let from_files = files::load(&config.paths.policy, &config.always_allow)
             .map_err(anyhow::Error::from)
             .and_then(|loaded| explain::explain(&loaded.policy, question));
-        if !live {
+        if !packet.live {
             return self.print(&from_files?);
         }
         let request = ExplainRequest {
@@ -431,6 +467,25 @@ impl Arguments {
                 }
             }
         }
+    }
+
+    fn explain_signature(&self, asked: &ExplainSignature) -> Result<()> {
+        // A head is a small part of what a body may be.
+        let raw = read(&asked.file, 2 * MAX_BODY as u64)
+            .with_context(|| format!("cannot read `{}`", asked.file.display()))?;
+        let secret = asked.secret_file.as_deref().map(|path| {
+            let text = std::fs::read_to_string(path);
+            text.with_context(|| format!("cannot read `{}`", path.display()))
+        });
+        let secret = secret.transpose()?;
+        let setting = Setting {
+            at: asked.at.unwrap_or_else(Timestamp::now),
+            region: &asked.region,
+            service: &asked.service,
+            secret: secret.map(|text| Secret::new(text.trim_end().to_owned())),
+        };
+        let explanation = explain::signature(&raw, setting);
+        self.print(&explanation.with_context(|| format!("in `{}`", asked.file.display()))?)
     }
 
     /// Puts the filter on again. An error if an interface that should have it has not.

@@ -8,6 +8,7 @@ use crate::control::api::{
     AttachMode, CheckReport, DiffReport, EventReport, Explanation, GenerationInfo, InterfaceInfo,
     InterfaceReport, ReloadReport, RequestExplanation, RuleCount, Status, Version,
 };
+use crate::explain::{SignatureExplanation, SignatureVerdict};
 use crate::report::{Report, visible};
 
 /// Characters that a column of a table is made wider for, at most.
@@ -44,6 +45,50 @@ impl Show for CheckReport {
 
     fn doubts(&self) -> Report {
         self.report.clone()
+    }
+}
+
+impl Show for SignatureExplanation {
+    fn show(&self) -> String {
+        let line = |text: &mut String, line: &str| {
+            text.push_str(line);
+            text.push('\n');
+        };
+        let mut text = match (self.verdict, &self.words) {
+            (SignatureVerdict::Verified, _) => "verified: the signature is right\n".to_owned(),
+            (SignatureVerdict::Untried, _) => {
+                "untried: nothing is wrong but perhaps the signature itself, which takes --secret-file to try\n".to_owned()
+            }
+            (SignatureVerdict::Refused, words) => {
+                let words = words.as_deref().unwrap_or("it is not signed");
+                format!("refused: {}\n", visible(words))
+            }
+        };
+        let parts = [
+            ("answer", self.code.map(str::to_owned)),
+            ("message", self.message.clone()),
+            ("form", self.form.map(str::to_owned)),
+            ("access key id", self.access_key_id.clone()),
+            ("scope", self.scope.clone()),
+        ];
+        for (name, value) in parts {
+            if let Some(value) = value {
+                line(&mut text, &format!("  {name}: {}", visible(&value)));
+            }
+        }
+        let texts = [
+            ("canonical request", &self.canonical_request),
+            ("string to sign", &self.string_to_sign),
+        ];
+        for (name, value) in texts {
+            if let Some(value) = value {
+                line(&mut text, &format!("\n{name}:"));
+                for part in value.split('\n') {
+                    line(&mut text, &format!("  {}", visible(part)));
+                }
+            }
+        }
+        text
     }
 }
 

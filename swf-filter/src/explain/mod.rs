@@ -1,6 +1,7 @@
 //! What the gates do with a made-up packet, and with a request in it, worked out from the files alone.
 
 mod request;
+mod signature;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -20,6 +21,9 @@ use swf_filter_core::policy::{Entry, Origin, Policy, Source};
 use swf_filter_core::prefix::PrefixList;
 
 pub use self::request::Request;
+pub(crate) use self::signature::{
+    Setting, SignatureExplanation, SignatureVerdict, explain as signature,
+};
 use crate::control::api::Explanation;
 use crate::files::read_limited;
 use crate::report::Rejected;
