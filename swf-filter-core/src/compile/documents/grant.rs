@@ -1,7 +1,8 @@
 //! Which statements decide about requests of one kind: of the same callers, for the same actions, on the same domains.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::names::{self, Certainty};
 use super::party::Party;
@@ -9,8 +10,7 @@ use super::{Attached, Own};
 use crate::iam::arn::{ResourcePattern, before_domain};
 use crate::iam::authorize::Side;
 use crate::iam::pattern::{Case, Variables, Wildcards};
-use crate::iam::principal::Caller;
-use crate::iam::{Choice, Context, Effect, Pattern, Statement};
+use crate::iam::{ActionSet, Choice, Context, Effect, Pattern, Statement};
 use crate::policy::HostDocuments;
 use crate::swf::Action;
 
@@ -48,6 +48,33 @@ pub(super) struct Grants<'a, 'b> {
     steps: names::Steps,
 }
 
+/// What statements say of a caller. All callers of one profile are granted the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Profile {
+    /// The host's statements about its requests, by their indices.
+    resource: Vec<(usize, Meant)>,
+    /// Its own; none if they are not known.
+    identity: Option<Vec<usize>>,
+    boundary: Option<Vec<usize>>,
+    /// The account of the domains that it asks for; empty if it is not known.
+    account: Arc<str>,
+    is_foreign: bool,
+}
+
+/// How a statement of a host means a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Meant {
+    /// By its account only.
+    ByAccount,
+    /// By its own name as a user or session.
+    ByName,
+    /// By its role, or as anybody.
+    InOtherWays,
+}
+
+/// A statement that says something of a caller's requests.
+type Relevant<'a> = (usize, Attached<'a>);
+
 /// Statements about requests of some kind, by how they count.
 #[derive(Default)]
 struct Matched {
@@ -84,110 +111,169 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
         }
     }
 
-    /// What may be granted to a caller.
-    pub(super) fn of(&mut self, party: &Party<'a>, own: &Own) -> HashSet<Grant> {
+    /// What statements say of a caller.
+    pub(super) fn profile(&self, party: &Party<'a>, own: Own) -> Profile {
+        let caller = &party.caller;
+        let bounded = own.boundary.is_some();
+        let numbered = self.statements.iter().enumerate();
+        let of_host = numbered.filter(|(_, attached)| {
+            attached.side == Side::Resource && attached.statement.is_about(caller, bounded)
+        });
+        let meant = |statement: &Statement| {
+            if statement.names(caller) {
+                Meant::ByName
+            } else if statement.grants(caller) {
+                Meant::InOtherWays
+            } else {
+                Meant::ByAccount
+            }
+        };
+        Profile {
+            resource: of_host
+                .map(|(index, attached)| (index, meant(attached.statement)))
+                .collect(),
+            identity: own.identity,
+            boundary: own.boundary,
+            account: Arc::clone(self.documents.account.as_ref().unwrap_or(caller.account())),
+            is_foreign: !self.documents.is_of_account(caller.account()),
+        }
+    }
+
+    /// What may be granted to callers.
+    pub(super) fn of(&mut self, profile: &Profile) -> HashSet<Grant> {
         let mut grants = HashSet::new();
-        for relevant in self.by_action(party, own) {
+        for relevant in self.by_action(profile) {
             let mut effects = relevant
                 .iter()
                 .map(|(_, attached)| attached.statement.effect);
             if effects.any(|effect| effect == Effect::Allow) {
-                for matched in self.by_domain(party, &relevant) {
-                    self.add(party, own, matched, &mut grants);
+                for matched in self.by_domain(profile, &relevant) {
+                    profile.add(matched, &mut grants);
                 }
             }
         }
         grants
     }
 
-    /// The statements about a caller's requests: one set for each kind of action.
-    fn by_action(&self, party: &Party<'_>, own: &Own) -> Vec<Vec<(usize, Attached<'a>)>> {
-        let bounded = own.boundary.is_some();
-        let resource = (0..self.statements.len()).filter(|index| {
-            let attached = self.statements.get(*index);
-            attached.is_some_and(|attached| {
-                attached.side == Side::Resource
-                    && attached.statement.is_about(&party.caller, bounded)
-            })
-        });
-        let lists = [&own.identity, &own.boundary].into_iter().flatten();
-        let all = resource.chain(lists.flatten().copied());
-        let all: Vec<(usize, Attached<'a>)> = all
-            .filter_map(|index| Some((index, *self.statements.get(index)?)))
+    /// The statements about callers' requests: one set for each kind of action.
+    fn by_action(&self, profile: &Profile) -> Vec<Vec<Relevant<'a>>> {
+        let resource = profile.resource.iter().map(|(index, _)| index);
+        let own = [&profile.identity, &profile.boundary].into_iter().flatten();
+        let all = resource.chain(own.flatten());
+        let all: Vec<Relevant<'a>> = all
+            .filter_map(|index| Some((*index, *self.statements.get(*index)?)))
             .collect();
+        let sets = all
+            .iter()
+            .map(|(_, attached)| attached.statement.actions.set);
+        let sets: HashSet<ActionSet> = sets.collect();
         // Permissions of decisions are asked for inside of an operation only, which must be allowed itself.
         let operations = Action::ALL
             .into_iter()
             .filter(|action| !action.is_decision());
-        let mut kinds = HashSet::new();
-        let mut lists = Vec::new();
-        for action in operations {
-            let about = all
-                .iter()
-                .filter(|(_, attached)| attached.statement.actions.set.contains(action));
-            let about: Vec<_> = about.copied().collect();
-            let kind: Vec<usize> = about.iter().map(|(index, _)| *index).collect();
-            if kinds.insert(kind) {
-                lists.push(about);
-            }
-        }
-        lists
+        let kinds: HashMap<Vec<bool>, Action> = operations
+            .map(|action| {
+                (
+                    sets.iter().map(|set| set.contains(action)).collect(),
+                    action,
+                )
+            })
+            .collect();
+        let about = |action| {
+            let all = all.iter().copied();
+            all.filter(|(_, attached)| attached.statement.actions.set.contains(action))
+                .collect()
+        };
+        kinds.into_values().map(about).collect()
     }
 
     /// Those of some statements that are about a domain, for each kind of domain.
-    fn by_domain(&mut self, party: &Party<'_>, relevant: &[(usize, Attached<'a>)]) -> Vec<Matched> {
-        let patterns = relevant
+    fn by_domain(&mut self, profile: &Profile, relevant: &[Relevant<'a>]) -> Vec<Matched> {
+        let names = relevant
             .iter()
             .filter_map(|(_, attached)| attached.statement.resources.as_ref())
             .flat_map(Choice::patterns)
             .filter_map(|pattern| pattern.parts()?.last())
             .chain(self.domains);
-        let patterns: BTreeSet<&'b Pattern> = patterns.collect();
-        let patterns: Vec<&'b Pattern> = patterns.into_iter().collect();
+        let names: BTreeSet<&'b Pattern> = names.collect();
+        let names: Vec<&'b Pattern> = names.into_iter().collect();
         let classes = self
             .classes
-            .entry(patterns.clone())
-            .or_insert_with(|| Rc::new(names::classes(&patterns, &mut self.steps)));
+            .entry(names.clone())
+            .or_insert_with(|| Rc::new(names::classes(&names, &mut self.steps)));
         let classes = Rc::clone(classes);
-        // All but the name is the same for all domains.
-        let before = relevant.iter().map(|(_, attached)| {
+        let place = |name: &Pattern| names.binary_search(&name).ok();
+        // What each name does for statements: to which it belongs, and how sure it is that the rest of the ARN matches.
+        let mut uses: Vec<Vec<(usize, Certainty)>> = vec![Vec::new(); names.len()];
+        let mut whatever_name: Vec<Certainty> = Vec::with_capacity(relevant.len());
+        for (number, (_, attached)) in relevant.iter().enumerate() {
             let resources = attached.statement.resources.as_ref();
-            let patterns = resources.map_or(&[][..], Choice::patterns).iter();
-            patterns
-                .map(|pattern| self.before_name(party, pattern))
-                .collect()
-        });
-        let before: Vec<Vec<Certainty>> = before.collect();
+            // Without resources, it is about all of them.
+            let mut whatever = Certainty::certain(resources.is_none());
+            for pattern in resources.map_or(&[][..], Choice::patterns) {
+                let before = self.before_name(profile, pattern);
+                match pattern.parts() {
+                    None => whatever = Certainty::Sure,
+                    Some([.., name]) => {
+                        let uses = place(name).and_then(|place| uses.get_mut(place));
+                        if let Some(uses) = uses {
+                            uses.push((number, before));
+                        }
+                    }
+                }
+            }
+            whatever_name.push(whatever);
+        }
+        let own: HashSet<usize> = self.domains.iter().filter_map(place).collect();
+        // Most statements are about nothing else than the domains that they name.
+        let is_often = |number: &usize| {
+            let whatever = whatever_name.get(*number) != Some(&Certainty::Never);
+            let resources = relevant
+                .get(*number)
+                .map(|(_, attached)| &attached.statement.resources);
+            whatever || matches!(resources, Some(Some(Choice::Not(_))))
+        };
+        let often: Vec<usize> = (0..relevant.len()).filter(is_often).collect();
         let by_class = classes.iter().map(|class| {
-            let name = |pattern: &Pattern| {
-                let place = patterns.binary_search(&pattern).ok();
-                let certainty = place.and_then(|place| class.get(place)).copied();
-                certainty.unwrap_or(Certainty::Possible)
-            };
-            let own = self.domains.iter().map(name).max();
-            let own = own.unwrap_or(Certainty::Sure);
+            let mut certainties: BTreeMap<usize, Certainty> = often
+                .iter()
+                .filter_map(|number| Some((*number, *whatever_name.get(*number)?)))
+                .collect();
+            let mut is_own = Certainty::certain(own.is_empty());
+            for (place, certainty) in class {
+                if own.contains(place) {
+                    is_own = is_own.max(*certainty);
+                }
+                for (number, before) in uses.get(*place).into_iter().flatten() {
+                    let known = certainties.entry(*number).or_insert(Certainty::Never);
+                    *known = (*known).max((*certainty).min(*before));
+                }
+            }
             let mut matched = Matched::default();
-            for ((index, attached), before) in relevant.iter().zip(&before) {
-                let certainty = is_about(attached.statement, before, name);
-                let certainty = match attached.side {
-                    Side::Resource => certainty.min(own),
-                    _ => certainty,
-                };
-                matched.add(*index, attached, certainty);
+            for (number, certainty) in certainties {
+                if let Some((index, attached)) = relevant.get(number) {
+                    let certainty = match &attached.statement.resources {
+                        Some(Choice::Not(_)) => certainty.not(),
+                        _ => certainty,
+                    };
+                    let certainty = match attached.side {
+                        Side::Resource => certainty.min(is_own),
+                        _ => certainty,
+                    };
+                    matched.add(*index, attached, certainty);
+                }
             }
             matched
         });
         by_class.collect()
     }
 
-    /// Whether a pattern matches all parts but the last of the ARNs that a caller's requests can be about.
-    fn before_name(&self, party: &Party<'_>, pattern: &ResourcePattern) -> Certainty {
+    /// Whether a pattern matches all parts but the last of the ARNs that callers' requests can be about.
+    fn before_name(&self, profile: &Profile, pattern: &ResourcePattern) -> Certainty {
         let Some(patterns) = pattern.parts() else {
             return Certainty::Sure;
         };
-        let own = self.documents.account.as_deref();
-        let account = own.unwrap_or(party.caller.account());
-        let before = before_domain(self.documents.region(), account);
+        let before = before_domain(self.documents.region(), &profile.account);
         let certainties = patterns.iter().zip(before).map(|(pattern, text)| {
             if pattern.matches_all() {
                 Certainty::Sure
@@ -199,15 +285,17 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
         });
         certainties.min().unwrap_or(Certainty::Sure)
     }
+}
 
-    fn add(&self, party: &Party<'_>, own: &Own, matched: Matched, grants: &mut HashSet<Grant>) {
+impl Profile {
+    fn add(&self, matched: Matched, grants: &mut HashSet<Grant>) {
         let Matched {
             identity,
             boundary,
             resource,
             denies,
         } = matched;
-        let boundary: Vec<Vec<usize>> = own.boundary.iter().map(|_| boundary.clone()).collect();
+        let boundary: Vec<Vec<usize>> = self.boundary.iter().map(|_| boundary.clone()).collect();
         let mut add = |allows: Vec<usize>, limits: Vec<Vec<usize>>| {
             if !allows.is_empty() && limits.iter().all(|limit| !limit.is_empty()) {
                 grants.insert(Grant {
@@ -217,25 +305,30 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
                 });
             }
         };
-        if !self.documents.is_of_account(party.caller.account()) {
+        if self.is_foreign {
             add(identity, [vec![resource], boundary].concat());
             return;
         }
-        let of = |is: fn(&Statement, &Caller) -> bool| {
+        let of = |is: fn(Meant) -> bool| {
             let indices = resource.iter().copied();
-            let indices = indices.filter(|index| {
-                let attached = self.statements.get(*index);
-                attached.is_some_and(|attached| is(attached.statement, &party.caller))
-            });
+            let indices = indices.filter(|index| self.meant(*index).is_some_and(is));
             indices.collect::<Vec<usize>>()
         };
         // What is allowed to an account is for its own documents to hand on, if they are known.
-        let granted = match own.identity {
-            Some(_) => of(Statement::grants),
+        let granted = match self.identity {
+            Some(_) => of(|meant| meant != Meant::ByAccount),
             None => resource.clone(),
         };
-        add(of(Statement::names), Vec::new());
+        add(of(|meant| meant == Meant::ByName), Vec::new());
         add([identity, granted].concat(), boundary);
+    }
+
+    fn meant(&self, index: usize) -> Option<Meant> {
+        let place = self
+            .resource
+            .binary_search_by_key(&index, |(index, _)| *index);
+        let (_, meant) = self.resource.get(place.ok()?)?;
+        Some(*meant)
     }
 }
 
@@ -253,29 +346,5 @@ impl Matched {
         if certainty >= least {
             list.push(index);
         }
-    }
-}
-
-/// Whether a statement is about domains: `before` says which of its patterns match all parts but the last of their
-/// ARNs, and `name` whether one matches the last.
-fn is_about(
-    statement: &Statement,
-    before: &[Certainty],
-    name: impl Fn(&Pattern) -> Certainty,
-) -> Certainty {
-    let Some(resources) = &statement.resources else {
-        return Certainty::Sure;
-    };
-    let patterns = resources.patterns().iter().zip(before);
-    let matches = patterns.map(|(pattern, before)| {
-        let name = pattern
-            .parts()
-            .map_or(Certainty::Sure, |[.., last]| name(last));
-        name.min(*before)
-    });
-    let best = matches.max().unwrap_or(Certainty::Never);
-    match resources {
-        Choice::Of(_) => best,
-        Choice::Not(_) => best.not(),
     }
 }

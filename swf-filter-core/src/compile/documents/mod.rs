@@ -11,10 +11,11 @@ mod names;
 mod party;
 mod view;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use self::grant::{Grant, Grants};
+use self::grant::{Grant, Grants, Profile};
 use self::known::Known;
 use self::view::{Reach, View, views};
 use super::zone::{Zone, zones};
@@ -63,18 +64,24 @@ impl<'a> Gate<'a> {
         let own: Vec<Own> = parties.iter().map(|party| pool.own(party)).collect();
         let domains = grant::domains(documents);
         let mut grants = Grants::new(&pool.statements, documents, &domains);
-        let mut known = HashSet::new();
-        for (party, own) in parties.iter().zip(&own) {
-            for grant in grants.of(party, own) {
-                // What does not depend on who asks is worked out once.
-                let personal = grant.statements().any(|index| pool.is_personal(index));
-                let caller = if personal {
-                    party.known
-                } else {
-                    known::Caller::Anyone
-                };
-                known.insert((grant, caller));
-            }
+        let mut known: HashSet<(Grant, known::Caller<'_>)> = HashSet::new();
+        let mut personal: HashMap<Profile, Vec<Grant>> = HashMap::new();
+        for (party, own) in parties.iter().zip(own) {
+            let profile = grants.profile(party, own);
+            let personal = match personal.entry(profile) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let all = grants.of(entry.key());
+                    // What does not depend on who asks is worked out once.
+                    let (personal, common): (Vec<Grant>, Vec<Grant>) = all
+                        .into_iter()
+                        .partition(|grant| grant.statements().any(|index| pool.is_personal(index)));
+                    let common = common.into_iter();
+                    known.extend(common.map(|grant| (grant, known::Caller::Anyone)));
+                    entry.insert(personal)
+                }
+            };
+            known.extend(personal.iter().map(|grant| (grant.clone(), party.known)));
         }
         Some(Self {
             statements: pool.statements,

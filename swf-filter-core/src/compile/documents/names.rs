@@ -33,8 +33,8 @@ impl Certainty {
     }
 }
 
-/// For each of some patterns, whether it matches the domains of a class.
-pub(super) type Class = Vec<Certainty>;
+/// Which of some patterns match, or may match, the domains of a class: their places, ascending.
+pub(super) type Class = Vec<(usize, Certainty)>;
 
 /// The last part of the ARNs that domains have.
 const NAMES: &str = "/domain/?*";
@@ -51,19 +51,19 @@ pub(super) fn classes(patterns: &[&Pattern], steps: &mut Steps) -> HashSet<Class
     if let Some(classes) = Automaton::new(patterns).run(steps) {
         return classes;
     }
-    let (plain, _): (Vec<&Pattern>, Vec<&Pattern>) =
-        patterns.iter().partition(|pattern| is_plain(pattern));
-    let known = classes(&plain, steps).into_iter().map(|class| {
-        let mut known = class.into_iter();
-        let all = patterns.iter().map(|pattern| {
-            let known = if is_plain(pattern) {
-                known.next()
-            } else {
-                None
-            };
-            known.unwrap_or(Certainty::Possible)
-        });
-        all.collect()
+    let numbered = patterns.iter().copied().enumerate();
+    let (plain, tangled): (Vec<_>, Vec<_>) = numbered.partition(|(_, pattern)| is_plain(pattern));
+    let tangled = tangled
+        .iter()
+        .map(|(place, _)| (*place, Certainty::Possible));
+    let all: Vec<&Pattern> = plain.iter().map(|(_, pattern)| *pattern).collect();
+    let known = classes(&all, steps).into_iter().map(|class| {
+        let known = class
+            .into_iter()
+            .filter_map(|(place, certainty)| Some((plain.get(place)?.0, certainty)));
+        let mut class: Class = known.chain(tangled.clone()).collect();
+        class.sort_unstable();
+        class
     });
     known.collect()
 }
@@ -165,14 +165,16 @@ impl Automaton {
 
     /// Which patterns match the text so far, if it names a domain.
     fn class(&self, state: &State) -> Option<Class> {
-        let mut class = vec![Certainty::Never; self.starts.len()];
-        for place in state {
-            let Place { pattern, symbol } = self.place(*place)?;
-            if symbol.is_none() {
-                *class.get_mut(pattern)? = *self.ends.get(pattern)?;
-            }
-        }
-        (class.remove(0) == Certainty::Sure).then_some(class)
+        let ended = state.iter().filter_map(|place| self.place(*place));
+        let mut ended = ended.filter(|place| place.symbol.is_none());
+        // The first are the names of domains.
+        ended.next().filter(|place| place.pattern == 0)?;
+        let class = ended.map(|place| {
+            let certainty = self.ends.get(place.pattern).copied();
+            let certainty = certainty.unwrap_or(Certainty::Possible);
+            (place.pattern - 1, certainty)
+        });
+        Some(class.collect())
     }
 
     /// The states after one character more: one for each that some pattern asks for, and one for any other.
@@ -266,9 +268,14 @@ mod tests {
             Certainty::Possible => '?',
             Certainty::Sure => '+',
         };
+        let all = 0..patterns.len();
         classes(&patterns, &mut Steps::default())
-            .iter()
-            .map(|class| class.iter().map(symbol).collect())
+            .into_iter()
+            .map(|class| {
+                let class: HashMap<usize, Certainty> = class.into_iter().collect();
+                let certainty = |place| class.get(&place).unwrap_or(&Certainty::Never);
+                all.clone().map(|place| symbol(certainty(place))).collect()
+            })
             .collect()
     }
 
@@ -326,12 +333,12 @@ mod tests {
                     .collect();
                 for name in &names {
                     let name = format!("/domain/{name}");
-                    let class: Class = patterns
+                    let matched = patterns
                         .iter()
-                        .map(|pattern| {
-                            Certainty::certain(pattern.matches(&name, &Context::default()))
-                        })
-                        .collect();
+                        .enumerate()
+                        .filter(|(_, pattern)| pattern.matches(&name, &Context::default()));
+                    let class: Class =
+                        matched.map(|(place, _)| (place, Certainty::Sure)).collect();
                     found.insert(class);
                 }
             }
