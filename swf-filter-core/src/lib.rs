@@ -8,5 +8,6 @@ pub mod iam;
 pub mod judge;
 pub mod policy;
 pub mod prefix;
+pub mod seal;
 pub mod sigv4;
 pub mod swf;

@@ -11,5 +11,6 @@ pub mod dataplane;
 pub mod expect;
 pub mod explain;
 pub mod files;
+pub mod listener;
 pub mod report;
 pub mod state;

@@ -1,0 +1,49 @@
+//! Every time-out and size of the listener, with its reason. listener.toml may change those that are in [`Limits`].
+
+use std::time::Duration;
+
+/// Bytes of a request's head at most. AWS refuses heads of more than 16 KiB; session tokens are the largest part.
+pub const HEAD: usize = 16 * 1024;
+/// Header fields of a request at most. SDKs send some fifteen.
+pub const FIELDS: usize = 64;
+/// Bytes of a body at most: what SWF takes (quotas of Amazon SWF, request size).
+pub const BODY: usize = 1 << 20;
+/// For a client to finish its TLS handshake, and before that its PROXY header. It is several round trips, on any network.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For a client to send the head of its first request.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+/// For a client to send the body after the head: 1 MiB at some 280 kbit/s.
+pub const BODY_TIME: Duration = Duration::from_secs(30);
+/// Without a request, before a connection is closed. Longer than what SDKs keep connections for, so that they close first.
+pub const IDLE: Duration = Duration::from_secs(90);
+/// For an answer of the upstream to begin. SWF holds a poll for 60 s (`PollForDecisionTask` in its API reference).
+pub const UPSTREAM: Duration = Duration::from_secs(75);
+/// To connect to the upstream, with TLS.
+pub const CONNECT: Duration = Duration::from_secs(5);
+/// Without a byte of an answer that has begun.
+pub const UPSTREAM_IDLE: Duration = Duration::from_secs(30);
+/// For a client to take a piece of its answer.
+pub const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// For requests under way to end when the listener is told to: a poll that has just begun, and some time to spare.
+pub const DRAIN: Duration = Duration::from_secs(90);
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// In all. Each takes some 40 KiB.
+    pub connections: usize,
+    /// From one address: a host of workers has a connection for each thread that polls.
+    pub connections_per_address: usize,
+    /// Through one VPC endpoint.
+    pub connections_per_endpoint: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            connections_per_address: 1_000,
+            connections_per_endpoint: 10_000,
+        }
+    }
+}
