@@ -60,8 +60,8 @@ pub enum Network<'a> {
         id: &'a str,
         /// The endpoint, if it is known.
         endpoint: Option<&'a str>,
-        /// The address.
-        address: IpAddr,
+        /// The address in it, if it is known: a balancer may tell the endpoint, and not the address.
+        address: Option<IpAddr>,
     },
 }
 
@@ -220,7 +220,9 @@ impl Judge {
                 address,
             } => {
                 context.set("aws:SourceVpc", id);
-                context.set("aws:VpcSourceIp", address.to_string());
+                if let Some(address) = address {
+                    context.set("aws:VpcSourceIp", address.to_string());
+                }
                 if let Some(endpoint) = endpoint {
                     context.set("aws:SourceVpce", endpoint);
                 }
@@ -408,7 +410,7 @@ pub fn network<'a>(
     Some(Network::Vpc {
         id: &vpc.id,
         endpoint: endpoint.or(only),
-        address,
+        address: Some(address),
     })
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here opens a file or a socket, reads a clock or talks to the kernel: every input is an argument, so that
 //! every behaviour can be tested, and fuzzed, as a function.
 
+pub mod admission;
 pub mod compile;
 pub mod iam;
 pub mod judge;

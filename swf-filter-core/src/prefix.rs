@@ -173,7 +173,7 @@ pub fn cover<A: Address>(first: A, last: A, mut emit: impl FnMut(Prefix<A>)) {
 }
 
 /// Prefixes of both families, kept apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrefixList {
     /// IPv4 prefixes, in the order they were written.
     pub v4: Vec<Prefix<u32>>,

@@ -11,6 +11,7 @@ use swf_filter_core::policy::{Entry, Policy, SourceFile, limits, lint, parse};
 
 use crate::expect;
 use crate::report::{Input, Rejected, Report};
+use crate::sources::Sources;
 
 /// Policy files that are right.
 #[derive(Debug)]
@@ -19,7 +20,9 @@ pub struct Loaded {
     pub policy: Policy,
     /// What is doubtful about it.
     pub doubts: Report,
-    /// All files that were read.
+    /// What was read.
+    pub sources: Sources,
+    /// All files of it.
     files: Vec<SourceFile>,
 }
 
@@ -58,11 +61,17 @@ pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Loaded, Rejected
         Rejected::Problems(Report::new(&problems, &[&*files, &named].concat()))
     })?;
     policy.always_allow = always_allow.to_vec();
+    let sources = Sources {
+        always_allow: always_allow.to_vec(),
+        policy: files.iter().cloned().map(Into::into).collect(),
+        named: named.iter().cloned().map(Into::into).collect(),
+    };
     let files = [files, named].concat();
     let doubts = Report::new(&lint(&policy, &files), &files);
     Ok(Loaded {
         policy,
         doubts,
+        sources,
         files,
     })
 }

@@ -13,4 +13,5 @@ pub mod explain;
 pub mod files;
 pub mod listener;
 pub mod report;
+pub mod sources;
 pub mod state;

@@ -238,7 +238,7 @@ pub struct Set {
 }
 
 /// One entry of an allow or deny list: one rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// As it was written, for reports.
     pub text: Arc<str>,
@@ -249,7 +249,7 @@ pub struct Entry {
 }
 
 /// What an entry matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// An address, a prefix, or a range split into prefixes.
     Prefixes(PrefixList),

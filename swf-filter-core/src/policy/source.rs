@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Origin;
 
 /// A file as it was read. Neither field need be valid: names are only shown, and bytes may be anything.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// How the file is called in problems and origins.
     pub name: Arc<str>,

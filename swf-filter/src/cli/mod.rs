@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use http_body_util::BodyExt;
 use hyper::Method;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -387,25 +386,11 @@ impl Arguments {
     fn events(&self, limit: Option<u64>) -> Result<()> {
         let socket = self.socket()?;
         runtime()?.block_on(async {
-            let mut body = client::events(&socket).await?;
-            let mut line = Vec::new();
+            let mut lines = client::follow(&socket, "/v1/events").await?;
             let mut left = limit.unwrap_or(u64::MAX);
             while left > 0 {
-                // A daemon that is killed leaves the stream without an end.
-                let Some(Ok(frame)) = body.frame().await else {
-                    return Err(AskError::Ended.into());
-                };
-                for byte in frame.data_ref().into_iter().flatten() {
-                    if *byte != b'\n' {
-                        line.push(*byte);
-                    } else if left > 0 {
-                        let event: EventReport =
-                            serde_json::from_slice(&line).map_err(AskError::from)?;
-                        self.print(&event)?;
-                        line.clear();
-                        left -= 1;
-                    }
-                }
+                self.print(&lines.next::<EventReport>().await?)?;
+                left -= 1;
             }
             Ok(())
         })

@@ -11,6 +11,7 @@ use swf_filter_core::compile::{Difference, List};
 use swf_filter_core::policy::Origin;
 
 use crate::report::{Rejected, Report};
+use crate::sources::Sources;
 
 /// `GET /v1/status`: what is enforced, where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// The generation that the kernel enforces.
     pub generation: GenerationInfo,
+    /// The hash of the policy's text, which tells apart what no table shows; none if no policy is in force.
+    #[serde(default)]
+    pub policy: Option<String>,
     /// Interfaces that config.toml names, attached or not.
     pub interfaces: Vec<InterfaceInfo>,
     /// Packets by reason, since the filter was first attached.
@@ -50,6 +54,27 @@ pub struct GenerationInfo {
     pub rules: usize,
     /// Prefixes in all tables.
     pub prefixes: usize,
+}
+
+/// `GET /v1/generations`: a stream of these, one JSON object a line: the first at once, and one whenever the policy changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyInfo {
+    /// The number of the generation.
+    pub generation: u64,
+    /// The hash of its tables, in hexadecimal.
+    pub hash: String,
+    /// The hash of its text, in hexadecimal. It changes with what no table shows, too.
+    pub policy: String,
+}
+
+/// `GET /v1/policy`: the policy in force, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// Which it is.
+    #[serde(flatten)]
+    pub info: PolicyInfo,
+    /// Its text.
+    pub sources: Arc<Sources>,
 }
 
 /// An interface.

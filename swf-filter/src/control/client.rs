@@ -10,6 +10,7 @@ use hyper::header::HOST;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
@@ -103,10 +104,39 @@ pub async fn ask(
     within(patience, socket, answer).await
 }
 
-/// Asks for the stream of events.
-pub async fn events(socket: &Path) -> Result<Incoming, AskError> {
-    let response = send(socket, Method::GET, "/v1/events", Vec::new());
-    Ok(within(PATIENCE, socket, response).await?.into_body())
+/// Asks for a stream of JSON lines.
+pub async fn follow(socket: &Path, path: &str) -> Result<Lines, AskError> {
+    let response = send(socket, Method::GET, path, Vec::new());
+    let body = within(PATIENCE, socket, response).await?.into_body();
+    Ok(Lines {
+        body,
+        received: Vec::new(),
+    })
+}
+
+/// Lines of JSON, as they come.
+#[derive(Debug)]
+pub struct Lines {
+    body: Incoming,
+    /// What came after the last line that was given out.
+    received: Vec<u8>,
+}
+
+impl Lines {
+    /// The next one. It comes whole or not at all, so that waiting may be given up at any time.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<T, AskError> {
+        loop {
+            if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=end).collect();
+                return Ok(serde_json::from_slice(&line)?);
+            }
+            // A daemon that is killed leaves the stream without an end.
+            let Some(Ok(frame)) = self.body.frame().await else {
+                return Err(AskError::Ended);
+            };
+            self.received.extend(frame.data_ref().into_iter().flatten());
+        }
+    }
 }
 
 async fn within<T>(

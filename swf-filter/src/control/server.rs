@@ -27,12 +27,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::api::{ExplainRequest, Failure, InterfaceRequest};
+use super::api::{ExplainRequest, Failure, InterfaceRequest, PolicyInfo};
 use crate::report::{Rejected, visible};
 
 /// Bytes of a request's body at most.
@@ -56,6 +56,8 @@ pub(crate) trait Control: Send + Sync + 'static {
     fn answer(&self, command: Command) -> Result<Vec<u8>>;
     /// Events from now on, a line of JSON each.
     fn events(&self) -> broadcast::Receiver<Arc<str>>;
+    /// Which policy is in force, and each that will be.
+    fn generations(&self) -> watch::Receiver<Option<PolicyInfo>>;
 }
 
 /// What is asked.
@@ -64,6 +66,7 @@ pub(crate) enum Command {
     Status,
     Rules,
     Diff,
+    Policy,
     Explain(ExplainRequest),
     Reload,
     Attach(InterfaceRequest),
@@ -78,7 +81,7 @@ impl Command {
 
     /// Whether answering takes much time or memory where the policy is large.
     fn is_large(&self) -> bool {
-        matches!(self, Self::Rules | Self::Diff)
+        matches!(self, Self::Rules | Self::Diff | Self::Policy)
     }
 }
 
@@ -88,6 +91,7 @@ impl fmt::Display for Command {
             Self::Status => ("status", None),
             Self::Rules => ("rules", None),
             Self::Diff => ("diff", None),
+            Self::Policy => ("policy", None),
             Self::Explain(_) => ("explain", None),
             Self::Reload => ("reload", None),
             Self::Attach(request) => ("attach", request.interface.as_deref()),
@@ -232,6 +236,9 @@ impl<C: Control> Visit<C> {
         if (request.method(), request.uri().path()) == (&Method::GET, "/v1/events") {
             return self.event_stream();
         }
+        if (request.method(), request.uri().path()) == (&Method::GET, "/v1/generations") {
+            return self.generation_stream();
+        }
         let response = self.answer(request).await;
         answered.notify_one();
         response
@@ -240,10 +247,7 @@ impl<C: Control> Visit<C> {
     /// Lines as they come. A client that does not keep up misses some, and the daemon goes on.
     fn event_stream(&self) -> Response<Body> {
         let Ok(permit) = Arc::clone(&self.share.streams).try_acquire_owned() else {
-            return failure(
-                StatusCode::SERVICE_UNAVAILABLE,
-                &format!("{MAX_STREAMS} clients follow events already"),
-            );
+            return too_many_streams();
         };
         let events = (self.control.events(), permit);
         let lines = stream::unfold(events, |(mut events, permit)| async move {
@@ -255,6 +259,27 @@ impl<C: Control> Visit<C> {
                     }
                     Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        });
+        response(StatusCode::OK, BodyExt::boxed(StreamBody::new(lines)))
+    }
+
+    /// Which policy is in force, and each that will be. A client that does not keep up gets the last one.
+    fn generation_stream(&self) -> Response<Body> {
+        let Ok(permit) = Arc::clone(&self.share.streams).try_acquire_owned() else {
+            return too_many_streams();
+        };
+        let mut generations = self.control.generations();
+        generations.mark_changed();
+        let lines = stream::unfold((generations, permit), |(mut generations, permit)| async {
+            loop {
+                generations.changed().await.ok()?;
+                let current = generations.borrow_and_update().clone();
+                let line = current.and_then(|info| serde_json::to_string(&info).ok());
+                if let Some(line) = line {
+                    let bytes = Bytes::from(format!("{line}\n"));
+                    return Some((Ok(Frame::data(bytes)), (generations, permit)));
                 }
             }
         });
@@ -323,6 +348,7 @@ async fn command(
         (&Method::GET, "/v1/status") => Command::Status,
         (&Method::GET, "/v1/rules") => Command::Rules,
         (&Method::GET, "/v1/diff") => Command::Diff,
+        (&Method::GET, "/v1/policy") => Command::Policy,
         (&Method::POST, "/v1/reload") => Command::Reload,
         (&Method::POST, "/v1/explain") => Command::Explain(body(request).await?),
         (&Method::POST, "/v1/attach") => Command::Attach(body(request).await?),
@@ -336,6 +362,13 @@ async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T> {
         bail!("the body cannot be read, or is longer than {MAX_BODY} bytes");
     };
     serde_json::from_slice(&bytes.to_bytes()).context("the body is not the JSON that this takes")
+}
+
+fn too_many_streams() -> Response<Body> {
+    failure(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &format!("{MAX_STREAMS} clients follow the daemon already"),
+    )
 }
 
 fn failed(error: &anyhow::Error) -> Response<Body> {

@@ -15,18 +15,20 @@ use swf_filter_common::reason::Reason;
 use swf_filter_core::compile::image::{Placement, counters_of_a_cpu};
 use swf_filter_core::compile::{Generation, Hash, compile, difference, drop_everything};
 use swf_filter_core::policy::{Origin, Policy};
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use super::{headers, listing};
 use crate::config::{Config, OnBootFailure};
 use crate::control::api::{
-    DiffReport, EventInfo, EventReport, Explanation, GenerationInfo, Milliseconds, ReasonCount,
-    ReloadReport, RuleCount, Status,
+    DiffReport, EventInfo, EventReport, Explanation, GenerationInfo, Milliseconds, PolicyInfo,
+    PolicyReport, ReasonCount, ReloadReport, RuleCount, Status,
 };
 use crate::dataplane::interfaces::named;
 use crate::dataplane::{Active, Counters, Interface, Programs, Publisher};
 use crate::files;
 use crate::report::Rejected;
+use crate::sources::Sources;
 use crate::state::{Ledger, RuleKey, Saved, State, keys};
 
 /// Prefixes that a difference lists at most.
@@ -41,6 +43,8 @@ pub(super) struct Gate {
     programs: Mutex<Programs>,
     counters: Counters,
     view: Mutex<View>,
+    /// Tells which policy is in force, whenever that changes.
+    policy: watch::Sender<Option<PolicyInfo>>,
 }
 
 /// What is in force, for whoever asks.
@@ -49,6 +53,8 @@ struct View {
     active: Option<Active>,
     since: Timestamp,
     generation: Arc<Generation>,
+    /// What it was read from, with its hash; none if no policy is in force.
+    sources: Option<(String, Arc<Sources>)>,
     /// The one before, whose last events may still be under way.
     previous: Option<(u64, Arc<Generation>)>,
     /// What rules counted in earlier generations.
@@ -61,6 +67,14 @@ struct View {
     warnings: Vec<String>,
     received: u64,
     reported_before: u64,
+}
+
+/// What is to be brought into force.
+struct Candidate {
+    generation: Arc<Generation>,
+    /// What it was compiled from, if there is a policy.
+    sources: Option<Arc<Sources>>,
+    from: Provenance,
 }
 
 /// Where a generation comes from.
@@ -95,6 +109,7 @@ impl Gate {
                 active: None,
                 since: Timestamp::now(),
                 generation: Arc::default(),
+                sources: None,
                 previous: None,
                 ledger: Ledger::default(),
                 known,
@@ -104,6 +119,7 @@ impl Gate {
                 received: 0,
                 reported_before,
             }),
+            policy: watch::Sender::default(),
         })
     }
 
@@ -157,7 +173,9 @@ impl Gate {
         if let Some(saved) = saved {
             view.since = saved.since();
             view.generation = saved.generation;
+            view.sources = Some((saved.sources.hash(), saved.sources));
         }
+        self.announce(&view);
     }
 
     /// The ledger on disk, brought up to the generation in force.
@@ -203,10 +221,14 @@ impl Gate {
         let start = Instant::now();
         let generation = Arc::new(loaded.compile()?);
         let doubts = loaded.doubts.clone();
-        drop(loaded);
+        let sources = Some(Arc::new(loaded.sources));
         let compile = milliseconds(start);
-        let (changed, times) =
-            self.publish(&mut publisher, generation, config, Provenance::Files)?;
+        let candidate = Candidate {
+            generation,
+            sources,
+            from: Provenance::Files,
+        };
+        let (changed, times) = self.publish(&mut publisher, candidate, config)?;
         Ok(ReloadReport {
             changed,
             generation: self.view().info(),
@@ -223,22 +245,29 @@ impl Gate {
     fn publish(
         &self,
         publisher: &mut Publisher,
-        generation: Arc<Generation>,
+        candidate: Candidate,
         config: Config,
-        from: Provenance,
     ) -> Result<(bool, Milliseconds)> {
+        let Candidate {
+            generation,
+            sources,
+            from,
+        } = candidate;
         let active = publisher.active();
         let hash = generation.hash();
         let changed = active.is_none_or(|active| active.hash != hash);
         let placement = self.placement(active, hash, !changed, from);
         let mut times = Milliseconds::default();
         let mut saved = Ok(());
-        if from == Provenance::Files {
+        if from == Provenance::Files
+            && let Some(sources) = &sources
+        {
             saved = self.state.save(&Saved {
                 number: placement.number,
                 after: active.filter(|_| changed).map(|active| active.number),
                 since: self.since(changed).as_millisecond(),
                 generation: Arc::clone(&generation),
+                sources: Arc::clone(sources),
             });
         }
         if changed {
@@ -262,7 +291,7 @@ impl Gate {
                 "the policy means what it meant before"
             );
         }
-        let ledger = self.now_in_force(&placement, generation, config, !changed);
+        let ledger = self.now_in_force(&placement, (generation, sources), config, !changed);
         let saved = saved.and_then(|()| self.state.save_ledger(&ledger));
         if let Err(error) = saved {
             let words = format!(
@@ -291,12 +320,12 @@ impl Gate {
         );
         error!("{words}");
         let config = self.view().config.clone();
-        self.publish(
-            &mut lock(&self.publisher),
-            saved.generation,
-            config,
-            Provenance::Disk(saved.number),
-        )?;
+        let candidate = Candidate {
+            generation: saved.generation,
+            sources: Some(saved.sources),
+            from: Provenance::Disk(saved.number),
+        };
+        self.publish(&mut lock(&self.publisher), candidate, config)?;
         self.view().warnings.push(words);
         Ok(())
     }
@@ -322,12 +351,12 @@ impl Gate {
             OnBootFailure::Refuse | OnBootFailure::Pass => "everything passes",
         };
         error!("the policy cannot be loaded, and until a reload {does}: {reason:#}");
-        self.publish(
-            &mut lock(&self.publisher),
-            Arc::new(generation),
-            config,
-            Provenance::Nothing,
-        )?;
+        let candidate = Candidate {
+            generation: Arc::new(generation),
+            sources: None,
+            from: Provenance::Nothing,
+        };
+        self.publish(&mut lock(&self.publisher), candidate, config)?;
         self.view().warnings = vec![format!(
             "the policy could not be loaded at start, and until a reload {does}: {reason:#}"
         )];
@@ -375,7 +404,7 @@ impl Gate {
     fn now_in_force(
         &self,
         placement: &Placement,
-        generation: Arc<Generation>,
+        (generation, sources): (Arc<Generation>, Option<Arc<Sources>>),
         config: Config,
         unchanged: bool,
     ) -> Ledger {
@@ -394,9 +423,37 @@ impl Gate {
             slot: placement.slot,
         });
         view.generation = generation;
+        view.sources = sources.map(|sources| (sources.hash(), sources));
         view.config = config;
         view.warnings.clear();
+        self.announce(&view);
         view.ledger.clone()
+    }
+
+    /// Tells whoever follows which policy is in force.
+    fn announce(&self, view: &View) {
+        let now = view.policy_info();
+        self.policy.send_if_modified(|known| {
+            let changed = *known != now;
+            *known = now;
+            changed
+        });
+    }
+
+    /// Follows which policy is in force.
+    pub(super) fn follow(&self) -> watch::Receiver<Option<PolicyInfo>> {
+        self.policy.subscribe()
+    }
+
+    /// The policy in force, as it was read.
+    pub(super) fn policy(&self) -> Result<PolicyReport> {
+        let view = self.view();
+        let (Some(info), Some((_, sources))) = (view.policy_info(), &view.sources) else {
+            bail!("no policy is in force that this daemon has read");
+        };
+        let sources = Arc::clone(sources);
+        drop(view);
+        Ok(PolicyReport { info, sources })
     }
 
     /// What each rule has counted in the generation in force, in the order of rules.
@@ -546,6 +603,7 @@ impl Gate {
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
             generation: view.info(),
+            policy: view.policy_info().map(|info| info.policy),
             interfaces,
             reasons: reasons
                 .into_iter()
@@ -710,6 +768,15 @@ impl Gate {
 }
 
 impl View {
+    fn policy_info(&self) -> Option<PolicyInfo> {
+        let (active, (policy, _)) = self.active.zip(self.sources.as_ref())?;
+        Some(PolicyInfo {
+            generation: active.number,
+            hash: crate::explain::to_hex(&active.hash.0),
+            policy: policy.clone(),
+        })
+    }
+
     /// The generation that the kernel enforces, unless only an earlier daemon knew it.
     fn in_force(&self) -> Result<&Arc<Generation>> {
         let known = self.generation.hash();

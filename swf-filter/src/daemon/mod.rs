@@ -20,13 +20,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use self::gate::Gate;
 use crate::config::Config;
-use crate::control::api::InterfaceReport;
+use crate::control::api::{InterfaceReport, PolicyInfo};
 use crate::control::server::{self, Command, Control};
 use crate::control::socket;
 use crate::dataplane::interfaces::{self, Interfaces};
@@ -239,6 +239,7 @@ impl Control for Daemon {
             Command::Status => serde_json::to_vec(&self.gate.status()?)?,
             Command::Rules => serde_json::to_vec(&self.gate.rules()?)?,
             Command::Diff => serde_json::to_vec(&self.gate.diff()?)?,
+            Command::Policy => serde_json::to_vec(&self.gate.policy()?)?,
             Command::Explain(request) => {
                 let frame = crate::explain::from_hex(&request.frame)
                     .context("`frame` is not hexadecimal")?;
@@ -268,6 +269,10 @@ impl Control for Daemon {
 
     fn events(&self) -> broadcast::Receiver<Arc<str>> {
         self.events.subscribe()
+    }
+
+    fn generations(&self) -> watch::Receiver<Option<PolicyInfo>> {
+        self.gate.follow()
     }
 }
 

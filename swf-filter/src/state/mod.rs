@@ -21,10 +21,12 @@ use serde::{Deserialize, Serialize};
 use swf_filter_core::compile::Generation;
 use tracing::warn;
 
+use crate::sources::Sources;
+
 pub use self::ledger::{Ledger, RuleKey, keys};
 
 /// First bytes of every file. The number is that of the format: change it whenever the test of the format fails.
-const FORMAT: &[u8; 20] = b"swf-filter state 01\n";
+const FORMAT: &[u8; 20] = b"swf-filter state 02\n";
 /// Bytes of the checksum.
 const CHECKSUM: usize = blake3::OUT_LEN;
 /// Bytes of a file at most: several times what the largest policy takes.
@@ -49,6 +51,8 @@ pub struct Saved {
     pub since: i64,
     /// The generation.
     pub generation: Arc<Generation>,
+    /// What it was compiled from.
+    pub sources: Arc<Sources>,
 }
 
 impl Saved {

@@ -8,6 +8,7 @@ use swf_filter_core::compile::{Generation, compile};
 use swf_filter_core::policy::{SourceFile, parse};
 
 use super::{Ledger, Saved, State, keys};
+use crate::sources::Sources;
 
 /// A generation with something of each kind.
 fn generation(file: &str) -> Arc<Generation> {
@@ -30,6 +31,7 @@ fn saved(number: u64) -> Saved {
         after: number.checked_sub(1),
         since: 1_700_000_000_000,
         generation: generation("a.toml"),
+        sources: Arc::new(Sources::default()),
     }
 }
 
@@ -134,7 +136,7 @@ fn the_format_is_the_one_that_its_number_says() {
     state.save(&saved(1)).unwrap();
     assert_eq!(
         digest(&folder.path().join("generation-1")),
-        "6b26028cc81bb1a3"
+        "fcaff2319d58024b"
     );
 }
 
