@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use crate::build::{self, Profile};
 use crate::omissions::Omissions;
-use crate::setup::Setup;
+use crate::setup::{self, Setup};
 use crate::{command, machine, workspace};
 
 /// Builds, then runs `cargo test` with `args`, all as the profile that `args` ask for.
@@ -27,6 +27,7 @@ fn build_and_test(setup: &mut Setup, args: &[&str]) -> Result<()> {
     } else {
         Profile::Dev
     };
+    let python = setup::python(&mut setup.omissions);
     let built = build::run(setup.bpf.as_ref(), profile)?;
 
     let skip_log = workspace::target().join("skipped-tests");
@@ -40,6 +41,9 @@ fn build_and_test(setup: &mut Setup, args: &[&str]) -> Result<()> {
         .args(args)
         .env("SWF_FILTER_BIN", &built.binary)
         .env("SWF_FILTER_SKIP_LOG", &skip_log);
+    if let Some(python) = python {
+        test.env("SWF_FILTER_PYTHON", python);
+    }
     println!("test: cargo test");
     let outcome = command::run(build::with_bpf_object(&mut test));
     skipped(&skip_log, &mut setup.omissions)?;

@@ -6,6 +6,7 @@
 mod bpf_core;
 mod linker;
 mod packages;
+mod python;
 
 use anyhow::Result;
 
@@ -14,6 +15,7 @@ use crate::omissions::Omissions;
 
 pub(crate) use bpf_core::rustup;
 pub(crate) use packages::install;
+pub(crate) use python::ensure as python;
 
 /// What this machine can do.
 #[derive(Debug)]
