@@ -22,6 +22,16 @@ pub const UPSTREAM: Duration = Duration::from_secs(75);
 pub const CONNECT: Duration = Duration::from_secs(5);
 /// Without a byte of an answer that has begun.
 pub const UPSTREAM_IDLE: Duration = Duration::from_secs(30);
+/// For a connection to an upstream that nobody uses to be kept. Short, so that upstreams seldom close it first.
+pub const UPSTREAM_KEEP: Duration = Duration::from_secs(15);
+/// Connections to one address that are kept though nobody uses them.
+pub const UPSTREAM_KEPT: usize = 256;
+/// Connections to one upstream: each client's connection has at most one under way, if it speaks HTTP/1.1.
+pub const UPSTREAM_CONNECTIONS: usize = 20_000;
+/// Before an address that could not be connected to is tried again. It doubles up to [`BACK_OFF_MOST`].
+pub const BACK_OFF: Duration = Duration::from_millis(250);
+/// Before an address is tried again, at most.
+pub const BACK_OFF_MOST: Duration = Duration::from_secs(10);
 /// For a client to take a piece of its answer.
 pub const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// For requests under way to end when the listener is told to: a poll that has just begun, and some time to spare.

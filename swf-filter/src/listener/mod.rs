@@ -6,3 +6,4 @@
 pub mod limits;
 pub mod request;
 pub mod settings;
+pub mod upstream;
