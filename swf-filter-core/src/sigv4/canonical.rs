@@ -1,6 +1,7 @@
 //! The canonical request: one text for all ways to write the same request.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
@@ -65,6 +66,16 @@ impl<'a> Head<'a> {
             .map(|(_, value)| *value)
     }
 
+    /// The values of all header fields, by their names in lower case.
+    pub(super) fn fields(&self) -> HashMap<String, Vec<&'a [u8]>> {
+        let mut fields: HashMap<String, Vec<&[u8]>> = HashMap::new();
+        for (name, value) in &self.headers {
+            let values = fields.entry(name.to_ascii_lowercase()).or_default();
+            values.push(value);
+        }
+        fields
+    }
+
     /// The parameters of the query, decoded.
     pub(super) fn parameters(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
         let parts = self.query.split('&').filter(|part| !part.is_empty());
@@ -74,8 +85,15 @@ impl<'a> Head<'a> {
         })
     }
 
-    /// The canonical request. `signed` are names of header fields, in lower case and in order.
-    pub(super) fn canonical(&self, signed: &[&str], path: PathForm, body: BodyHash) -> Vec<u8> {
+    /// The canonical request. `signed` are names of header fields, with `;` between them. `unsigned` is the parameter of
+    /// the query that holds the signature, if one does.
+    pub(super) fn canonical(
+        &self,
+        signed: &str,
+        unsigned: Option<&str>,
+        path: PathForm,
+        body: BodyHash,
+    ) -> Vec<u8> {
         let mut text = Vec::new();
         text.extend(self.method.as_bytes());
         text.push(b'\n');
@@ -85,30 +103,27 @@ impl<'a> Head<'a> {
         };
         text.extend(encoded(own.as_bytes(), Slash::Keep).bytes());
         text.push(b'\n');
-        text.extend(self.canonical_query().bytes());
+        text.extend(self.canonical_query(unsigned).bytes());
         text.push(b'\n');
-        for name in signed {
+        let fields = self.fields();
+        for name in signed.split(';') {
             text.extend(name.bytes());
             text.push(b':');
-            for (number, value) in self.values(name).enumerate() {
-                if number > 0 {
-                    text.push(b',');
-                }
-                text.extend(collapsed(value));
-            }
+            let values = fields.get(name).into_iter().flatten();
+            let values: Vec<Vec<u8>> = values.map(|value| collapsed(value)).collect();
+            text.extend(values.join(&b','));
             text.push(b'\n');
         }
         text.push(b'\n');
-        text.extend(signed.join(";").bytes());
+        text.extend(signed.bytes());
         text.push(b'\n');
         text.extend(body.to_string().bytes());
         text
     }
 
-    fn canonical_query(&self) -> String {
-        let parameters = self
-            .parameters()
-            .filter(|(name, _)| name != b"X-Amz-Signature");
+    fn canonical_query(&self, unsigned: Option<&str>) -> String {
+        let is_signed = |name: &[u8]| unsigned.is_none_or(|unsigned| name != unsigned.as_bytes());
+        let parameters = self.parameters().filter(|(name, _)| is_signed(name));
         let mut parameters: Vec<(String, String)> = parameters
             .map(|(name, value)| {
                 (

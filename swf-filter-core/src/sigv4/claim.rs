@@ -1,5 +1,7 @@
 //! What a request says of its signature, and whether that can be.
 
+use std::collections::HashSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::canonical::{BodyHash, Head};
@@ -55,18 +57,15 @@ impl<'a> Claim<'a> {
     /// Takes apart what a request says of its signature.
     pub fn read(head: &'a Head<'a>, query: QueryForm) -> Result<Self, Fault> {
         let header = single(head, "authorization")?;
-        let parameters: Vec<(Vec<u8>, Vec<u8>)> = match query {
-            QueryForm::Accept => head.parameters().collect(),
-            QueryForm::Ignore => Vec::new(),
-        };
+        let parameters: Vec<(Vec<u8>, Vec<u8>)> = head.parameters().collect();
         let has_algorithm = parameters
             .iter()
             .any(|(name, _)| name == b"X-Amz-Algorithm");
-        match (header, has_algorithm) {
-            (Some(_), true) => Err(Fault::BothForms),
-            (Some(header), false) => Self::in_header(head, header),
-            (None, true) => Self::in_query(head, &parameters),
-            (None, false) => Err(Fault::Missing),
+        match (header, has_algorithm, query) {
+            (Some(_), true, _) => Err(Fault::BothForms),
+            (Some(header), false, _) => Self::in_header(head, header),
+            (None, true, QueryForm::Accept) => Self::in_query(head, &parameters),
+            (None, _, _) => Err(Fault::Missing),
         }
     }
 
@@ -78,10 +77,10 @@ impl<'a> Claim<'a> {
             let Some((name, value)) = part.split_once('=') else {
                 continue;
             };
-            let own = names.iter().position(|own| *own == name.trim());
+            let own = names.iter().position(|own| *own == name.trim_ascii());
             if let Some((name, slot)) =
                 own.and_then(|own| Some((names.get(own)?, found.get_mut(own)?)))
-                && slot.replace(value.trim()).is_some()
+                && slot.replace(value.trim_ascii()).is_some()
             {
                 return Err(Fault::Repeated { name });
             }
@@ -183,8 +182,12 @@ impl<'a> Claim<'a> {
     /// The canonical request, which is hashed to be signed.
     #[must_use]
     pub fn canonical_request(&self, rules: &Rules, body: BodyHash) -> Vec<u8> {
-        let signed: Vec<&str> = self.signed.split(';').collect();
-        self.head.canonical(&signed, rules.path, body)
+        let unsigned = match self.form {
+            Form::Header => None,
+            Form::Query { .. } => Some("X-Amz-Signature"),
+        };
+        self.head
+            .canonical(&self.signed, unsigned, rules.path, body)
     }
 
     /// The text that is signed.
@@ -237,6 +240,7 @@ impl<'a> Claim<'a> {
                 time: self.sent,
             });
         }
+        self.check_names()?;
         Ok(Checked {
             access_key_id: access_key_id.to_owned(),
             scope: [scope_day, region, service, terminator].join("/"),
@@ -247,37 +251,43 @@ impl<'a> Claim<'a> {
 
     /// Whether all is signed that has to be: the host, and each header field that AWS reads.
     fn check_signed(&self) -> Result<(), Fault> {
-        let signed: Vec<&str> = self.signed.split(';').collect();
-        let mut next = signed.iter().skip(1);
-        let in_order = signed
-            .iter()
-            .all(|name| next.next().is_none_or(|next| name < next));
-        let is_name =
-            |name: &&str| !name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase());
-        if !in_order || !signed.iter().all(is_name) {
-            let names = self.signed.clone();
-            return Err(Fault::SignedHeaders { names });
-        }
-        if !signed.contains(&"host") {
+        let signed: HashSet<String> = self.signed_names().map(str::to_ascii_lowercase).collect();
+        if !signed.contains("host") {
             return Err(Fault::UnsignedHost);
         }
         for (name, _) in &self.head.headers {
             let name = name.to_ascii_lowercase();
             // The hash of the body is part of what is signed in any case.
             let is_read = name.starts_with("x-amz-") && name != "x-amz-content-sha256";
-            if is_read && !signed.contains(&&*name) {
+            if is_read && !signed.contains(&name) {
                 return Err(Fault::UnsignedHeader { name });
             }
         }
-        let absent = signed
-            .into_iter()
-            .find(|name| self.head.values(name).next().is_none());
+        Ok(())
+    }
+
+    /// Whether the names of signed header fields are as signers write them, and are all there. If not, no signature is
+    /// right, and that is the answer; so this comes after all that has an answer of its own.
+    fn check_names(&self) -> Result<(), Fault> {
+        let is_name =
+            |name: &str| !name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        let is_in_order = self.signed_names().is_sorted_by(|name, next| name < next);
+        if !is_in_order || !self.signed_names().all(is_name) {
+            let names = self.signed.clone();
+            return Err(Fault::SignedHeaders { names });
+        }
+        let fields = self.head.fields();
+        let absent = self.signed_names().find(|name| !fields.contains_key(*name));
         match absent {
             Some(name) => Err(Fault::AbsentHeader {
                 name: name.to_owned(),
             }),
             None => Ok(()),
         }
+    }
+
+    fn signed_names(&self) -> impl Iterator<Item = &str> {
+        self.signed.split(';')
     }
 }
 
@@ -307,14 +317,21 @@ impl Checked<'_> {
         SigningKey::derive(secret, &day, &self.rules.region, &self.rules.service)
     }
 
+    /// Whether the body is the one that `x-amz-content-sha256` tells of, if that is there.
+    pub fn check_body(&self, body: BodyHash) -> Result<(), Fault> {
+        let hash = body.to_string();
+        let mut told = self.claim.head.values("x-amz-content-sha256");
+        if told.all(|told| told == hash.as_bytes()) {
+            Ok(())
+        } else {
+            Err(Fault::Body)
+        }
+    }
+
     /// Whether the request and its body were signed with `key`.
     pub fn verify(&self, key: &SigningKey, body: BodyHash) -> Result<(), Fault> {
+        self.check_body(body)?;
         let Self { claim, rules, .. } = self;
-        for told in claim.head.values("x-amz-content-sha256") {
-            if told != body.to_string().as_bytes() {
-                return Err(Fault::Body);
-            }
-        }
         let text = claim.string_to_sign(rules, body);
         if key.is_signature(&text, &claim.signature) {
             Ok(())
@@ -336,5 +353,5 @@ fn single(head: &Head<'_>, name: &'static str) -> Result<Option<String>, Fault> 
     if values.next().is_some() {
         return Err(Fault::Repeated { name });
     }
-    Ok(value.map(|value| String::from_utf8_lossy(value).trim().to_owned()))
+    Ok(value.map(|value| String::from_utf8_lossy(value.trim_ascii()).into_owned()))
 }

@@ -26,17 +26,17 @@ pub enum Part {
 /// Why a request is not taken for its caller's. In words, it says more than its answer, and is for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
-    /// It is signed by an algorithm that is not known.
-    #[error("the algorithm is `{}`, not AWS4-HMAC-SHA256", excerpt(.algorithm))]
-    Algorithm {
-        /// The algorithm.
-        algorithm: String,
-    },
     /// A header field that is said to be signed is not there.
     #[error("the header field `{}` is signed, but not there", excerpt(.name))]
     AbsentHeader {
         /// Its name.
         name: String,
+    },
+    /// It is signed by an algorithm that is not known.
+    #[error("the algorithm is `{}`, not AWS4-HMAC-SHA256", excerpt(.algorithm))]
+    Algorithm {
+        /// The algorithm.
+        algorithm: String,
     },
     /// The body is not the one that `x-amz-content-sha256` tells of, or is not signed at all.
     #[error("x-amz-content-sha256 is not the hash of the body")]
@@ -70,12 +70,6 @@ pub enum Fault {
         /// The time now.
         now: Timestamp,
     },
-    /// The header has several fields where one is meant.
-    #[error("there are several `{name}`")]
-    Repeated {
-        /// The name of the field or parameter.
-        name: &'static str,
-    },
     /// `X-Amz-Expires` is not a number of seconds from 1 to 604,800.
     #[error("X-Amz-Expires is `{}`, not a number from 1 to 604800", excerpt(.text))]
     Expires {
@@ -101,6 +95,12 @@ pub enum Fault {
     Region {
         /// The scope's.
         region: String,
+    },
+    /// A field, or a part of the signature, is there several times where one is meant.
+    #[error("there are several `{name}`")]
+    Repeated {
+        /// Its name.
+        name: &'static str,
     },
     /// The credential has not five parts.
     #[error("the credential `{}` has not five parts", excerpt(.credential))]
@@ -138,15 +138,15 @@ pub enum Fault {
         /// The time now.
         now: Timestamp,
     },
-    /// The host is not signed.
-    #[error("the header field `host` is not signed")]
-    UnsignedHost,
     /// A header field that AWS reads is not signed.
     #[error("the header field `{}` is not signed", excerpt(.name))]
     UnsignedHeader {
         /// Its name.
         name: String,
     },
+    /// The host is not signed.
+    #[error("the header field `host` is not signed")]
+    UnsignedHost,
 }
 
 /// An error as AWS words it.
@@ -310,11 +310,14 @@ fn missing(parts: &[Part], header: Option<&str>) -> String {
         ),
     });
     let mut message: String = sentences.collect();
-    if let Some(header) = header {
-        message.push_str("Authorization=");
-        message.push_str(header);
+    match header {
+        Some(header) => {
+            message.push_str("Authorization=");
+            message.push_str(header);
+        }
+        None => message.push_str("Re-examine the query-string parameters."),
     }
-    message.trim_end().to_owned()
+    message
 }
 
 fn listed(parts: &[Part]) -> String {

@@ -38,7 +38,7 @@ pub struct Rules {
 pub enum QueryForm {
     /// It may.
     Accept,
-    /// It is as if there were none.
+    /// It is as if there were none, but beside one in the header it is wrong all the same.
     Ignore,
 }
 

@@ -172,10 +172,18 @@ fn a_wrong_authorization_is_answered_as_aws_does() {
             INVALID,
             "Credential should be scoped with a valid terminator: 'aws4_request', not 'aws5_request'. ",
         ),
+        (
+            fine.replace("host;x-amz-date", "x-amz-date;host;user-agent")
+                .replace("us-east-1", "eu-west-1"),
+            INVALID,
+            "Credential should be scoped to a valid region, not 'eu-west-1'. ",
+        ),
         (fine.replace("host;", ""), INVALID, UNSIGNED_HOST),
         (fine.replace("host;", "host;user-agent;"), INVALID, MISMATCH),
         (fine.replace("host;", "Host;"), INVALID, MISMATCH),
         (fine.replace("host;", "host;host;"), INVALID, MISMATCH),
+        (fine.replace("host;", ";host;"), INVALID, MISMATCH),
+        (fine.replace("host;", "host; "), INVALID, UNSIGNED_DATE),
         (
             fine.replace("host;x-amz-date", "x-amz-date;host"),
             INVALID,
@@ -229,6 +237,7 @@ const INCOMPLETE: &str = "IncompleteSignatureException";
 const INVALID: &str = "InvalidSignatureException";
 const UNSIGNED_HOST: &str =
     "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.";
+const UNSIGNED_DATE: &str = "'x-amz-date' must be a 'SignedHeader' in the AWS Authorization.";
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS \
                         Secret Access Key and signing method. Consult the service documentation for details.";
 
@@ -291,6 +300,7 @@ fn a_date_field_tells_the_time_where_there_is_no_other() {
     }
     for wrong in [
         "2015-08-30T12:36:00Z",
+        "\u{a0}20150830T123600Z",
         "20150830T123600",
         "20150230T123600Z",
         "",
@@ -298,6 +308,53 @@ fn a_date_field_tells_the_time_where_there_is_no_other() {
         let text = wrong.to_owned();
         assert_eq!(time(wrong), Fault::Date { text });
     }
+}
+
+#[test]
+fn a_parameter_named_as_a_signature_is_signed_beside_one_in_the_header() {
+    let mut request = Signed {
+        method: "GET",
+        path: "/".to_owned(),
+        query: "a=1".to_owned(),
+        headers: vec![("host".to_owned(), b"swf.example".to_vec())],
+        body: Vec::new(),
+    };
+    sign_by_another(
+        &mut request,
+        None,
+        1_440_938_160,
+        SigningSettings::default(),
+    );
+    let rules = Rules::of("us-east-1", "swf");
+    let verified = |query: &str| {
+        let head = Head {
+            query,
+            ..request.head()
+        };
+        verify(&head, &rules, at("2015-08-30T12:36:00Z"), b"")
+    };
+    assert_eq!(verified("a=1"), Ok(()));
+    assert_eq!(verified("a=1&X-Amz-Signature=b"), Err(Fault::Mismatch));
+    // Whether or not a signature in the query would count.
+    let both = verified("a=1&X-Amz-Algorithm=AWS4-HMAC-SHA256");
+    assert_eq!(both, Err(Fault::BothForms));
+}
+
+#[test]
+fn a_presigned_request_without_its_parts_is_told_which() {
+    let head = Head {
+        method: "GET",
+        path: "/",
+        query: "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20150830T123600Z&X-Amz-Expires=1&X-Amz-Signature=",
+        headers: vec![("host", b"swf.example")],
+    };
+    let fault = Claim::read(&head, QueryForm::Accept).expect_err("parts are missing");
+    assert_eq!(
+        fault.answer().message,
+        "AWS query-string parameters must include 'X-Amz-Credential'. AWS query-string parameters must include \
+         'X-Amz-Signature'. AWS query-string parameters must include 'X-Amz-SignedHeaders'. Re-examine the query-string \
+         parameters."
+    );
 }
 
 #[test]
