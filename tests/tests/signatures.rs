@@ -154,5 +154,11 @@ fn a_secret_is_never_printed_and_a_wrong_file_is_an_error() -> Result<()> {
             "{said}"
         );
     }
+    // Less of it would have another hash.
+    let large = raw(line, signature) + &"x".repeat(2 << 20);
+    let output = stage.command(&large)?.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("more than 2097152 bytes"), "{said}");
     Ok(())
 }

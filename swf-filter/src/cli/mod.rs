@@ -196,6 +196,9 @@ const FILES_REFUSED: u8 = 3;
 const NO_DAEMON: u8 = 4;
 const DISAGREEMENT: u8 = 5;
 
+/// Bytes of a secret access key, at most; those of AWS have 40.
+const MOST_SECRET: u64 = 4096;
+
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -297,6 +300,17 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 
 fn action(text: &str) -> Result<Action, String> {
     Action::from_text(text).ok_or_else(|| "SWF has no such action".to_owned())
+}
+
+/// Reads a file, or standard input, of at most `most` bytes.
+fn read_all(path: &Path, most: u64) -> Result<Vec<u8>> {
+    // One byte more than there may be, so that too many are noticed.
+    let bytes = read(path, most + 1);
+    let bytes = bytes.with_context(|| format!("cannot read `{}`", path.display()))?;
+    if bytes.len() as u64 > most {
+        bail!("`{}` has more than {most} bytes", path.display());
+    }
+    Ok(bytes)
 }
 
 fn read_body(path: &Path) -> Result<Vec<u8>> {
@@ -456,11 +470,10 @@ impl Arguments {
 
     fn explain_signature(&self, asked: &ExplainSignature) -> Result<()> {
         // A head is a small part of what a body may be.
-        let raw = read(&asked.file, 2 * MAX_BODY as u64)
-            .with_context(|| format!("cannot read `{}`", asked.file.display()))?;
+        let raw = read_all(&asked.file, 2 * MAX_BODY as u64)?;
         let secret = asked.secret_file.as_deref().map(|path| {
-            let text = std::fs::read_to_string(path);
-            text.with_context(|| format!("cannot read `{}`", path.display()))
+            let text = read_all(path, MOST_SECRET)?;
+            String::from_utf8(text).with_context(|| format!("`{}` is not UTF-8", path.display()))
         });
         let secret = secret.transpose()?;
         let setting = Setting {

@@ -94,6 +94,7 @@ fn follow(
     let checked = claim.check(rules, setting.at)?;
     explanation.access_key_id = Some(checked.access_key_id().to_owned());
     explanation.scope = Some(checked.scope().to_owned());
+    checked.check_body(body)?;
     let Some(secret) = setting.secret else {
         return Ok(SignatureVerdict::Untried);
     };
@@ -199,6 +200,11 @@ mod tests {
             )
         );
         assert_eq!(explained(RAW, None).verdict, SignatureVerdict::Untried);
+        let unsigned = str::from_utf8(RAW)
+            .expect("a text")
+            .replace("Host", "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\nHost");
+        let unsigned = explained(unsigned.as_bytes(), None);
+        assert_eq!(unsigned.verdict, SignatureVerdict::Refused);
         let wrong = explained(RAW, Some("wrong"));
         assert_eq!(wrong.verdict, SignatureVerdict::Refused);
         assert_eq!(wrong.code, Some("InvalidSignatureException"));
