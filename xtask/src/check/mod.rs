@@ -53,7 +53,10 @@ fn format() -> Result<()> {
     }
     println!("check: formatting");
     command::run(command::cargo("fmt").args(["--all", "--check"]))?;
-    command::run(command::cargo("fmt").args(["--check", "--manifest-path", EBPF_MANIFEST]))
+    for manifest in OWN_WORKSPACES {
+        command::run(command::cargo("fmt").args(["--check", "--manifest-path", manifest]))?;
+    }
+    Ok(())
 }
 
 fn lint_host() -> Result<()> {
@@ -77,5 +80,5 @@ fn lint_bpf(toolchain: &Toolchain) -> Result<()> {
     command::run(toolchain.cargo("clippy").args(["--", "-D", "warnings"]))
 }
 
-/// The kernel program is a workspace of its own, from the root of the main one.
-const EBPF_MANIFEST: &str = "swf-filter-ebpf/Cargo.toml";
+/// What is a workspace of its own, from the root of the main one: the kernel program and the fuzz targets.
+const OWN_WORKSPACES: [&str; 2] = ["swf-filter-ebpf/Cargo.toml", "fuzz/Cargo.toml"];
