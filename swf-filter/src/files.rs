@@ -1,7 +1,8 @@
-//! Reads policy files: which, in what order, and never more than they may hold.
+//! Reads policy files: which, in what order, and never more than they may hold. Writes files that are there whole or not at all.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -112,9 +113,18 @@ fn is_policy_file(path: &Path) -> bool {
 }
 
 /// Reads a file, one byte more than `limit` at most, so that the parser can say that it is too long.
+pub fn read_limited(path: &Path, limit: usize) -> io::Result<Arc<[u8]>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?
+        .take(limit as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+/// Opens a file to be read.
 ///
 /// Anything but a regular file is refused before a byte is read: a pipe would block, a device may never end.
-pub fn read_limited(path: &Path, limit: usize) -> io::Result<Arc<[u8]>> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let file = File::from(rustix::fs::open(
         path,
         OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
@@ -128,13 +138,47 @@ pub fn read_limited(path: &Path, limit: usize) -> io::Result<Arc<[u8]>> {
         let words = "it is not a regular file";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
     }
-    let mut bytes = Vec::new();
-    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes.into())
+    Ok(file)
+}
+
+/// Writes a file that only its owner can read, so that after any crash it is as it was or as it should be.
+///
+/// Its directory is made if need be. A file that root writes belongs to whom the directory belongs to, which is who reads it.
+/// The caller sees to it that nobody else writes it meanwhile.
+pub(crate) fn write_whole(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    // One that a crash left may be anybody's to read.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
+    if rustix::process::geteuid().is_root() {
+        let owner = fs::metadata(directory)?;
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    for part in parts {
+        file.write_all(part)?;
+    }
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -143,6 +187,21 @@ mod tests {
         assert!(!is_policy_file(Path::new("policy.d/.10-a.toml")));
         assert!(!is_policy_file(Path::new("policy.d/10-a.toml~")));
         assert!(!is_policy_file(Path::new("policy.d/10-a.txt")));
+    }
+
+    #[test]
+    fn what_a_crash_left_is_neither_read_nor_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("made/file");
+        write_whole(&path, &[b"old"]).unwrap();
+        let left = folder.path().join("made/file.new");
+        fs::write(&left, "ol").unwrap();
+        fs::set_permissions(&left, fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        write_whole(&path, &[b"n", b"ew"]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert!(!left.exists());
     }
 
     #[test]

@@ -8,9 +8,7 @@ mod ledger;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +22,7 @@ use tracing::warn;
 use crate::sources::Sources;
 
 pub use self::ledger::{Ledger, RuleKey, keys};
+use crate::files::write_whole;
 
 /// First bytes of every file. The number is that of the format: change it whenever the test of the format fails.
 const FORMAT: &[u8; 20] = b"swf-filter state 02\n";
@@ -74,7 +73,7 @@ impl State {
 
     /// Writes a generation.
     pub fn save(&self, saved: &Saved) -> Result<()> {
-        self.write(&self.generation_path(saved.number), saved)
+        write(&self.generation_path(saved.number), saved)
     }
 
     /// Reads a generation.
@@ -129,7 +128,7 @@ impl State {
 
     /// Writes the ledger.
     pub fn save_ledger(&self, ledger: &Ledger) -> Result<()> {
-        self.write(&self.ledger_path(), ledger)
+        write(&self.ledger_path(), ledger)
     }
 
     /// Reads the ledger, if there is one.
@@ -160,32 +159,13 @@ impl State {
     fn ledger_path(&self) -> PathBuf {
         self.directory.join("ledger")
     }
-
-    fn write(&self, path: &Path, value: &impl Serialize) -> Result<()> {
-        let payload = postcard::to_stdvec(value).context("cannot encode the state")?;
-        write_whole(&self.directory, path, &payload)
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
 }
 
-fn write_whole(directory: &Path, path: &Path, payload: &[u8]) -> std::io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
-    file.write_all(FORMAT)?;
-    file.write_all(blake3::hash(payload).as_bytes())?;
-    file.write_all(payload)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(directory)?.sync_all()
+fn write(path: &Path, value: &impl Serialize) -> Result<()> {
+    let payload = postcard::to_stdvec(value).context("cannot encode the state")?;
+    let checksum = blake3::hash(&payload);
+    write_whole(path, &[FORMAT, checksum.as_bytes(), &payload])
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
