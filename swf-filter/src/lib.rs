@@ -11,6 +11,7 @@ pub mod dataplane;
 pub mod expect;
 pub mod explain;
 pub mod files;
+pub mod keys;
 pub mod listener;
 pub mod report;
 pub mod sources;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod keys;
 mod show;
 
 use std::fs::File;
@@ -28,6 +29,7 @@ use crate::control::client::{self, AskError};
 use crate::control::socket;
 use crate::dataplane::interfaces;
 use crate::explain::{self, Question, Request, Setting};
+use crate::listener::settings::Paths;
 use crate::report::Rejected;
 use crate::{daemon, dataplane, files};
 
@@ -48,6 +50,14 @@ struct Arguments {
         env = "SWF_FILTER_CONFIG"
     )]
     config: PathBuf,
+    /// Settings of the listener.
+    #[arg(
+        long,
+        global = true,
+        default_value = "/etc/swf-filter/listener.toml",
+        env = "SWF_FILTER_LISTENER_CONFIG"
+    )]
+    listener_config: PathBuf,
     /// Form of what is printed.
     #[arg(long, global = true, value_enum, default_value_t)]
     output: Output,
@@ -106,6 +116,9 @@ enum Command {
         /// One interface; all if not given.
         interface: Option<String>,
     },
+    /// Access keys of users, and the keys of session tokens.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// The version of this program.
     Version,
 }
@@ -285,10 +298,20 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Explain { .. } => bail!("nothing says what to explain"),
         Command::Attach { interface } => arguments.attach(interface.as_deref()),
         Command::Detach { interface } => arguments.detach(interface.as_deref()),
+        Command::Keys(command) => arguments.keys(command),
         Command::Version => arguments.print(&Version {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }),
     }
+}
+
+/// Where things of the listener are: at the usual places, if it has no settings.
+fn listener_paths(arguments: &Arguments) -> Result<Paths> {
+    let path = &arguments.listener_config;
+    if path.try_exists()? {
+        bail!("`{}` cannot be read by this version", path.display());
+    }
+    Ok(Paths::default())
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
