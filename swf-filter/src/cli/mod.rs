@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod keys;
 mod show;
 
@@ -119,6 +120,8 @@ enum Command {
     /// Access keys of users, and the keys of session tokens.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// What became of requests, from the audit log.
+    Audit(audit::Audit),
     /// The version of this program.
     Version,
 }
@@ -299,6 +302,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Attach { interface } => arguments.attach(interface.as_deref()),
         Command::Detach { interface } => arguments.detach(interface.as_deref()),
         Command::Keys(command) => arguments.keys(command),
+        Command::Audit(asked) => arguments.audit(asked),
         Command::Version => arguments.print(&Version {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }),

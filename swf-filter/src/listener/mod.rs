@@ -3,6 +3,7 @@
 //! It terminates TLS, verifies who signed a request, asks the policy's documents, and forwards what they allow. It holds no
 //! privilege of the kernel and no part of the packet gate; the daemon holds these, and never reads a byte from the network.
 
+pub mod audit;
 pub mod limits;
 pub mod request;
 pub mod settings;

@@ -1,0 +1,104 @@
+//! The file of the log: each line with one write, and reopened when its name stands for another file.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Who may do what with the file: its group may read it.
+const MODE: u32 = 0o640;
+/// The same for its directory, if that is made.
+const DIRECTORY_MODE: u32 = 0o750;
+
+/// The file of the log.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    open: Option<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    /// Device and inode.
+    identity: (u64, u64),
+    /// Whether the last line has no end, because a crash or a full disk cut it off.
+    torn: bool,
+}
+
+impl LogFile {
+    /// Opens or makes it.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            open: Some(open(path)?),
+        })
+    }
+
+    /// Opens it again at the next line.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Appends a line, which includes its end.
+    pub(super) fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let there = fs::metadata(&self.path).map(|metadata| identity(&metadata));
+        let opened = match self.open.take() {
+            Some(opened) if there.is_ok_and(|there| there == opened.identity) => opened,
+            _ => open(&self.path)?,
+        };
+        let opened = self.open.insert(opened);
+        let ended = [b"\n", line].concat();
+        let bytes = if opened.torn { &ended } else { line };
+        let written = loop {
+            match opened.file.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                written => break written?,
+            }
+        };
+        // What is missing of it is not written later: another line may come between, and this one counts as lost.
+        opened.torn |= written > 0;
+        if written < bytes.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        opened.torn = false;
+        Ok(())
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn open(path: &Path) -> io::Result<Opened> {
+    if let Some(directory) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(directory)?;
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(MODE)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        let words = "it is not a regular file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
+    }
+    let torn = match metadata.len().checked_sub(1) {
+        None => false,
+        Some(last) => {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, last)?;
+            byte != *b"\n"
+        }
+    };
+    Ok(Opened {
+        identity: identity(&metadata),
+        file,
+        torn,
+    })
+}

@@ -1,0 +1,149 @@
+//! The audit log: what became of each request and each refused connection, a line of JSON each.
+//!
+//! Requests never wait for a disk. Records go through a queue of fixed length to a thread that writes them, to a file, to the
+//! journal, or to both. What finds the queue full or cannot be written is counted, told in the log, and told in the file
+//! itself as soon as that can be written again: a gap shows. A record has no field that could hold a secret.
+//!
+//! Records are not synchronised to the disk one by one: what a crash of the machine takes is the last seconds. A crash of the
+//! listener takes what is in the queue, and may leave a line that is cut off, which readers pass over.
+
+mod file;
+mod journal;
+mod lines;
+mod record;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+pub use self::journal::Journal;
+pub use self::lines::{Line, Lines};
+pub use self::record::{Capped, Entry, Lost, Record, Tls, Verdict};
+use self::writer::Writer;
+use crate::listener::settings::Paths;
+
+/// Records that wait to be written, at most: some seconds at full rate, and a few MiB.
+const QUEUE: usize = 8_192;
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets {
+    /// A file.
+    pub file: Option<PathBuf>,
+    /// The journal.
+    pub journal: Journal,
+}
+
+impl Targets {
+    /// As settings say: to the file that they name, and to the journal too if standard error goes there; without a file, to
+    /// the journal only.
+    #[must_use]
+    pub fn new(paths: &Paths) -> Self {
+        Self {
+            file: paths.audit.clone(),
+            journal: match paths.audit {
+                Some(_) => Journal::Auto,
+                None => Journal::On,
+            },
+        }
+    }
+}
+
+/// Takes records. Clones take them for the same log.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    queue: SyncSender<Message>,
+    shared: Arc<Shared>,
+}
+
+/// The thread that writes.
+#[derive(Debug)]
+pub struct Writing {
+    queue: SyncSender<Message>,
+    thread: JoinHandle<()>,
+}
+
+/// What goes through the queue.
+#[derive(Debug)]
+enum Message {
+    /// Write what came before, and end.
+    End,
+    /// Write this.
+    Record(Box<Record>),
+    /// Look at what else is to be done.
+    Wake,
+}
+
+/// What goes past the queue.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Records that found the queue full, and that the thread has not taken notice of.
+    overflown: AtomicU64,
+    /// All records that at least one target did not get.
+    lost: AtomicU64,
+    /// Whether the file has to be opened again.
+    reopen: AtomicBool,
+}
+
+impl Audit {
+    /// Opens all targets, and starts the thread. An error if one cannot be opened now.
+    pub fn start(targets: &Targets) -> io::Result<(Self, Writing)> {
+        let (audit, inbox) = Self::queue(QUEUE);
+        let writer = Writer::open(targets, Arc::clone(&audit.shared))?;
+        let writing = Writing {
+            queue: audit.queue.clone(),
+            thread: thread::Builder::new()
+                .name("audit".to_owned())
+                .spawn(move || writer.run(&inbox))?,
+        };
+        Ok((audit, writing))
+    }
+
+    fn queue(length: usize) -> (Self, Receiver<Message>) {
+        let (queue, inbox) = sync_channel(length);
+        let shared = Arc::default();
+        (Self { queue, shared }, inbox)
+    }
+
+    /// Takes a record. Never waits: if there is no room, the record is lost and counted.
+    pub fn record(&self, mut record: Record) {
+        record.shorten();
+        if self
+            .queue
+            .try_send(Message::Record(Box::new(record)))
+            .is_err()
+        {
+            self.shared.overflown.fetch_add(1, Ordering::Relaxed);
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many records at least one target did not get, since the start.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// Has the file opened again by its name. That it was renamed is noticed without, at the next record.
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Relaxed);
+        // If there is no room, there is a message that wakes the thread as well.
+        let _ = self.queue.try_send(Message::Wake);
+    }
+}
+
+impl Writing {
+    /// Writes what has been recorded so far, and ends. What is recorded later is lost.
+    pub fn finish(self) {
+        // The thread is gone only if it panicked, and then there is nothing to wait for.
+        if self.queue.send(Message::End).is_ok() && self.thread.join().is_err() {
+            tracing::error!("the thread that writes the audit log has failed");
+        }
+    }
+}
