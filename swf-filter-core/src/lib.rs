@@ -9,6 +9,7 @@ pub mod iam;
 pub mod judge;
 pub mod policy;
 pub mod prefix;
+pub mod proxy_header;
 pub mod seal;
 pub mod sigv4;
 pub mod swf;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{command, workspace};
 
 /// Fuzz targets, each a program of `fuzz/`.
-const TARGETS: [&str; 3] = ["call", "document", "soundness"];
+const TARGETS: [&str; 4] = ["call", "document", "proxy_header", "soundness"];
 /// Seconds for each target, if not told otherwise.
 const SECONDS: u32 = 60;
 
@@ -87,14 +87,20 @@ fn fuzz(built: &Path, target: &str, seconds: u32) -> Result<()> {
         ])
         .args(["-max_len=4096", "-timeout=10", "-rss_limit_mb=2048"])
         .arg(format!("-artifact_prefix={}/", corpus.display()));
-    if target != "call" {
+    if matches!(target, "document" | "soundness") {
         command.arg("-dict=fuzz/documents.dict");
     }
     command::run(command.current_dir(workspace::root()))
 }
 
-/// Starts a corpus with the documents of the tests.
+/// Starts a corpus with the documents of the tests, or with a header of each kind.
 fn seed(target: &str, corpus: &Path) -> Result<()> {
+    if target == "proxy_header" {
+        for (number, header) in HEADERS.iter().enumerate() {
+            fs::write(corpus.join(format!("seed-{number}")), header)?;
+        }
+        return Ok(());
+    }
     let vectors = workspace::root().join("tests/vectors/documents");
     let mut documents = Vec::new();
     for folder in fs::read_dir(&vectors)? {
@@ -115,3 +121,10 @@ fn seed(target: &str, corpus: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// PROXY headers: one of each version, and a health check with its checksum.
+const HEADERS: [&[u8]; 3] = [
+    b"PROXY TCP6 2001:db8::1 2001:db8::2 56324 443\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x17\xc0\0\x02\x01\xc6\x33\x64\x02\xdc\x04\x01\xbb\xea\0\x08\x01vpce-1a",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\x07\x03\0\x04\xa9\xb8\x7e\x8f",
+];
