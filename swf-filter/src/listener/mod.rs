@@ -4,6 +4,7 @@
 //! privilege of the kernel and no part of the packet gate; the daemon holds these, and never reads a byte from the network.
 
 pub mod audit;
+pub mod guard;
 pub mod limits;
 pub mod request;
 pub mod settings;
