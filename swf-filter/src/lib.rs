@@ -16,3 +16,4 @@ pub mod listener;
 pub mod report;
 pub mod sources;
 pub mod state;
+mod toml_reader;

@@ -11,9 +11,8 @@ use swf_filter_core::policy::Entry;
 
 use crate::files::read_file;
 use crate::report::{Input, Rejected};
+use crate::toml_reader::MAX_BYTES;
 
-/// Bytes of config.toml at most.
-const MAX_BYTES: usize = 1 << 20;
 /// Events a second that may be asked for: each is a line of text, and more are not read by anyone.
 const MAX_EVENTS: u32 = 1_000_000;
 /// Bytes of an interface name with its final zero (include/uapi/linux/if.h).
