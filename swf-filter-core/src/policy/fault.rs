@@ -421,7 +421,7 @@ impl Fault {
 }
 
 /// The word of `words` that `text` was most likely meant to be.
-pub(crate) fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = text.chars().take(NAME + 1).count();
     let furthest = (length / 3).max(1);
     words

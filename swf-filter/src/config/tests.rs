@@ -1,10 +1,11 @@
 use std::fs;
 use std::sync::Arc;
 
-use swf_filter_core::policy::{Origin, Problems, SourceFile};
+use swf_filter_core::policy::{Problems, SourceFile};
 
 use super::*;
 use crate::report::Report;
+use crate::toml_reader::refusals;
 
 fn read(text: &[u8]) -> Result<Config, Report> {
     let file = SourceFile {
@@ -16,11 +17,7 @@ fn read(text: &[u8]) -> Result<Config, Report> {
 
 /// The only problem of `text`.
 fn refusal(text: &[u8]) -> crate::report::Shown {
-    let report = read(text).expect_err(&String::from_utf8_lossy(text));
-    let [problem] = report.problems.as_slice() else {
-        panic!("{report}");
-    };
-    problem.clone()
+    refusals::only(&read(text).expect_err(&String::from_utf8_lossy(text)))
 }
 
 #[test]
@@ -59,24 +56,12 @@ fn every_field_is_read() {
     assert_eq!(config.paths, paths);
 }
 
-/// Lines of a file with `;` between them, then line, column and the start of the message, and a part of the help.
+/// Rows of a file's end, with `;` between lines, of what is refused, and of the help.
 fn check_refusals(before: &str, table: &str) {
-    for row in table.lines().filter(|row| !row.is_empty()) {
-        let cells: Vec<_> = row.split("=>").map(str::trim).collect();
-        let [text, refused, help] = *cells else {
-            panic!("{row}");
-        };
-        let text = format!("{before}{}", text.replace(';', "\n"));
-        let problem = refusal(text.as_bytes());
-        let Origin { line, column, .. } = problem.at;
-        let words = format!("{line}:{column}: {}", problem.message);
-        assert!(words.starts_with(refused), "{row}\n{problem}");
-        assert!(
-            problem.help.iter().any(|words| words.contains(help)) || help.is_empty(),
-            "{row}\n{problem}"
-        );
-        assert!(problem.drawing.is_some(), "{row}");
-    }
+    refusals::check(table, |cells| {
+        let text = format!("{before}{}", cells.concat().replace(';', "\n"));
+        read(text.as_bytes()).expect_err(&text)
+    });
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub enum Rejected {
 /// What is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
+    /// listener.toml.
+    Listener,
     /// A directory of policy files.
     PolicyDirectory,
     /// A policy file.
@@ -75,6 +77,7 @@ pub enum Input {
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Listener => "the listener's settings",
             Self::PolicyDirectory => "the policy directory",
             Self::PolicyFile => "the policy file",
             Self::Settings => "the settings",
@@ -236,6 +239,9 @@ fn reason(input: Input, error: &io::Error) -> String {
         }
         (Input::PolicyFile, io::ErrorKind::NotFound) => {
             return "there is no such file; is it a link to one that is gone?".to_owned();
+        }
+        (Input::Listener, io::ErrorKind::NotFound) => {
+            return "there is no such file; docs/listener.md says what to write into it".to_owned();
         }
         (Input::Settings, io::ErrorKind::NotFound) => {
             return "there is no such file; write it, or name another with `--config`".to_owned();

@@ -146,6 +146,7 @@ fn what_cannot_be_read_comes_with_advice() {
             "move it away",
         ),
         (Input::Settings, io::ErrorKind::NotFound, "`--config`"),
+        (Input::Listener, io::ErrorKind::NotFound, "docs/listener.md"),
     ];
     for (input, kind, advice) in cases {
         let path = Path::new("/etc/\x1b[m");

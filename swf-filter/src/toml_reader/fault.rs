@@ -18,6 +18,11 @@ pub(crate) trait Explain: fmt::Display {
     fn label(&self) -> &'static str {
         "here"
     }
+
+    /// What stands at the second place.
+    fn other_label(&self) -> &'static str {
+        "the other is here"
+    }
 }
 
 /// What can be wrong with a policy file too is said in the same words.
@@ -85,9 +90,10 @@ impl Explain for Fault {
     fn help(&self) -> Option<String> {
         Some(match self {
             Self::Missing { help, .. } => (*help).into(),
-            Self::NoPath { .. } => {
+            Self::NoPath { field } if field.starts_with("paths.") => {
                 "write a whole path, or leave the field out for the usual one".into()
             }
+            Self::NoPath { .. } => "write a whole path".into(),
             Self::RelativePath {
                 whole: Some(whole), ..
             } => {

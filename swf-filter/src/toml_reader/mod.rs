@@ -4,6 +4,8 @@
 //! walked by hand, as that of policy files is: serde stops at the first problem.
 
 mod fault;
+#[cfg(test)]
+pub(crate) mod refusals;
 
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -302,12 +304,26 @@ impl Reader<'_> {
 
     /// Reports what is wrong at `span`.
     pub(crate) fn report(&mut self, fault: &impl Explain, span: Range<usize>) {
+        self.find(fault, span, None);
+    }
+
+    /// The same with a second place that has to do with it.
+    pub(crate) fn report_beside(
+        &mut self,
+        fault: &impl Explain,
+        span: Range<usize>,
+        other: Range<usize>,
+    ) {
+        self.find(fault, span, Some(other));
+    }
+
+    fn find(&mut self, fault: &impl Explain, span: Range<usize>, other: Option<Range<usize>>) {
         self.findings.push(Finding {
             severity: Severity::Error,
             message: fault.to_string(),
             help: fault.help(),
             at: (fault.label(), self.index.place(span)),
-            other: None,
+            other: other.map(|span| (fault.other_label(), self.index.place(span))),
         });
     }
 

@@ -377,7 +377,9 @@ fn read_toml(bytes: &[u8]) -> Result<DeTable<'_>, (Range<usize>, Fault)> {
     }
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether `text` can name a block: 1 to [`NAME`] characters of `A-Z a-z 0-9 . _ -`.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=NAME).contains(&text.len()) && text.bytes().all(allowed)
 }

@@ -25,6 +25,7 @@ use toml::Spanned;
 
 use self::attached::Library;
 pub(super) use self::claims::overlaps;
+pub use self::document::is_name;
 use self::document::{Document, Text};
 use self::entries::Scope;
 pub use self::set_file::line_of;

@@ -2,12 +2,22 @@
 //!
 //! Like config.toml it is taken whole, or refused with all that is wrong with it.
 
+mod fault;
+mod read;
+
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hyper::Uri;
 
 use super::limits::Limits;
+use crate::files::read_file;
+use crate::report::{Input, Rejected};
+use crate::toml_reader::MAX_BYTES;
+
+/// Connections that a limit may be: a process has 1,048,576 open files at most (`fs.nr_open`).
+const MAX_CONNECTIONS: u32 = 1_000_000;
 
 /// Checked settings.
 #[derive(Clone, Debug)]
@@ -47,13 +57,22 @@ pub struct Listener {
     pub upstream: usize,
 }
 
-/// What a listener listens on.
+/// What a listener listens on. An IPv6 address is for IPv6 only, so that `0.0.0.0` and `[::]` can have the same port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Socket {
     /// An address.
     Address(SocketAddr),
     /// A socket that systemd hands over, by its `FileDescriptorName=`.
     Inherited(Box<str>),
+}
+
+impl fmt::Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Inherited(name) => write!(f, "systemd:{name}"),
+        }
+    }
 }
 
 /// Whether connections begin with a PROXY header. It is never guessed.
@@ -118,7 +137,7 @@ pub enum QuerySignatures {
 pub struct Upstream {
     /// Its name, for logs and audit.
     pub name: Box<str>,
-    /// `http://` or `https://`, host and port, no path. Several are used in turn.
+    /// `http://` or `https://`, host and perhaps port, no path but `/`. Several are used in turn.
     pub addresses: Vec<Uri>,
     /// Who may sign its certificates, in a PEM file. Those that the system trusts, if not given.
     pub authorities: Option<PathBuf>,
@@ -164,3 +183,15 @@ impl Default for Paths {
         }
     }
 }
+
+impl Settings {
+    /// Reads and checks `path`.
+    pub fn load(path: &Path) -> Result<Self, Rejected> {
+        let file = read_file(path, MAX_BYTES)
+            .map_err(|error| Rejected::unreadable(Input::Listener, path, error))?;
+        read::read(path, &file).map_err(Rejected::Problems)
+    }
+}
+
+#[cfg(test)]
+mod tests;
