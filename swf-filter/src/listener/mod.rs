@@ -9,3 +9,4 @@ pub mod limits;
 pub mod request;
 pub mod settings;
 pub mod upstream;
+pub mod watch;
