@@ -9,4 +9,5 @@ pub mod limits;
 pub mod request;
 pub mod settings;
 pub mod upstream;
+pub mod sockets;
 pub mod watch;
