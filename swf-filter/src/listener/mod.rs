@@ -10,4 +10,5 @@ pub mod request;
 pub mod settings;
 pub mod upstream;
 pub mod sockets;
+pub mod tls;
 pub mod watch;
