@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::iam::authorize::{Decision, Index, Policies, Request, authorize};
-use crate::iam::principal::{Caller, CallerKind};
+use crate::iam::authorize::{Decision, Index, Policies, Request, authorize, authorize_role};
+use crate::iam::principal::{Caller, CallerKind, role_name};
 use crate::iam::{Context, arn};
 use crate::policy::{Host, HostDocuments, Identity, Policy, Vpc};
+use crate::sts;
 use crate::swf::{Action, Call, Keys, Scope, TokenCache};
 
 /// The documents of a policy, ready to judge requests.
@@ -41,6 +42,8 @@ struct Known {
     identity: Identity,
     policies: Index,
     boundary: Option<Index>,
+    /// Who may assume it, if it is a role.
+    trust: Index,
 }
 
 #[derive(Debug)]
@@ -161,6 +164,7 @@ impl Judge {
                         .boundary
                         .clone()
                         .map(|boundary| Index::new(vec![boundary])),
+                    trust: Index::new(identity.trust.iter().cloned().collect()),
                 };
                 (Arc::clone(&identity.arn), known)
             });
@@ -291,11 +295,41 @@ impl Judge {
         };
         let request = Request {
             caller,
-            action,
+            action: action.into(),
             resource,
             context,
         };
         Ok(authorize(&policies, request))
+    }
+
+    /// Judges whether `caller` may assume the role of an ARN, or do with it what else `action` is.
+    ///
+    /// `context` is that of [`Judge::context`], with what the request says. None if the policy has not both of them.
+    #[must_use]
+    pub fn assume(
+        &self,
+        caller: &Caller,
+        action: sts::Action,
+        role: &str,
+        context: &Context,
+        session: Option<&Index>,
+    ) -> Option<Decision> {
+        let known = self.known(caller)?;
+        let role = self.identities.get(self.role(role)?.arn.as_ref())?;
+        let policies = Policies {
+            identity: Some(&known.policies),
+            boundary: known.boundary.as_ref(),
+            session,
+            resource: Some(&role.trust),
+            account: Some(&role.identity.account),
+        };
+        let request = Request {
+            caller,
+            action: action.into(),
+            resource: &role.identity.arn,
+            context,
+        };
+        Some(authorize_role(&policies, request))
     }
 
     /// Judges a whole call to a host: its operation, and each decision in it.
@@ -340,6 +374,19 @@ impl Judge {
             operation,
             decisions,
         })
+    }
+
+    /// The user that a caller is, or the role that it is a session of.
+    #[must_use]
+    pub fn identity(&self, caller: &Caller) -> Option<&Identity> {
+        self.known(caller).map(|known| &known.identity)
+    }
+
+    /// The role of an ARN, with its path.
+    #[must_use]
+    pub fn role(&self, arn: &str) -> Option<&Identity> {
+        let identity = &self.identities.get(arn)?.identity;
+        role_name(arn).map(|_| identity)
     }
 
     fn host(&self, host: usize) -> Option<&Attached> {

@@ -12,4 +12,5 @@ pub mod prefix;
 pub mod proxy_header;
 pub mod seal;
 pub mod sigv4;
+pub mod sts;
 pub mod swf;

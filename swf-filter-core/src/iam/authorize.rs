@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::arn::ResourcePattern;
 use super::context::Context;
 use super::principal::{Caller, CallerKind, Principal, role_name};
-use super::{Choice, Document, Effect, Statement};
+use super::{Asked, Choice, Document, Effect, Statement};
 use crate::policy::Origin;
 use crate::swf::Action;
 
@@ -21,7 +21,7 @@ pub struct Request<'a> {
     /// Who asks.
     pub caller: &'a Caller,
     /// For what.
-    pub action: Action,
+    pub action: Asked,
     /// On what: an ARN.
     pub resource: &'a str,
     /// What else is known of it.
@@ -70,6 +70,8 @@ pub enum Reason {
     NoResourceAllow,
     /// The session's policies do not allow it.
     NoSessionAllow,
+    /// The role's trust policy does not allow it.
+    NoTrust,
 }
 
 /// A statement that decided.
@@ -131,6 +133,7 @@ impl Reason {
             Self::NoIdentityAllow => "no-identity-allow",
             Self::NoResourceAllow => "no-resource-allow",
             Self::NoSessionAllow => "no-session-allow",
+            Self::NoTrust => "no-trust",
         }
     }
 }
@@ -150,6 +153,7 @@ impl fmt::Display for Reason {
                 "no policy of the host, which is of another account, allows it"
             }
             Self::NoSessionAllow => "the session's policies do not allow it",
+            Self::NoTrust => "the role's trust policy does not allow it",
         })
     }
 }
@@ -196,6 +200,30 @@ pub fn authorize(policies: &Policies<'_>, request: Request<'_>) -> Decision {
         Vec::new()
     };
     Decision { reason, statements }
+}
+
+/// Judges one request for a role, whose trust policy stands in for the documents of a host.
+///
+/// A document of the caller's is not enough here, not even within an account: who may assume a role is the role's to say.
+/// IAM User Guide, "Policy evaluation logic", on role trust policies and key policies.
+#[must_use]
+pub fn authorize_role(policies: &Policies<'_>, request: Request<'_>) -> Decision {
+    let decision = authorize(policies, request);
+    let is_trusted = decision
+        .statements
+        .iter()
+        .any(|decider| decider.side == Side::Resource);
+    match decision.reason {
+        Reason::Allowed if !is_trusted => Decision {
+            reason: Reason::NoTrust,
+            statements: Vec::new(),
+        },
+        Reason::NoAllow | Reason::NoResourceAllow => Decision {
+            reason: Reason::NoTrust,
+            ..decision
+        },
+        _ => decision,
+    }
 }
 
 /// What allows come to, when nothing denies.
@@ -256,6 +284,8 @@ pub struct Index {
     documents: Vec<Arc<Document>>,
     /// Hashes of [`Bucket`]s. Two of one hash only mean that a statement is judged that need not be.
     buckets: HashMap<u64, Vec<Reference>>,
+    /// Statements about roles. Few ask for those, so that they are looked through one by one.
+    roles: Vec<Reference>,
     hasher: RandomState,
 }
 
@@ -285,12 +315,16 @@ impl Index {
             ..Self::default()
         };
         let mut buckets: HashMap<u64, Vec<Reference>> = HashMap::new();
+        let mut roles = Vec::new();
         for (document_number, document) in (0u32..).zip(&index.documents) {
             for (statement_number, statement) in (0u32..).zip(&document.statements) {
                 let reference = Reference {
                     document: document_number,
                     statement: statement_number,
                 };
+                if !statement.actions.sts.is_empty() {
+                    roles.push(reference);
+                }
                 for bucket in buckets_of(statement) {
                     buckets
                         .entry(index.hasher.hash_one(bucket))
@@ -300,6 +334,7 @@ impl Index {
             }
         }
         index.buckets = buckets;
+        index.roles = roles;
         index
     }
 
@@ -311,12 +346,17 @@ impl Index {
 
     fn find(&self, request: Request<'_>, side: Side, bounded: bool, found: &mut Found) {
         let mut references = Vec::new();
-        for bucket in buckets_for(request) {
-            let list = self.buckets.get(&self.hasher.hash_one(bucket));
-            references.extend(list.into_iter().flatten());
+        match request.action {
+            Asked::Sts(_) => references.clone_from(&self.roles),
+            Asked::Swf(action) => {
+                for bucket in buckets_for(request, action) {
+                    let list = self.buckets.get(&self.hasher.hash_one(bucket));
+                    references.extend(list.into_iter().flatten());
+                }
+                references.sort_unstable();
+                references.dedup();
+            }
         }
-        references.sort_unstable();
-        references.dedup();
         for reference in references {
             let Some(statement) = self.statement(reference) else {
                 continue;
@@ -360,7 +400,7 @@ impl Statement {
             resource,
             context,
         } = request;
-        self.actions.set.contains(action)
+        self.actions.contains(action)
             && self.is_about(caller, bounded)
             && self
                 .resources
@@ -459,12 +499,9 @@ fn named<'a, T, S: AsRef<str> + ?Sized + 'a>(
 }
 
 /// The buckets that statements about a request stand in.
-fn buckets_for(request: Request<'_>) -> impl Iterator<Item = Bucket<'_>> {
+fn buckets_for(request: Request<'_>, action: Action) -> impl Iterator<Item = Bucket<'_>> {
     let Request {
-        caller,
-        action,
-        resource,
-        ..
+        caller, resource, ..
     } = request;
     let role = caller.role().map(|role| role_name(role));
     let principals = [None, Some(&**caller.arn()), Some(&**caller.account())];

@@ -17,9 +17,11 @@ pub enum DocumentFault {
         /// The text.
         text: String,
     },
-    /// SWF has no such action.
-    #[error("SWF has no action `{}`", excerpt(.text))]
+    /// A service has no such action.
+    #[error("{} has no action `{}`", .service.name(), excerpt(.text))]
     ActionUnknown {
+        /// The service.
+        service: Service,
         /// The text.
         text: String,
         /// An action that looks like it.
@@ -179,6 +181,33 @@ pub enum DocumentFault {
     },
 }
 
+/// A service whose actions are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// AWS STS.
+    Sts,
+    /// Amazon SWF.
+    Swf,
+}
+
+impl Service {
+    /// What stands before its actions in documents.
+    #[must_use]
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Sts => "sts",
+            Self::Swf => "swf",
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sts => "STS",
+            Self::Swf => "SWF",
+        }
+    }
+}
+
 /// An object of a document that has elements of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -237,6 +266,10 @@ impl DocumentFault {
                 nearest: Some(nearest),
                 ..
             } => return Some(format!("did you mean `{nearest}`?")),
+            Self::ActionUnknown {
+                service: Service::Sts,
+                ..
+            } => "to assume a role is `sts:AssumeRole`",
             Self::ActionUnknown { .. } => "docs/iam.md lists the actions of SWF",
             Self::Operator { .. } => "docs/iam.md lists the operators",
             Self::Arn { .. } => {

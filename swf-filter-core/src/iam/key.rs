@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::policy::fault::nearest;
-use crate::swf;
+use crate::{sts, swf};
 
 /// The source address of a request that did not come through a VPC endpoint.
 pub const SOURCE_IP: &str = "aws:sourceip";
@@ -49,7 +49,7 @@ pub enum Kind {
 /// Whether requests have a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Presence {
-    /// No request to an SWF host has it, at AWS as here.
+    /// No request to an SWF host has it, at AWS as here. Requests for a role may.
     Never,
     /// Requests may have it.
     Possible,
@@ -85,10 +85,13 @@ impl Key {
         }
         match name.split_once(':') {
             Some(("swf", _)) if swf::is_condition_key(&name) => key(Kind::Text, Presence::Possible),
-            Some(("aws" | "swf" | "swf-filter", _)) | None => Err(NotKey::Unknown(meant(text))),
+            Some(("sts", _)) if is_sts(&name) => key(Kind::Text, Presence::Never),
+            Some(("aws" | "sts" | "swf" | "swf-filter", _)) | None => {
+                Err(NotKey::Unknown(meant(text)))
+            }
             // Keys of other services: in documents that are shared with them.
             Some((service, rest)) if is_word(service) && !rest.is_empty() => {
-                match nearest(service, ["aws", "swf", "swf-filter"]) {
+                match nearest(service, ["aws", "sts", "swf", "swf-filter"]) {
                     Some(_) if meant(text).is_some() => Err(NotKey::Unknown(meant(text))),
                     _ => key(Kind::Text, Presence::Never),
                 }
@@ -122,6 +125,26 @@ impl Key {
     }
 }
 
+/// Whether a key, which is given in lower case, is one that requests for a role can have besides those of all requests.
+#[must_use]
+pub fn is_of_roles(name: &str) -> bool {
+    sts::KEYS.iter().any(|key| key.eq_ignore_ascii_case(name))
+        || name.starts_with("iam:resourcetag/")
+}
+
+/// Whether STS has a key, which is given in lower case.
+fn is_sts(name: &str) -> bool {
+    sts::OTHER_KEYS
+        .iter()
+        .any(|key| match key.strip_suffix('/') {
+            Some(stem) => name
+                .split_once('/')
+                .is_some_and(|(own, rest)| stem.eq_ignore_ascii_case(own) && !rest.is_empty()),
+            None => key.eq_ignore_ascii_case(name),
+        })
+        || is_of_roles(name)
+}
+
 fn find(name: &str) -> Option<(&'static str, Kind, Global)> {
     GLOBAL
         .iter()
@@ -142,7 +165,8 @@ fn meant(text: &str) -> Option<String> {
     let name = text.to_ascii_lowercase();
     let names = || {
         let globals = GLOBAL.iter().map(|(name, ..)| *name);
-        globals.chain(swf::condition_key_names())
+        let own = globals.chain(swf::condition_key_names());
+        own.chain(sts::KEYS)
     };
     // Distances are taken without case; the answer is spelt as AWS spells it.
     let lower: Vec<String> = names().map(str::to_ascii_lowercase).collect();

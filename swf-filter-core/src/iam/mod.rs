@@ -29,6 +29,7 @@ pub use self::parse::parse;
 pub use self::pattern::Pattern;
 use self::principal::Principal;
 use crate::policy::Origin;
+use crate::sts;
 use crate::swf::Action;
 
 /// A policy document.
@@ -144,13 +145,98 @@ impl<T> Choice<T> {
     }
 }
 
-/// The actions of a statement: as written, and as the set of SWF's actions that they come to.
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Asked {
+    /// A role.
+    Sts(sts::Action),
+    /// Something of SWF.
+    Swf(Action),
+}
+
+impl From<Action> for Asked {
+    fn from(action: Action) -> Self {
+        Self::Swf(action)
+    }
+}
+
+impl From<sts::Action> for Asked {
+    fn from(action: sts::Action) -> Self {
+        Self::Sts(action)
+    }
+}
+
+/// The actions of a statement: as written, and as the sets of SWF's and STS's actions that they come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actions {
     /// As written.
     pub patterns: Choice<Arc<str>>,
-    /// What they come to.
+    /// Those of SWF that they come to.
     pub set: ActionSet,
+    /// Those of STS that they come to.
+    pub sts: StsActions,
+}
+
+impl Actions {
+    /// Whether what is asked for is one of them.
+    #[must_use]
+    pub fn contains(&self, asked: Asked) -> bool {
+        match asked {
+            Asked::Sts(action) => self.sts.contains(action),
+            Asked::Swf(action) => self.set.contains(action),
+        }
+    }
+}
+
+/// A set of STS's actions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StsActions(u8);
+
+impl StsActions {
+    /// All of them.
+    #[must_use]
+    pub fn all() -> Self {
+        sts::Action::ALL.into_iter().collect()
+    }
+
+    /// Whether `action` is one of them.
+    #[must_use]
+    pub fn contains(self, action: sts::Action) -> bool {
+        self.0 & sts_bit(action) != 0
+    }
+
+    /// Those that are in one of both.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those that are not in this set.
+    #[must_use]
+    pub fn complement(self) -> Self {
+        Self(Self::all().0 & !self.0)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl FromIterator<sts::Action> for StsActions {
+    fn from_iter<I: IntoIterator<Item = sts::Action>>(actions: I) -> Self {
+        Self(
+            actions
+                .into_iter()
+                .map(sts_bit)
+                .fold(0, |set, bit| set | bit),
+        )
+    }
+}
+
+const fn sts_bit(action: sts::Action) -> u8 {
+    1 << action as u8
 }
 
 /// A set of SWF's actions.

@@ -15,15 +15,18 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use super::addresses::AddressSet;
 use super::arn::{ArnPattern, NotArn, ResourcePattern};
 use super::condition::{Condition, Operator, Test, TextForm, Values};
-use super::fault::{DocumentFault, Place};
+use super::fault::{DocumentFault, Place, Service};
 use super::key::{self, Key};
 use super::limits::{self, Limit};
 use super::pattern::{BadVariable, Case, Pattern, Variables, Wildcards};
 use super::principal::{Principal, is_account, is_path};
-use super::{ActionSet, Actions, Choice, Document, Effect, Kind, Statement, Version, value};
+use super::{
+    ActionSet, Actions, Choice, Document, Effect, Kind, Statement, StsActions, Version, value,
+};
 use crate::policy::fault::nearest;
 use crate::policy::{Fault, Problem, Problems, SourceFile, SourceIndex};
 use crate::prefix::PrefixList;
+use crate::sts;
 use crate::swf::Action;
 
 /// Reads a document. None if there is a problem.
@@ -269,11 +272,13 @@ impl Reader<'_, '_> {
         let (negated, texts) = self.texts_of(object, "Action", "NotAction")?;
         let mut set = 0;
         let mut named = ActionSet::default();
+        let mut named_sts = StsActions::default();
         let mut patterns = Vec::with_capacity(texts.len());
         for text in texts {
             match actions_of(&text.value) {
-                Ok(found) => {
+                Ok((found, found_sts)) => {
                     named = ActionSet(named.0 | found.0);
+                    named_sts = named_sts.or(found_sts);
                     patterns.push(Arc::from(&*text.value));
                     set += 1;
                 }
@@ -282,6 +287,11 @@ impl Reader<'_, '_> {
         }
         (set > 0).then(|| Actions {
             set: if negated { named.complement() } else { named },
+            sts: if negated {
+                named_sts.complement()
+            } else {
+                named_sts
+            },
             patterns: choice_of(negated, patterns),
         })
     }
@@ -734,10 +744,10 @@ fn type_name(value: &Value<'_>) -> &'static str {
     }
 }
 
-/// The actions of SWF that a pattern names.
-fn actions_of(text: &str) -> Result<ActionSet, DocumentFault> {
+/// The actions of SWF and of STS that a pattern names.
+fn actions_of(text: &str) -> Result<(ActionSet, StsActions), DocumentFault> {
     if text == "*" {
-        return Ok(ActionSet::all());
+        return Ok((ActionSet::all(), StsActions::all()));
     }
     let wrong = || DocumentFault::Action { text: text.into() };
     let (service, name) = text.split_once(':').ok_or_else(wrong)?;
@@ -752,23 +762,33 @@ fn actions_of(text: &str) -> Result<ActionSet, DocumentFault> {
     if !is_service || !is_name {
         return Err(wrong());
     }
-    if !service.eq_ignore_ascii_case("swf") {
-        return Ok(ActionSet::default());
-    }
     let pattern = Pattern::glob(name, Case::Fold);
     let none = super::Context::default();
-    let found: ActionSet = Action::ALL
-        .into_iter()
-        .filter(|action| pattern.matches(action.name(), &none))
-        .collect();
-    if found.is_empty() {
-        let near = nearest(name, Action::ALL.iter().map(|action| action.name()));
-        return Err(DocumentFault::ActionUnknown {
-            text: text.into(),
-            nearest: near.map(|name| format!("swf:{name}")),
-        });
+    let is_meant = |name: &str| pattern.matches(name, &none);
+    let unknown = |service, near: Option<&str>| DocumentFault::ActionUnknown {
+        service,
+        text: text.into(),
+        nearest: near.map(|name| format!("{}:{name}", service.prefix())),
+    };
+    if service.eq_ignore_ascii_case("sts") {
+        // Most of them are not decided about here, but a name that STS does not have is a slip.
+        if !sts::NAMES.into_iter().any(is_meant) {
+            return Err(unknown(Service::Sts, nearest(name, sts::NAMES)));
+        }
+        let all = sts::Action::ALL.into_iter();
+        let found = all.filter(|action| is_meant(action.name())).collect();
+        return Ok((ActionSet::default(), found));
     }
-    Ok(found)
+    if !service.eq_ignore_ascii_case("swf") {
+        return Ok(Default::default());
+    }
+    let all = Action::ALL.into_iter();
+    let found: ActionSet = all.filter(|action| is_meant(action.name())).collect();
+    if found.is_empty() {
+        let names = Action::ALL.iter().map(|action| action.name());
+        return Err(unknown(Service::Swf, nearest(name, names)));
+    }
+    Ok((found, StsActions::default()))
 }
 
 /// The principal that `text`, under the member `kind`, names.

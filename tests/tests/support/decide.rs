@@ -54,7 +54,7 @@ impl Documents {
         let name = case.action.trim_start_matches("swf:");
         let request = Request {
             caller: &Caller::from_arn(&case.caller)?,
-            action: Action::from_name(name).context("an action of SWF")?,
+            action: Action::from_name(name).context("an action of SWF")?.into(),
             resource: &case.arn,
             context: &context,
         };

@@ -1,3 +1,4 @@
+mod roles;
 mod rules;
 mod wrong;
 
@@ -29,7 +30,7 @@ fn decide(policies: &Policies<'_>, caller: &str, context: &Context) -> Decision 
     let caller = Caller::from_arn(caller).expect("a caller");
     let request = Request {
         caller: &caller,
-        action: Action::StartWorkflowExecution,
+        action: Action::StartWorkflowExecution.into(),
         resource: ORDERS,
         context,
     };

@@ -183,7 +183,7 @@ fn statements_come_to_what_the_user_guide_says() {
         };
         let request = Request {
             caller: &Caller::from_arn(rule.caller).expect("a caller"),
-            action: Action::StartWorkflowExecution,
+            action: Action::StartWorkflowExecution.into(),
             resource: "arn:aws:swf:us-east-1:111122223333:/domain/orders",
             context: &Context::default(),
         };

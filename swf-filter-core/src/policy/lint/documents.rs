@@ -6,8 +6,8 @@ use super::super::Policy;
 use super::{Findings, Lint};
 use crate::compile::documents::summary;
 use crate::iam::context::is_withheld;
-use crate::iam::key::Presence;
-use crate::iam::{Context, Document, Effect, Statement};
+use crate::iam::key::{Presence, is_of_roles};
+use crate::iam::{Context, Document, Effect, Kind, Statement};
 use crate::swf::Action;
 
 pub(super) fn lint(policy: &Policy, findings: &mut Findings<'_>) {
@@ -17,7 +17,7 @@ pub(super) fn lint(policy: &Policy, findings: &mut Findings<'_>) {
         if !known.contains(&Arc::as_ptr(document)) {
             known.push(Arc::as_ptr(document));
             for statement in &document.statements {
-                lint_statement(statement, findings);
+                lint_statement(document.kind, statement, findings);
             }
         }
     }
@@ -51,7 +51,10 @@ pub(super) fn lint(policy: &Policy, findings: &mut Findings<'_>) {
 fn documents(policy: &Policy) -> impl Iterator<Item = &Arc<Document>> {
     let principals = &policy.principals;
     let identities = principals.users.iter().chain(&principals.roles);
-    let own = identities.flat_map(|identity| identity.policies.iter().chain(&identity.boundary));
+    let own = identities.flat_map(|identity| {
+        let attached = identity.policies.iter().chain(&identity.boundary);
+        attached.chain(&identity.trust)
+    });
     let hosts = policy
         .hosts
         .iter()
@@ -59,15 +62,22 @@ fn documents(policy: &Policy) -> impl Iterator<Item = &Arc<Document>> {
     hosts.flat_map(|documents| &documents.policies).chain(own)
 }
 
-fn lint_statement(statement: &Statement, findings: &mut Findings<'_>) {
-    if statement.actions.set.iter().next().is_none() {
+fn lint_statement(kind: Kind, statement: &Statement, findings: &mut Findings<'_>) {
+    let actions = &statement.actions;
+    // Roles are assumed by what those who ask and the roles have, never by the documents of a host.
+    let is_of_roles_too = kind != Kind::Resource && !actions.sts.is_empty();
+    let is_of_swf = kind != Kind::Trust && !actions.set.is_empty();
+    if !is_of_swf && !is_of_roles_too {
         findings.add(Lint::OtherServices, &statement.origin, None);
         return;
     }
-    let decides = statement.actions.set.iter().any(Action::is_decision);
+    let decides = is_of_swf && actions.set.iter().any(Action::is_decision);
     for condition in &statement.conditions {
         let key = condition.key.name();
         let holds = condition.holds_for(&[], &Context::default());
+        if is_of_roles_too && is_of_roles(key) {
+            continue;
+        }
         if condition.key.presence() == Presence::Never {
             let key = Arc::clone(condition.key.text());
             let lint = Lint::NeverPresent { key, holds };

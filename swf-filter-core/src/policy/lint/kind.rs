@@ -69,7 +69,7 @@ pub enum Lint {
         statement: String,
     },
     /// A statement about other services only.
-    #[error("the statement is about no action of SWF")]
+    #[error("the statement is about no action of SWF, nor about roles")]
     OtherServices,
     /// An entry of a family of which the host has no address.
     #[error("{list} entry `{entry}` matches nothing: host `{host}` has no {family} address")]
