@@ -5,12 +5,14 @@
 
 pub mod admission;
 pub mod compile;
+pub mod credentials;
 pub mod iam;
 pub mod judge;
 pub mod policy;
 pub mod prefix;
 pub mod proxy_header;
 pub mod seal;
+pub mod session;
 pub mod sigv4;
 pub mod sts;
 pub mod swf;
