@@ -69,9 +69,6 @@ pub enum TlsError {
         /// Where it stops being one.
         error: pem::Error,
     },
-    /// What is made once cannot be made.
-    #[error("cannot set up TLS: {0}")]
-    Setup(#[from] Error),
     /// A key that only a passphrase opens.
     #[error("`{}`: the key is encrypted, and nobody is there to type the passphrase; write it in the clear with `openssl pkey`, and let the listener's user alone read it", .0.display())]
     KeyEncrypted(PathBuf),
@@ -100,6 +97,9 @@ pub enum TlsError {
     /// A file without what it is for.
     #[error("`{}` holds no key (`-----BEGIN PRIVATE KEY-----`)", .0.display())]
     NoKey(PathBuf),
+    /// What is made once cannot be made.
+    #[error("cannot set up TLS: {0}")]
+    Setup(#[from] Error),
     /// A file is longer than such files are.
     #[error("`{}` is longer than {} KiB", .0.display(), FILE / 1024)]
     TooLong(PathBuf),
