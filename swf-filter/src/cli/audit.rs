@@ -89,9 +89,9 @@ impl Arguments {
             // Whoever has closed standard error does not want to know.
             let _unwritable = writeln!(
                 io::stderr(),
-                "note: {} lines of `{}` could not be read",
-                search.unreadable,
-                path.display()
+                "note: lines of `{}` that could not be read: {}",
+                path.display(),
+                search.unreadable
             );
         }
         printed

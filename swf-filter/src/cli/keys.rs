@@ -1,7 +1,6 @@
 //! `swf-filter keys`: access keys of users, and the keys of session tokens.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
@@ -74,8 +73,6 @@ struct Rotated {
     seals: u32,
     /// Those of all keys that open.
     opens: Vec<u32>,
-    /// Where they are.
-    path: PathBuf,
 }
 
 impl Show for Created {
@@ -157,8 +154,7 @@ fn status(status: Status) -> &'static str {
 
 impl Arguments {
     pub(super) fn keys(&self, command: &Keys) -> Result<()> {
-        let paths = listener_paths(self)?;
-        let places = Places::new(&paths);
+        let places = Places::new(&listener_paths(self)?);
         let store = Store::new(places.clone());
         match command {
             Keys::Create { user } => self.create(&store, user),
@@ -179,7 +175,6 @@ impl Arguments {
                 self.print(&Rotated {
                     seals: opens.first().copied().unwrap_or_default(),
                     opens,
-                    path: paths.keys,
                 })
             }
         }

@@ -28,7 +28,7 @@ pub use self::record::{Capped, Entry, Lost, Record, Tls, Verdict};
 use self::writer::Writer;
 use crate::listener::settings::Paths;
 
-/// Records that wait to be written, at most: some seconds at full rate, and a few MiB.
+/// Records that wait to be written, at most: a second or more at full rate, and some MiB.
 const QUEUE: usize = 8_192;
 
 /// Where records go.
