@@ -47,6 +47,16 @@ pub struct AssumeRole {
 }
 
 impl Call {
+    /// The name of the action, without `sts:`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AssumeRole(_) => "AssumeRole",
+            Self::GetCallerIdentity => "GetCallerIdentity",
+            Self::GetSessionToken { .. } => "GetSessionToken",
+        }
+    }
+
     /// Reads the body of a request.
     pub fn read(body: &[u8]) -> Result<Self, Fault> {
         if body.len() > MAX_BODY {

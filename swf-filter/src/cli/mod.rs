@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod gates;
 mod keys;
 mod show;
 
@@ -24,13 +25,14 @@ use swf_filter_core::swf::{Action, MAX_BODY};
 use crate::config::Config;
 use crate::control::api::{
     CheckReport, DiffReport, EventReport, ExplainRequest, Explanation, Failure, InterfaceInfo,
-    InterfaceReport, InterfaceRequest, ReloadReport, RuleCount, Status, Version,
+    InterfaceReport, InterfaceRequest, ReloadReport, RuleCount, Version,
 };
 use crate::control::client::{self, AskError};
 use crate::control::socket;
 use crate::dataplane::interfaces;
 use crate::explain::{self, Question, Request, Setting};
-use crate::listener::settings::Paths;
+use crate::listener;
+use crate::listener::settings::{Paths, Settings};
 use crate::report::Rejected;
 use crate::{daemon, dataplane, files};
 
@@ -122,6 +124,12 @@ enum Command {
     Keys(keys::Keys),
     /// What became of requests, from the audit log.
     Audit(audit::Audit),
+    /// Run the listener in the foreground: TLS, signatures and documents before the upstream.
+    Listener {
+        /// Read its settings, certificates and keys, say what is wrong, and end.
+        #[arg(long)]
+        check: bool,
+    },
     /// The version of this program.
     Version,
 }
@@ -199,6 +207,9 @@ struct Disagreement(Explanation);
 /// Why a command ends with an error after its answer is printed.
 #[derive(Debug, thiserror::Error)]
 enum Answered {
+    /// No daemon answers, as the answer says.
+    #[error("no daemon answers")]
+    NoDaemon,
     /// The files are refused, as the answer says.
     #[error("the files are refused")]
     Refused,
@@ -266,7 +277,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             _ => ERROR,
         };
     }
-    if error.is::<Rejected>() || matches!(error.downcast_ref(), Some(Answered::Refused)) {
+    if matches!(error.downcast_ref(), Some(Answered::NoDaemon)) {
+        NO_DAEMON
+    } else if error.is::<Rejected>() || matches!(error.downcast_ref(), Some(Answered::Refused)) {
         FILES_REFUSED
     } else if error.is::<Disagreement>() {
         DISAGREEMENT
@@ -286,7 +299,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         Command::Daemon => daemon::run(&arguments.config),
         Command::Reload => arguments.ask::<ReloadReport>(Method::POST, "/v1/reload", &nothing),
-        Command::Status => arguments.ask::<Status>(Method::GET, "/v1/status", &nothing),
+        Command::Status => arguments.status(),
         Command::Rules => arguments.ask::<Vec<RuleCount>>(Method::GET, "/v1/rules", &nothing),
         Command::Diff => arguments.ask::<DiffReport>(Method::GET, "/v1/diff", &nothing),
         Command::Events { limit } => arguments.events(*limit),
@@ -303,6 +316,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Detach { interface } => arguments.detach(interface.as_deref()),
         Command::Keys(command) => arguments.keys(command),
         Command::Audit(asked) => arguments.audit(asked),
+        Command::Listener { check: true } => listener::check(&arguments.listener_config),
+        Command::Listener { check: false } => listener::run(&arguments.listener_config),
         Command::Version => arguments.print(&Version {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }),
@@ -313,7 +328,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 fn listener_paths(arguments: &Arguments) -> Result<Paths> {
     let path = &arguments.listener_config;
     if path.try_exists()? {
-        bail!("`{}` cannot be read by this version", path.display());
+        return Ok(Settings::load(path)?.paths);
     }
     Ok(Paths::default())
 }

@@ -117,7 +117,7 @@ fn size_of(generation: &GenerationInfo) -> String {
 }
 
 /// A time in the two largest units that it fills.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     if days > 0 {
         format!("{days} d {} h", hours % 24)
@@ -136,6 +136,7 @@ macro_rules! line {
         let _never_fails = writeln!($text, $($arguments)*);
     }};
 }
+pub(super) use line;
 
 impl Show for Status {
     fn show(&self) -> String {

@@ -16,7 +16,7 @@ use crate::toml_reader::MAX_BYTES;
 /// Events a second that may be asked for: each is a line of text, and more are not read by anyone.
 const MAX_EVENTS: u32 = 1_000_000;
 /// Bytes of an interface name with its final zero (include/uapi/linux/if.h).
-const IFNAMSIZ: usize = 16;
+pub(crate) const IFNAMSIZ: usize = 16;
 
 /// Checked settings.
 #[derive(Clone, Debug)]

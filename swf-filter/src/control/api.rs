@@ -71,7 +71,6 @@ pub struct PolicyInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyReport {
     /// Which it is.
-    #[serde(flatten)]
     pub info: PolicyInfo,
     /// Its text.
     pub sources: Arc<Sources>,

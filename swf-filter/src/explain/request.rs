@@ -90,18 +90,7 @@ fn fill(explanation: &mut RequestExplanation, ruling: Ruling) {
         None => decisive.reason.to_string(),
     };
     explanation.statements = statements(decisive);
-    explanation.decisions = ruling
-        .decisions
-        .iter()
-        .map(|ruled| DecisionExplanation {
-            position: ruled.position,
-            action: ruled.action.to_string(),
-            allowed: ruled.decision.is_allowed(),
-            reason: ruled.decision.reason.name().to_owned(),
-            words: ruled.decision.reason.to_string(),
-            statements: statements(&ruled.decision),
-        })
-        .collect();
+    explanation.decisions = decisions(&ruling);
     explanation.resource = ruling.resource;
 }
 
@@ -112,7 +101,23 @@ fn with_help(fault: &Fault) -> anyhow::Error {
     }
 }
 
-fn statements(decision: &Decision) -> Vec<StatementInfo> {
+/// What becomes of each decision in a call.
+pub(crate) fn decisions(ruling: &Ruling) -> Vec<DecisionExplanation> {
+    let decisions = ruling.decisions.iter();
+    decisions
+        .map(|ruled| DecisionExplanation {
+            position: ruled.position,
+            action: ruled.action.to_string(),
+            allowed: ruled.decision.is_allowed(),
+            reason: ruled.decision.reason.name().to_owned(),
+            words: ruled.decision.reason.to_string(),
+            statements: statements(&ruled.decision),
+        })
+        .collect()
+}
+
+/// The statements that decided.
+pub(crate) fn statements(decision: &Decision) -> Vec<StatementInfo> {
     decision.statements.iter().map(statement).collect()
 }
 

@@ -56,6 +56,13 @@ impl Places {
         &self.store
     }
 
+    /// The files that change when keys do.
+    #[must_use]
+    pub fn watched(&self) -> [PathBuf; 2] {
+        let session_keys = self.key_file(SESSION_KEYS);
+        [self.store.clone(), session_keys.path().to_owned()]
+    }
+
     /// The directory of the store.
     pub(super) fn state(&self) -> &Path {
         self.store.parent().unwrap_or(Path::new("/"))

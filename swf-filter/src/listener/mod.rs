@@ -3,12 +3,263 @@
 //! It terminates TLS, verifies who signed a request, asks the policy's documents, and forwards what they allow. It holds no
 //! privilege of the kernel and no part of the packet gate; the daemon holds these, and never reads a byte from the network.
 
+mod answer;
+mod arrival;
 pub mod audit;
+mod exchange;
 pub mod guard;
 pub mod limits;
+mod policy;
+mod refusal;
 pub mod request;
+mod serve;
 pub mod settings;
-pub mod upstream;
+mod shared;
 pub mod sockets;
+pub mod status;
 pub mod tls;
+pub mod upstream;
 pub mod watch;
+mod ways;
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use swf_filter_core::session::Ring;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use self::audit::{Audit, Targets, Writing};
+use self::serve::Seats;
+use self::settings::Settings;
+use self::shared::{Fronting, Shared};
+use self::sockets::Inherited;
+use self::tls::Tls;
+use self::upstream::Upstream;
+use self::watch::Watch;
+use crate::control::{server, socket};
+use crate::keys::{self, Keys, Places};
+
+/// Runs until SIGTERM or SIGINT, and then until requests under way are answered.
+pub fn run(settings: &Path) -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_target(false)
+        .init();
+    let inherited = Inherited::from_environment();
+    let settings = Settings::load(settings)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(async { tokio::spawn(serve(settings, inherited)).await? })
+}
+
+/// Reads the settings, and whatever they name, and says what is wrong.
+pub fn check(settings: &Path) -> Result<()> {
+    let settings = Settings::load(settings)?;
+    for listener in &settings.listeners {
+        tls(listener)?;
+    }
+    let places = Places::new(&settings.paths);
+    Keys::load(&places)?;
+    ring(&places)?;
+    Ok(())
+}
+
+async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
+    let places = Places::new(&settings.paths);
+    let signals = Signals::catch()?;
+    let watches = Watches::new(&settings, &places);
+    let mut upstreams = Vec::new();
+    for upstream in &settings.upstreams {
+        upstreams.push((upstream.name.clone(), Upstream::new(upstream).await?));
+    }
+    let mut open: Vec<(Arc<Fronting>, Vec<TcpListener>)> = Vec::new();
+    for listener in &settings.listeners {
+        let upstream = upstreams.get(listener.upstream);
+        let (upstream_name, upstream) = upstream.context("a listener has no upstream")?;
+        let fronting = Fronting {
+            settings: listener.clone(),
+            tls: tls(listener)?,
+            upstream: Arc::clone(upstream),
+            upstream_name: upstream_name.clone(),
+            counters: shared::ListenerCounters::default(),
+        };
+        let sockets = sockets::open(listener, &mut inherited)?;
+        open.push((Arc::new(fronting), sockets));
+    }
+    for name in inherited.left() {
+        warn!("no listener takes the socket `{name}` that systemd hands over");
+    }
+    let targets = Targets::new(&settings.paths);
+    let (audit, writing) = Audit::start(&targets).context("the audit log cannot be opened")?;
+    let policy = policy::follow(
+        socket(&settings.paths.run).into(),
+        settings.paths.state.as_path().into(),
+    );
+    let (keys, ring) = (Keys::load(&places)?, ring(&places)?);
+    let shared = Arc::new(Shared::new(settings, policy, audit, keys, ring)?);
+    let frontings: Arc<[_]> = open
+        .iter()
+        .map(|(fronting, _)| Arc::clone(fronting))
+        .collect();
+    let status = status::Source::new(
+        Arc::clone(&shared),
+        Arc::clone(&frontings),
+        upstreams.into(),
+    );
+    std::fs::create_dir_all(&shared.settings.paths.listener_run).with_context(|| {
+        format!(
+            "cannot make {}",
+            shared.settings.paths.listener_run.display()
+        )
+    })?;
+    let control = server::open(&socket(&shared.settings.paths.listener_run))?;
+    tokio::spawn(status::serve(control, Arc::new(status)));
+
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let seats = Arc::new(Seats::new(&shared.settings.limits));
+    let mut listening = JoinSet::new();
+    for (fronting, sockets) in open {
+        for socket in sockets {
+            let way = Arc::new(ways::of(&socket)?);
+            info!(listener = %fronting.settings.name, address = ?socket.local_addr().ok(), "listening");
+            listening.spawn(serve::listen(
+                Arc::clone(&shared),
+                Arc::clone(&fronting),
+                Arc::clone(&seats),
+                (socket, way),
+                stopping.clone(),
+            ));
+        }
+    }
+    until_told_to_end(&shared, &frontings, &places, watches, signals).await;
+    stop.send_replace(true);
+    info!("stopping: no more connections, and requests under way are answered");
+    if timeout(limits::DRAIN, async {
+        while listening.join_next().await.is_some() {}
+    })
+    .await
+    .is_err()
+    {
+        warn!("requests that were under way for too long are cut off");
+        listening.shutdown().await;
+    }
+    finish(writing).await
+}
+
+/// Writes what is left of the audit log.
+async fn finish(writing: Writing) -> Result<()> {
+    Ok(tokio::task::spawn_blocking(move || writing.finish()).await?)
+}
+
+fn tls(listener: &settings::Listener) -> Result<Tls> {
+    let tls = Tls::new(&listener.certificates, &listener.clients, listener.http)
+        .with_context(|| format!("listener `{}`", listener.name))?;
+    for doubt in tls.loaded().doubts() {
+        warn!(listener = %listener.name, "{doubt}");
+    }
+    Ok(tls)
+}
+
+/// What seals session tokens.
+fn ring(places: &Places) -> Result<Ring> {
+    Ok(Ring::new(keys::session_keys(places)?)?)
+}
+
+/// Files that are read again when they change. What belongs together settles together.
+struct Watches {
+    certificates: Watch,
+    keys: Watch,
+}
+
+impl Watches {
+    /// To be made before the files are read, so that no change is missed.
+    fn new(settings: &Settings, places: &Places) -> Self {
+        let certificates = settings.listeners.iter().flat_map(|listener| {
+            let files = listener.certificates.iter();
+            let files = files.flat_map(|files| [files.chain.as_path(), &files.key]);
+            files.chain(listener.clients.authorities())
+        });
+        Self {
+            certificates: Watch::new(certificates),
+            keys: Watch::new(places.watched()),
+        }
+    }
+}
+
+/// Signals that the listener acts on.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+async fn until_told_to_end(
+    shared: &Shared,
+    frontings: &[Arc<Fronting>],
+    places: &Places,
+    mut watches: Watches,
+    mut signals: Signals,
+) {
+    loop {
+        tokio::select! {
+            _ = watches.certificates.changed() => reload_certificates(frontings),
+            _ = watches.keys.changed() => reload_keys(shared, places),
+            _ = signals.hangup.recv() => {
+                shared.audit.reopen();
+                reload_certificates(frontings);
+                reload_keys(shared, places);
+            }
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+        }
+    }
+}
+
+/// Reads certificates again. What is wrong leaves in use what was right.
+fn reload_certificates(frontings: &[Arc<Fronting>]) {
+    for fronting in frontings {
+        let listener = &*fronting.settings.name;
+        match fronting.tls.reload() {
+            Ok(reloaded) if reloaded.changed.is_empty() => {}
+            Ok(reloaded) => {
+                info!(listener, "new certificates are in use");
+                for doubt in reloaded.loaded.doubts() {
+                    warn!(listener, "{doubt}");
+                }
+            }
+            Err(error) => error!(listener, "the last good certificates stay in use: {error}"),
+        }
+    }
+}
+
+/// Reads access keys, and those of session tokens, again. What is wrong leaves in use what was right.
+fn reload_keys(shared: &Shared, places: &Places) {
+    match shared.keys.load().reload(places) {
+        Ok(keys) => shared.replace_keys(keys),
+        Err(error) => error!("the access keys that were read last stay in use: {error}"),
+    }
+    match ring(places) {
+        Ok(ring) => shared.ring.store(Arc::new(ring)),
+        Err(error) => {
+            error!("the keys of session tokens that were read last stay in use: {error:#}");
+        }
+    }
+}

@@ -161,14 +161,16 @@ impl State {
     }
 }
 
-fn write(path: &Path, value: &impl Serialize) -> Result<()> {
+/// Writes a value, with what tells whether it is whole.
+pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
     let payload = postcard::to_stdvec(value).context("cannot encode the state")?;
     let checksum = blake3::hash(&payload);
     write_whole(path, &[FORMAT, checksum.as_bytes(), &payload])
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+/// Reads a value, and makes sure that it is whole.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let shown = path.display();
     let length = fs::metadata(path)
         .with_context(|| format!("cannot read {shown}"))?

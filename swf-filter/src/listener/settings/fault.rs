@@ -61,6 +61,12 @@ pub(super) enum Fault {
         /// What is wrong with it.
         problem: ServerProblem,
     },
+    /// No interface can have a name.
+    #[error("no interface can be called `{found}`", found = excerpt(.found))]
+    Device {
+        /// The name.
+        found: String,
+    },
     /// A text is not a socket.
     #[error("`{found}` cannot be listened on", found = excerpt(.found))]
     NotSocket {
@@ -168,6 +174,7 @@ impl Explain for Fault {
                 "write `https://` or `http://`, a host, and `:` and a port if it is not the usual one, and nothing more"
                     .into()
             }
+            Self::Device { .. } => "write the name of an interface after `%`, as in `0.0.0.0:443%eth1`".into(),
             Self::NotSocket {
                 meant: Some(meant), ..
             } => format!("write `{meant}`"),

@@ -60,8 +60,15 @@ pub struct Listener {
 /// What a listener listens on. An IPv6 address is for IPv6 only, so that `0.0.0.0` and `[::]` can have the same port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Socket {
-    /// An address.
+    /// An address, on whatever interface.
     Address(SocketAddr),
+    /// An address, for connections that come in on one interface only. So VPCs are told apart by it.
+    Device {
+        /// The address.
+        address: SocketAddr,
+        /// The interface.
+        device: Box<str>,
+    },
     /// A socket that systemd hands over, by its `FileDescriptorName=`.
     Inherited(Box<str>),
 }
@@ -70,6 +77,7 @@ impl fmt::Display for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => write!(f, "{address}"),
+            Self::Device { address, device } => write!(f, "{address}%{device}"),
             Self::Inherited(name) => write!(f, "systemd:{name}"),
         }
     }
@@ -110,6 +118,17 @@ pub enum ClientCertificates {
         /// The authorities, in a PEM file.
         authorities: PathBuf,
     },
+}
+
+impl ClientCertificates {
+    /// The file of authorities.
+    #[must_use]
+    pub fn authorities(&self) -> Option<&Path> {
+        match self {
+            Self::Off => None,
+            Self::Optional { authorities } | Self::Required { authorities } => Some(authorities),
+        }
+    }
 }
 
 /// Which versions of HTTP are offered.

@@ -20,6 +20,7 @@ use super::{
     CertificateFiles, ClientCertificates, Http, Limits, Listener, MAX_CONNECTIONS, Paths, Proxy,
     QuerySignatures, Settings, Socket, Upstream, UpstreamIdentity,
 };
+use crate::config::IFNAMSIZ;
 use crate::report::Report;
 use crate::toml_reader::{self, Reader, Section, Value};
 
@@ -327,6 +328,11 @@ fn socket(text: &str) -> Result<Socket, Fault> {
         }
         return Ok(Socket::Inherited(name.into()));
     }
+    let (text, device) = match text.rsplit_once('%') {
+        // In brackets, it is the zone of an IPv6 address.
+        Some((text, device)) if !device.contains(']') => (text, Some(device)),
+        _ => (text, None),
+    };
     let Ok(address) = text.parse::<SocketAddr>() else {
         let address = text.parse::<IpAddr>().ok();
         let meant = address.map(|address| SocketAddr::new(address.to_canonical(), 443).to_string());
@@ -340,7 +346,22 @@ fn socket(text: &str) -> Result<Socket, Fault> {
     if address.port() == 0 {
         return Err(Fault::PortZero { found });
     }
-    Ok(Socket::Address(address))
+    match device {
+        None => Ok(Socket::Address(address)),
+        Some(device) if is_device(device) => Ok(Socket::Device {
+            address,
+            device: device.into(),
+        }),
+        Some(device) => Err(Fault::Device {
+            found: device.to_owned(),
+        }),
+    }
+}
+
+/// Whether the kernel would take a name (`dev_valid_name` in net/core/dev.c).
+fn is_device(name: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':');
+    !name.is_empty() && name.len() < IFNAMSIZ && name.bytes().all(valid)
 }
 
 fn certificates(reader: &mut Reader<'_>, block: &Block<'_>) -> Vec<CertificateFiles> {

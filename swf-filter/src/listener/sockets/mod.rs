@@ -119,13 +119,9 @@ pub fn open(
     let mut open = Vec::new();
     for socket in &listener.sockets {
         match socket {
-            Socket::Address(address) => {
-                let socket = bind(*address).map_err(|error| SocketError::Address {
-                    listener: listener.name.clone(),
-                    address: *address,
-                    error,
-                })?;
-                open.push(socket);
+            Socket::Address(address) => open.push(bind(listener, *address, None)?),
+            Socket::Device { address, device } => {
+                open.push(bind(listener, *address, Some(device))?);
             }
             Socket::Inherited(name) => {
                 let sockets = inherited
@@ -155,7 +151,19 @@ pub fn prepare(connection: &TcpStream) -> io::Result<()> {
     SockRef::from(connection).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(
+    listener: &Listener,
+    address: SocketAddr,
+    device: Option<&str>,
+) -> Result<TcpListener, SocketError> {
+    listening(address, device).map_err(|error| SocketError::Address {
+        listener: listener.name.clone(),
+        address,
+        error,
+    })
+}
+
+fn listening(address: SocketAddr, device: Option<&str>) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -166,6 +174,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         // `[::]` is IPv6 alone whatever sysctl says, so that `0.0.0.0` can stand beside it.
         socket.set_only_v6(true)?;
+    }
+    if let Some(device) = device {
+        socket.bind_device(Some(device.as_bytes()))?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

@@ -1,0 +1,186 @@
+//! `swf-filter listener`, and its part of `swf-filter status`.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use hyper::Method;
+use serde::Serialize;
+
+use super::show::{Show, duration, line};
+use super::{Answered, Arguments, runtime};
+use crate::control::api::Status;
+use crate::control::client::{self, AskError};
+use crate::control::socket;
+use crate::listener::status::{ListenerInfo, ListenerStatus, UpstreamInfo};
+use crate::report::visible;
+
+/// Both gates, side by side.
+#[derive(Serialize)]
+struct Gates {
+    /// The packet gate; none if no daemon answers.
+    #[serde(flatten)]
+    daemon: Option<Status>,
+    /// The request gate; none if no listener answers.
+    listener: Option<ListenerStatus>,
+}
+
+impl Arguments {
+    pub(super) fn status(&self) -> Result<()> {
+        let daemon = self.fetch::<Status>(Method::GET, "/v1/status", &());
+        let mut gates = Gates {
+            listener: self.listener_status(),
+            daemon: None,
+        };
+        match daemon {
+            Ok(status) => gates.daemon = Some(status),
+            Err(error) if gates.listener.is_none() => return Err(error),
+            Err(error) => {
+                self.print(&gates)?;
+                return Err(match error.downcast::<AskError>() {
+                    Ok(error) if error.is_absence() => Answered::NoDaemon.into(),
+                    Ok(error) => error.into(),
+                    Err(error) => error,
+                });
+            }
+        }
+        if let (Some(daemon), Some(listener)) = (&gates.daemon, &mut gates.listener) {
+            compare(daemon, listener);
+        }
+        self.print(&gates)
+    }
+
+    /// None if there is no listener, or none that this user may ask.
+    fn listener_status(&self) -> Option<ListenerStatus> {
+        let paths = super::listener_paths(self).ok()?;
+        let socket = socket(&paths.listener_run);
+        let asked = client::ask(&socket, Method::GET, "/v1/status", &());
+        let bytes = runtime().ok()?.block_on(asked).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
+/// Warns where the gates enforce different policies. They do for a moment after each reload.
+fn compare(daemon: &Status, listener: &mut ListenerStatus) {
+    let enforced = listener.policy.as_ref();
+    if enforced.map(|info| &info.policy) == daemon.policy.as_ref() {
+        return;
+    }
+    let words = match enforced {
+        Some(info) => format!(
+            "the listener enforces another policy, that of generation {}, than the daemon, that of generation {}",
+            info.generation, daemon.generation.number
+        ),
+        None => format!(
+            "the listener has no policy, and the daemon enforces generation {}",
+            daemon.generation.number
+        ),
+    };
+    listener.warnings.push(words);
+}
+
+impl Show for Gates {
+    fn show(&self) -> String {
+        let mut text = match &self.daemon {
+            Some(daemon) => daemon.show(),
+            None => "no daemon answers; the filter is as it left it\n".to_owned(),
+        };
+        if let Some(listener) = &self.listener {
+            text.push('\n');
+            text.push_str(&listener.show());
+        }
+        text
+    }
+}
+
+impl Show for ListenerStatus {
+    fn show(&self) -> String {
+        let mut text = String::new();
+        line!(
+            text,
+            "listener {}, pid {}, up {}",
+            self.version,
+            self.pid,
+            duration(self.uptime_seconds)
+        );
+        match &self.policy {
+            Some(policy) => line!(
+                text,
+                "policy of generation {}, hash {:.16}",
+                policy.generation,
+                policy.policy
+            ),
+            None => line!(text, "no policy"),
+        }
+        for warning in &self.warnings {
+            line!(text, "warning: {}", visible(warning));
+        }
+        for listener in &self.listeners {
+            text.push_str(&listener.show());
+        }
+        for upstream in &self.upstreams {
+            text.push_str(&upstream.show());
+        }
+        let requests: Vec<String> = self
+            .requests
+            .iter()
+            .map(|(verdict, count)| format!("{count} {verdict}"))
+            .collect();
+        line!(text, "requests: {}", requests.join(", "));
+        if self.audit_lost > 0 {
+            line!(text, "audit: {} records lost", self.audit_lost);
+        }
+        text
+    }
+}
+
+impl Show for ListenerInfo {
+    fn show(&self) -> String {
+        let mut text = String::new();
+        line!(
+            text,
+            "listener `{}` for host `{}` on {}: {} connections open, {} accepted",
+            visible(&self.name),
+            visible(&self.host),
+            self.sockets.join(", "),
+            self.open,
+            self.accepted
+        );
+        let refused = [
+            ("turned away", &self.turned_away),
+            ("handshakes refused", &self.handshakes_refused),
+        ];
+        for (what, reasons) in refused {
+            for (reason, count) in reasons {
+                line!(text, "  {what}: {count} {reason}");
+            }
+        }
+        for certificate in &self.certificates {
+            line!(
+                text,
+                "  certificate for {} until {}",
+                visible(&certificate.names.join(", ")),
+                certificate.expires
+            );
+        }
+        text
+    }
+}
+
+impl Show for UpstreamInfo {
+    fn show(&self) -> String {
+        let mut text = String::new();
+        let health = if self.healthy { "up" } else { "down" };
+        line!(
+            text,
+            "upstream `{}` at {} is {health}: {} requests, {} failures",
+            visible(&self.name),
+            self.address,
+            self.requests,
+            self.failures
+        );
+        if let Some(error) = &self.last_error {
+            line!(text, "  last error: {}", visible(error));
+        }
+        text
+    }
+}

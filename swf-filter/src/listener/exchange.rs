@@ -1,0 +1,493 @@
+//! One request, from its head to its answer.
+//!
+//! The order of steps is that in which AWS answers: the body has to be JSON, the operation one of SWF's, the signature right, and
+//! then documents decide. Each step takes what the one before proved. Whatever comes of it is one record in the audit log.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as HttpBody, Bytes};
+use hyper::header::{AsHeaderName, CONTENT_TYPE, HeaderMap, USER_AGENT};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use jiff::Timestamp;
+use swf_filter_core::iam::Context;
+use swf_filter_core::iam::principal::Caller;
+use swf_filter_core::judge::{Network, Ruling};
+use swf_filter_core::policy::{Effect, HostDocuments};
+use swf_filter_core::session::Session;
+use swf_filter_core::sigv4::{BodyHash, Claim, Head, QueryForm, Rules};
+use swf_filter_core::sts::{self, Asker};
+use swf_filter_core::swf::{Action, Call, CallFault, Scope, read_call};
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::answer::{self, Body};
+use super::arrival::Arrival;
+use super::audit::{Record, Tls, Verdict};
+use super::guard::Slot;
+use super::limits;
+use super::policy::Enforced;
+use super::refusal::Refusal;
+use super::request::{AuthorizedRequest, Identity, RequestId};
+use super::settings::QuerySignatures;
+use super::shared::{Fronting, Shared};
+use super::tls;
+use super::upstream::Answer;
+use crate::explain::{decisions, statements};
+
+/// The connection that requests come over.
+pub(super) struct Connection {
+    pub(super) shared: Arc<Shared>,
+    pub(super) listener: Arc<Fronting>,
+    pub(super) arrival: Arrival,
+    pub(super) tls: tls::Session,
+    /// Tells which heads were refused; none where HTTP/2 is spoken.
+    pub(super) slot: Option<Arc<Slot>>,
+}
+
+/// The services that a listener answers for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Sts,
+    Swf,
+}
+
+impl Service {
+    /// STS takes forms, and SWF takes nothing else than JSON.
+    fn of(headers: &HeaderMap) -> Self {
+        const FORM: &str = "application/x-www-form-urlencoded";
+        let kind = header(headers, CONTENT_TYPE).unwrap_or_default();
+        let is_form = kind
+            .get(..FORM.len())
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(FORM));
+        if is_form { Self::Sts } else { Self::Swf }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sts => "sts",
+            Self::Swf => "swf",
+        }
+    }
+}
+
+/// A request that has come whole.
+struct Arrived<'a> {
+    id: RequestId,
+    head: Parts,
+    body: Bytes,
+    policy: &'a Enforced,
+    host: usize,
+    network: Option<Network<'a>>,
+}
+
+/// Who signed a request, without doubt.
+struct Signer {
+    caller: Caller,
+    access_key_id: Box<str>,
+    session: Option<Box<Session>>,
+}
+
+/// What is to be answered, and what became of the request.
+struct Outcome {
+    response: Response<Body>,
+    verdict: Verdict,
+}
+
+/// The region of hosts that name none.
+const DEFAULT_REGION: &str = "us-east-1";
+/// Bytes of an answer to a poll at most, to find its task token in: a history of 1,000 events of 32 KiB is not as long.
+const LONGEST_POLL: usize = 48 << 20;
+
+impl Connection {
+    /// Answers a request.
+    pub(super) async fn respond<B>(&self, request: Request<B>) -> Result<Response<Body>, Infallible>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let start = Instant::now();
+        let id = self.shared.next_id();
+        let service = Service::of(request.headers());
+        let policy = self.shared.policy.borrow().clone();
+        let mut record = self.record(id, service, policy.as_deref(), request.headers());
+        let decided = self
+            .decide(request, service, id, policy.as_deref(), &mut record)
+            .await;
+        let Outcome { response, verdict } =
+            decided.unwrap_or_else(|refusal| self.refuse(&refusal, service, id, &mut record));
+        record.verdict = verdict;
+        record.status = Some(response.status().as_u16());
+        record.microseconds = microseconds(start);
+        self.shared.counters.request(verdict);
+        self.shared.audit.record(record);
+        Ok(response)
+    }
+
+    fn record(
+        &self,
+        id: RequestId,
+        service: Service,
+        policy: Option<&Enforced>,
+        headers: &HeaderMap,
+    ) -> Record {
+        let settings = &self.listener.settings;
+        let mut record = Record::new(
+            Timestamp::now(),
+            policy.map_or(0, |policy| policy.info.generation),
+            [&settings.name, &settings.host],
+            self.arrival.peer(),
+            Verdict::Refused,
+            "allowed",
+        );
+        record.request_id = Some(id.to_string().into());
+        record.source = self.arrival.source();
+        record.endpoint = self.arrival.endpoint().map(Into::into);
+        record.tls = Some(Tls {
+            version: self.tls.version.into(),
+            suite: self.tls.suite.into(),
+        });
+        record.user_agent = header(headers, USER_AGENT).map(Into::into);
+        record.service = Some(service.name().into());
+        record
+    }
+
+    async fn decide<B>(
+        &self,
+        request: Request<B>,
+        service: Service,
+        id: RequestId,
+        policy: Option<&Enforced>,
+        record: &mut Record,
+    ) -> Result<Outcome, Refusal>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let request = match &self.slot {
+            Some(slot) => slot.admit(request)?,
+            None => request,
+        };
+        let policy = policy.ok_or(Refusal::NoPolicy)?;
+        let host = policy.host(&self.listener.settings.host);
+        let host = host.ok_or(Refusal::NoPolicy)?;
+        self.admit(policy, host)?;
+        if request.method() != Method::POST || request.uri().path() != "/" {
+            return Err(Refusal::Target {
+                method: request.method().as_str().into(),
+                path: request.uri().path().into(),
+            });
+        }
+        let (head, body) = request.into_parts();
+        let arrived = Arrived {
+            id,
+            head,
+            body: whole(body).await?,
+            policy,
+            host,
+            network: policy.network(&self.arrival),
+        };
+        if let Some(Network::Vpc { id, .. }) = arrived.network {
+            record.vpc = Some(id.into());
+        }
+        match service {
+            Service::Sts => self.ask_sts(&arrived, record),
+            Service::Swf => self.ask_swf(arrived, record).await,
+        }
+    }
+
+    /// Whether the policy in force still lets the connection's source in.
+    fn admit(&self, policy: &Enforced, host: usize) -> Result<(), Refusal> {
+        match policy.admit(host, &self.arrival) {
+            Some(admission) if admission.verdict == Effect::Pass => Ok(()),
+            Some(admission) => Err(Refusal::Source {
+                rule: format!("{} `{}`", admission.list.name(), admission.rule).into(),
+            }),
+            None => Err(Refusal::NoNetwork),
+        }
+    }
+
+    async fn ask_swf(&self, arrived: Arrived<'_>, record: &mut Record) -> Result<Outcome, Refusal> {
+        let call = read_swf(&arrived, record);
+        if let Err(
+            refusal @ (Refusal::Call(CallFault::Malformed { .. } | CallFault::Large { .. })
+            | Refusal::UnknownOperation { .. }),
+        ) = call
+        {
+            return Err(refusal);
+        }
+        // The other faults of a body are told to those only who have signed it.
+        let signer = self.authenticate(&arrived, Service::Swf, record)?;
+        let call = call?;
+        let ruling = self.judge(&arrived, &signer, &call)?;
+        record.resource = Some(ruling.resource.as_str().into());
+        let decisive = ruling.refused().map(|(_, decision)| decision);
+        record.statements = statements(decisive.unwrap_or(&ruling.operation));
+        let Arrived { id, body, .. } = arrived;
+        let identity = Identity {
+            caller: signer.caller,
+            access_key_id: signer.access_key_id,
+            source: self.arrival.source(),
+            vpc: record.vpc.clone(),
+            endpoint: self.arrival.endpoint().map(Into::into),
+        };
+        let authorized = AuthorizedRequest::authorize(&ruling, id, call.action, body, identity);
+        let Some(request) = authorized else {
+            return Err(Refusal::Denied(Box::new(ruling)));
+        };
+        ruling
+            .operation
+            .reason
+            .name()
+            .clone_into(record.reason.to_mut());
+        self.forward(&request, &call, record).await
+    }
+
+    fn judge(
+        &self,
+        arrived: &Arrived<'_>,
+        signer: &Signer,
+        call: &Call,
+    ) -> Result<Ruling, Refusal> {
+        let mut context = self.context(arrived, signer)?;
+        let session = signer.session.as_deref();
+        if let Some(session) = session {
+            session.extend(&mut context);
+        }
+        let limit = session.and_then(Session::index);
+        Ok(arrived.policy.judge.call(
+            arrived.host,
+            &signer.caller,
+            call,
+            &self.shared.tokens(),
+            &context,
+            limit.as_ref(),
+        )?)
+    }
+
+    fn ask_sts(&self, arrived: &Arrived<'_>, record: &mut Record) -> Result<Outcome, Refusal> {
+        let signer = self.authenticate(arrived, Service::Sts, record)?;
+        let context = self.context(arrived, &signer)?;
+        let asker = match &signer.session {
+            Some(session) => Asker::Session(session),
+            None => Asker::User {
+                access_key_id: &signer.access_key_id,
+                caller: &signer.caller,
+            },
+        };
+        let call = sts::Call::read(&arrived.body)?;
+        record.action = Some(format!("sts:{}", call.name()).into());
+        let judge = &arrived.policy.judge;
+        let lots = self.shared.lots()?;
+        let outcome = sts::decide(judge, &call, asker, &context, Timestamp::now(), lots)?;
+        let token = outcome.session().map(|session| self.shared.seal(session));
+        let token = token.transpose()?.unwrap_or_default();
+        let answer = outcome.answer(&token, &arrived.id.to_string());
+        Ok(Outcome {
+            response: answer::xml(answer, arrived.id),
+            verdict: Verdict::Allowed,
+        })
+    }
+
+    /// Who signed.
+    fn authenticate(
+        &self,
+        arrived: &Arrived<'_>,
+        service: Service,
+        record: &mut Record,
+    ) -> Result<Signer, Refusal> {
+        let rules = self.rules(arrived, service);
+        let head = signed(&arrived.head);
+        let checked = Claim::read(&head, rules.query)?.check(&rules, Timestamp::now())?;
+        let access_key_id = checked.access_key_id();
+        record.access_key_id = Some(access_key_id.into());
+        let credentials = self.shared.credentials(access_key_id, checked.token())?;
+        let key = self
+            .shared
+            .derived()
+            .key(access_key_id, checked.scope(), || {
+                checked.derive(credentials.secret())
+            });
+        checked.verify(&key, BodyHash::of(&arrived.body))?;
+        let (caller, session) = credentials.into_caller(&arrived.policy.judge)?;
+        record.principal = Some((&**caller.arn()).into());
+        Ok(Signer {
+            caller,
+            access_key_id: access_key_id.into(),
+            session,
+        })
+    }
+
+    /// What signatures are held against.
+    fn rules(&self, arrived: &Arrived<'_>, service: Service) -> Rules {
+        let host = arrived.policy.policy.hosts.get(arrived.host);
+        let documents = host.and_then(|host| host.documents.as_ref());
+        let region = documents.map_or(DEFAULT_REGION, HostDocuments::region);
+        Rules {
+            query: match self.listener.settings.query_signatures {
+                QuerySignatures::Accept => QueryForm::Accept,
+                QuerySignatures::Ignore => QueryForm::Ignore,
+            },
+            ..Rules::of(region, service.name())
+        }
+    }
+
+    /// What is known of a request, but for what its body and session tell.
+    fn context(&self, arrived: &Arrived<'_>, signer: &Signer) -> Result<Context, Refusal> {
+        let network = arrived.network.ok_or(Refusal::NoNetwork)?;
+        let judge = &arrived.policy.judge;
+        let mut context = judge.context(arrived.host, &signer.caller, network);
+        let now = Timestamp::now();
+        context.set("aws:CurrentTime", format!("{now:.0}"));
+        context.set("aws:EpochTime", now.as_second().to_string());
+        context.set("swf-filter:TlsVersion", self.tls.version);
+        context.set("swf-filter:TlsCipherSuite", self.tls.suite);
+        if let Some(agent) = header(&arrived.head.headers, USER_AGENT) {
+            context.set("aws:UserAgent", agent);
+        }
+        Ok(context)
+    }
+
+    async fn forward(
+        &self,
+        request: &AuthorizedRequest,
+        call: &Call,
+        record: &mut Record,
+    ) -> Result<Outcome, Refusal> {
+        record.upstream = Some(self.listener.upstream_name.clone());
+        let start = Instant::now();
+        let sent = self.listener.upstream.send(request).await;
+        record.upstream_microseconds = Some(microseconds(start));
+        let sent = sent?;
+        record.upstream_status = Some(sent.status.as_u16());
+        let response = match &call.scope {
+            Scope::Domain(domain) if is_poll(call.action) && sent.status == StatusCode::OK => {
+                self.learn(sent, domain, request.id()).await?
+            }
+            _ => {
+                let (head, body) = answer::head(sent);
+                answer::passed_on(head, body.map_err(Into::into).boxed_unsync(), request.id())
+            }
+        };
+        Ok(Outcome {
+            response,
+            verdict: Verdict::Allowed,
+        })
+    }
+
+    /// Reads the answer to a poll, to know the domain of its task token, before the client can make use of it.
+    async fn learn(
+        &self,
+        sent: Answer,
+        domain: &str,
+        id: RequestId,
+    ) -> Result<Response<Body>, Refusal> {
+        let (head, body) = answer::head(sent);
+        let body = Limited::new(body, LONGEST_POLL).collect().await;
+        let body = body.map_err(|error| Refusal::PollAnswer(error.to_string()))?;
+        let body = body.to_bytes();
+        if let Err(fault) = self.shared.tokens().learn_from_answer(domain, &body) {
+            warn!("the domain of a task token cannot be learned: {fault}");
+        }
+        Ok(answer::passed_on(head, answer::whole(body), id))
+    }
+
+    /// Answers a request that gets no further.
+    fn refuse(
+        &self,
+        refusal: &Refusal,
+        service: Service,
+        id: RequestId,
+        record: &mut Record,
+    ) -> Outcome {
+        record.reason = refusal.name().into();
+        record.words = Some(refusal.to_string().into());
+        if let Refusal::Denied(ruling) = refusal {
+            record.decisions = decisions(ruling);
+            record.decisions.retain(|decision| !decision.allowed);
+        }
+        let known = |text: Option<&str>| text.unwrap_or("?").to_owned();
+        let denied = format!(
+            "User: {} is not authorized to perform: {} on resource: {}",
+            known(record.principal.as_deref()),
+            known(record.action.as_deref()),
+            known(record.resource.as_deref()),
+        );
+        let response = match (service, refusal.sts()) {
+            (Service::Sts, Some(fault)) => answer::xml(fault.answer(&id.to_string()), id),
+            _ => answer::told(&refusal.told(denied), id),
+        };
+        Outcome {
+            response,
+            verdict: refusal.verdict(),
+        }
+    }
+}
+
+/// The body of a request, when all of it has come.
+async fn whole<B>(body: B) -> Result<Bytes, Refusal>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let body = Limited::new(body, limits::BODY).collect();
+    match timeout(limits::BODY_TIME, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(CallFault::Large {
+            bytes: limits::BODY + 1,
+        }
+        .into()),
+        Ok(Err(_)) | Err(_) => Err(Refusal::Body),
+    }
+}
+
+fn read_swf(arrived: &Arrived<'_>, record: &mut Record) -> Result<Call, Refusal> {
+    let target = header(&arrived.head.headers, "x-amz-target").unwrap_or_default();
+    let Some(action) = Action::from_target(target) else {
+        serde_json::from_slice::<serde::de::IgnoredAny>(&arrived.body).map_err(|error| {
+            CallFault::Malformed {
+                reason: error.to_string(),
+                line: error.line(),
+                column: error.column(),
+            }
+        })?;
+        let target = target.into();
+        return Err(Refusal::UnknownOperation { target });
+    };
+    record.action = Some(action.to_string().into());
+    Ok(read_call(action, &arrived.body)?)
+}
+
+/// A head as it is signed.
+fn signed(head: &Parts) -> Head<'_> {
+    let fields = head.headers.iter();
+    let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let authority = head.uri.authority();
+    let authority = authority.filter(|_| head.version == Version::HTTP_2);
+    let authority = authority.map(|authority| ("host", authority.as_str().as_bytes()));
+    Head {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        headers: authority.into_iter().chain(fields).collect(),
+    }
+}
+
+fn header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn is_poll(action: Action) -> bool {
+    matches!(
+        action,
+        Action::PollForActivityTask | Action::PollForDecisionTask
+    )
+}
+
+fn microseconds(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,240 @@
+//! The policy that the listener enforces: the daemon's, as long as there is a daemon, and else the last one.
+//!
+//! A policy comes as text, is read and compiled here as it was there, and takes effect whole. Until there is one, nobody is let in.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hyper::Method;
+use swf_filter_core::admission::{self, Admission, Entrance};
+use swf_filter_core::compile::{Generation, compile};
+use swf_filter_core::judge::{self, Judge, Network};
+use swf_filter_core::policy::{Entry, Policy, Source, Vpc};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use super::arrival::Arrival;
+use crate::control::api::{PolicyInfo, PolicyReport};
+use crate::control::client::{self, AskError};
+use crate::explain::to_hex;
+use crate::state;
+
+/// Between two attempts to reach the daemon.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The last policy, in the state directory.
+const LAST: &str = "policy";
+
+/// A policy in force.
+#[derive(Debug)]
+pub(super) struct Enforced {
+    pub(super) info: PolicyInfo,
+    pub(super) policy: Policy,
+    pub(super) generation: Generation,
+    pub(super) judge: Judge,
+    /// Whether it compiles to what the daemon compiled it to.
+    pub(super) agreement: Agreement,
+}
+
+/// Whether listener and daemon make the same of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Agreement {
+    /// They do not: they are of different versions.
+    Differ,
+    /// They do.
+    Same,
+}
+
+impl Enforced {
+    fn new(report: &PolicyReport) -> Result<Self> {
+        let policy = report.sources.read()?;
+        let generation = compile(&policy)?;
+        let agreement = if to_hex(&generation.hash().0) == report.info.hash {
+            Agreement::Same
+        } else {
+            Agreement::Differ
+        };
+        Ok(Self {
+            info: report.info.clone(),
+            judge: Judge::new(&policy),
+            policy,
+            generation,
+            agreement,
+        })
+    }
+
+    /// The index of a host.
+    pub(super) fn host(&self, name: &str) -> Option<usize> {
+        self.policy
+            .hosts
+            .iter()
+            .position(|host| *host.name == *name)
+    }
+
+    /// From where a connection comes in. None if it names an endpoint that no VPC has, or if it comes from a range of a VPC that
+    /// is told by its interface, and there is no telling which interface that was.
+    pub(super) fn entrance(&self, arrival: &Arrival) -> Option<Entrance> {
+        let address = arrival.source();
+        match arrival.endpoint() {
+            Some(endpoint) => {
+                let has = |vpc: &Vpc| vpc.endpoints.iter().any(|own| **own == *endpoint);
+                let vpc = self.policy.vpcs.iter().position(has)?;
+                Some(Entrance::Endpoint { vpc, address })
+            }
+            None => {
+                let zone = match arrival.way() {
+                    // Whoever a proxy speaks for did not come in where the proxy's packets do.
+                    None => 0,
+                    Some(way) if way.interfaces.is_empty() && self.is_claimed(address) => {
+                        return None;
+                    }
+                    Some(way) => admission::zone(&self.generation, way),
+                };
+                Some(Entrance::Zone { zone, address })
+            }
+        }
+    }
+
+    /// Whether an address is in a range of a VPC that claims interfaces or VLANs.
+    fn is_claimed(&self, address: IpAddr) -> bool {
+        let mut claiming = self.policy.vpcs.iter().filter(|vpc| !vpc.is_public());
+        claiming.any(|vpc| vpc.cidrs.longest(address).is_some())
+    }
+
+    /// Whether a connection may be there.
+    pub(super) fn admit(&self, host: usize, arrival: &Arrival) -> Option<Admission> {
+        let entrance = self.entrance(arrival)?;
+        admission::admit(&self.policy, &self.generation, host, entrance)
+    }
+
+    /// What requests of a connection show of their network. None if it cannot be told which VPC they come from.
+    pub(super) fn network<'a>(&'a self, arrival: &'a Arrival) -> Option<Network<'a>> {
+        match self.entrance(arrival)? {
+            Entrance::Endpoint { vpc, address } => {
+                let Vpc { id, cidrs, .. } = self.policy.vpcs.get(vpc)?;
+                Some(Network::Vpc {
+                    id,
+                    endpoint: arrival.endpoint(),
+                    address: cidrs.longest(address).map(|_| address),
+                })
+            }
+            Entrance::Zone { zone, address } => {
+                let zone = self.generation.zones.get(zone)?;
+                let is_member = |vpc: &&Vpc| zone.vpcs.contains(&vpc.id);
+                let members: Vec<&Vpc> = self.policy.vpcs.iter().filter(is_member).collect();
+                judge::network(&members, zone.public, address, None)
+            }
+        }
+    }
+
+    /// Whether an address is one of a host's trusted proxies.
+    pub(super) fn trusts(&self, host: usize, proxy: IpAddr) -> bool {
+        let is_proxy = |entry: &Entry| match &entry.source {
+            Source::Prefixes(prefixes) => prefixes.longest(proxy).is_some(),
+            // `trusted_proxies` takes neither.
+            Source::Set(_) | Source::Vpc(_) => false,
+        };
+        let host = self.policy.hosts.get(host);
+        host.is_some_and(|host| host.trusted_proxies.iter().any(is_proxy))
+    }
+}
+
+/// What is known of the daemon's policy.
+pub(super) type Current = watch::Receiver<Option<Arc<Enforced>>>;
+
+/// Starts with the last policy that was enforced here, and follows the daemon for ever.
+pub(super) fn follow(socket: Arc<Path>, state: Arc<Path>) -> Current {
+    let (sender, current) = watch::channel(None);
+    tokio::spawn(async move {
+        match load(&state).await {
+            Ok(Some(enforced)) => {
+                info!(
+                    generation = enforced.info.generation,
+                    "the last policy is enforced until the daemon tells of another"
+                );
+                sender.send_replace(Some(enforced));
+            }
+            Ok(None) => {}
+            Err(error) => warn!("the last policy is of no use: {error:#}"),
+        }
+        let mut is_away = false;
+        loop {
+            let Err(error) = follow_daemon(&socket, &state, &sender).await else {
+                continue;
+            };
+            if !is_away {
+                warn!("the daemon is away, the last policy stays in force: {error:#}");
+            }
+            is_away = !error.is::<Left>();
+            sleep(PAUSE).await;
+        }
+    });
+    current
+}
+
+/// The daemon was there, and is not any more.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Left(AskError);
+
+/// Enforces what the daemon tells, until it ends.
+async fn follow_daemon(
+    socket: &Path,
+    state: &Path,
+    sender: &watch::Sender<Option<Arc<Enforced>>>,
+) -> Result<()> {
+    let mut lines = client::follow(socket, "/v1/generations").await?;
+    loop {
+        let info: PolicyInfo = lines.next().await.map_err(Left)?;
+        if is_enforced(sender, &info) {
+            continue;
+        }
+        let bytes = client::ask(socket, Method::GET, "/v1/policy", &()).await?;
+        let directory = state.to_owned();
+        let taken = spawn_blocking(move || take(&bytes, &directory)).await?;
+        match taken {
+            Ok(enforced) => {
+                info!(generation = enforced.info.generation, "new policy in force");
+                sender.send_replace(Some(Arc::new(enforced)));
+            }
+            Err(error) => error!(
+                generation = info.generation,
+                "the daemon's policy cannot be enforced, the last one stays in force: {error:#}"
+            ),
+        }
+    }
+}
+
+fn is_enforced(sender: &watch::Sender<Option<Arc<Enforced>>>, info: &PolicyInfo) -> bool {
+    let current = sender.borrow();
+    current
+        .as_ref()
+        .is_some_and(|current| current.info == *info)
+}
+
+fn take(json: &[u8], state: &Path) -> Result<Enforced> {
+    let report: PolicyReport = serde_json::from_slice(json).context("it cannot be read")?;
+    let enforced = Enforced::new(&report)?;
+    if let Err(error) = state::write(&state.join(LAST), &report) {
+        warn!("a listener that starts without a daemon would not know this policy: {error:#}");
+    }
+    Ok(enforced)
+}
+
+async fn load(state: &Path) -> Result<Option<Arc<Enforced>>> {
+    let path = state.join(LAST);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let enforced = spawn_blocking(move || {
+        let report: PolicyReport = state::read(&path)?;
+        let hash = report.sources.hash();
+        ensure!(report.info.policy == hash, "its text is another");
+        Enforced::new(&report)
+    });
+    Ok(Some(Arc::new(enforced.await??)))
+}

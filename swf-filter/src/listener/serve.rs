@@ -1,0 +1,407 @@
+//! One connection, from its first byte to its last.
+//!
+//! A PROXY header if the listener wants one, then the policy's word on the source, then TLS, then requests. A connection ends when
+//! the policy does not let its source in any more.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use swf_filter_core::admission::Way;
+use swf_filter_core::policy::Effect;
+use swf_filter_core::proxy_header::{self, Header};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, warn};
+
+use super::arrival::Arrival;
+use super::exchange::Connection;
+use super::guard::{Guard, Reading, Slot};
+use super::policy::{Current, Enforced};
+use super::settings::{Http, Proxy};
+use super::shared::{Fronting, Shared, TurnedAway};
+use super::{limits, sockets};
+
+/// How many connections there are, and from whom.
+pub(super) struct Seats {
+    all: Arc<Semaphore>,
+    addresses: Arc<Crowd<IpAddr>>,
+    endpoints: Arc<Crowd<Box<str>>>,
+}
+
+impl Seats {
+    pub(super) fn new(limits: &limits::Limits) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(limits.connections)),
+            addresses: Crowd::new(limits.connections_per_address),
+            endpoints: Crowd::new(limits.connections_per_endpoint),
+        }
+    }
+}
+
+/// How many there are of each kind, none of which may be too many.
+struct Crowd<K> {
+    most: usize,
+    counts: Mutex<HashMap<K, usize>>,
+}
+
+impl<K: Clone + Eq + Hash> Crowd<K> {
+    fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            counts: Mutex::default(),
+        })
+    }
+
+    /// Counts one more until what is given back is dropped. None if there are too many.
+    fn enter(self: &Arc<Self>, key: K) -> Option<Member<K>> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(key.clone()).or_default();
+        if *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Member {
+            crowd: Arc::clone(self),
+            key,
+        })
+    }
+}
+
+/// One that is counted.
+struct Member<K: Clone + Eq + Hash> {
+    crowd: Arc<Crowd<K>>,
+    key: K,
+}
+
+impl<K: Clone + Eq + Hash> Drop for Member<K> {
+    fn drop(&mut self) {
+        let counts = self.crowd.counts.lock();
+        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// Serves connections of one socket until it is told to stop, and then those that are open until they end.
+pub(super) async fn listen(
+    shared: Arc<Shared>,
+    fronting: Arc<Fronting>,
+    seats: Arc<Seats>,
+    (socket, way): (TcpListener, Arc<Way>),
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut visits = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            Some(_) = visits.join_next() => continue,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: connections that end give some back.
+                warn!("cannot accept a connection: {error}");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        fronting.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        let Ok(seat) = Arc::clone(&seats.all).try_acquire_owned() else {
+            fronting.turn_away(TurnedAway::TooManyConnections);
+            continue;
+        };
+        let visit = Visit {
+            shared: Arc::clone(&shared),
+            fronting: Arc::clone(&fronting),
+            seats: Arc::clone(&seats),
+            way: Arc::clone(&way),
+            policy: shared.policy.clone(),
+            stop: stop.clone(),
+        };
+        visits.spawn(async move {
+            visit.fronting.counters.open.fetch_add(1, Ordering::Relaxed);
+            if let Err(reason) = visit.serve(stream, canonical(peer)).await {
+                visit.fronting.turn_away(reason);
+            }
+            visit.fronting.counters.open.fetch_sub(1, Ordering::Relaxed);
+            drop(seat);
+        });
+    }
+    drop(socket);
+    while visits.join_next().await.is_some() {}
+}
+
+/// Before accepting is tried again.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl Fronting {
+    fn turn_away(&self, reason: TurnedAway) {
+        debug!(listener = %self.settings.name, "a connection is turned away: {}", reason.name());
+        if let Some(count) = self.counters.turned_away.get(reason as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// An IPv4 peer of a socket for IPv6 is an IPv4 peer.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
+/// One connection.
+struct Visit {
+    shared: Arc<Shared>,
+    fronting: Arc<Fronting>,
+    seats: Arc<Seats>,
+    way: Arc<Way>,
+    policy: Current,
+    stop: watch::Receiver<bool>,
+}
+
+impl Visit {
+    async fn serve(&self, mut stream: TcpStream, peer: SocketAddr) -> Result<(), TurnedAway> {
+        let arrival = match self.fronting.settings.proxy {
+            Proxy::Off => Arrival::direct(peer, Arc::clone(&self.way)),
+            Proxy::Required => {
+                let mut policy = self.policy.clone();
+                let Some(arrival) = proxied(&self.fronting, &mut policy, &mut stream, peer).await?
+                else {
+                    return Ok(());
+                };
+                arrival
+            }
+        };
+        self.check(&arrival)?;
+        let _of_address =
+            (self.seats.addresses.enter(arrival.source())).ok_or(TurnedAway::TooManyOfAddress)?;
+        let _of_endpoint = match arrival.endpoint() {
+            Some(endpoint) => Some(
+                (self.seats.endpoints.enter(endpoint.into()))
+                    .ok_or(TurnedAway::TooManyOfEndpoint)?,
+            ),
+            None => None,
+        };
+        if let Err(error) = sockets::prepare(&stream) {
+            debug!("options of a connection cannot be set: {error}");
+        }
+        let mut stop = self.stop.clone();
+        let (stream, tls) = tokio::select! {
+            accepted = self.fronting.tls.accept(stream) => match accepted {
+                Ok(accepted) => accepted,
+                Err(refusal) => {
+                    debug!(peer = %arrival.peer(), "handshake refused: {refusal}");
+                    return Ok(());
+                }
+            },
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let http = tls.http;
+        let connection = Connection {
+            shared: Arc::clone(&self.shared),
+            listener: Arc::clone(&self.fronting),
+            arrival,
+            tls,
+            slot: (http == Http::One).then(Arc::default),
+        };
+        match http {
+            Http::One => self.speak_one(stream, connection).await,
+            Http::Two => self.speak_two(stream, connection).await,
+        }
+        Ok(())
+    }
+
+    /// Whether the policy lets a connection in.
+    fn check(&self, arrival: &Arrival) -> Result<(), TurnedAway> {
+        let policy = self.policy.borrow();
+        let policy = policy.as_deref().ok_or(TurnedAway::NoPolicy)?;
+        let host = policy.host(&self.fronting.settings.host);
+        let host = host.ok_or(TurnedAway::NoPolicy)?;
+        match policy.admit(host, arrival) {
+            Some(admission) if admission.verdict == Effect::Pass => Ok(()),
+            Some(_) | None => Err(TurnedAway::SourceNotAllowed),
+        }
+    }
+
+    /// Ends when a policy comes that does not let a connection be.
+    async fn shut_out(&self, arrival: &Arrival) {
+        let mut policy = self.policy.clone();
+        // Marked as seen before it is looked at: a change in between is another change.
+        policy.mark_unchanged();
+        while self.check(arrival).is_ok() {
+            if policy.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn speak_one(&self, stream: TlsStream<TcpStream>, connection: Connection) {
+        let slot = connection.slot.clone().unwrap_or_default();
+        let guard = Guard::new(stream, Arc::clone(&slot));
+        let connection = &connection;
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Timers are below: these would close connections that wait for their next request.
+            .header_read_timeout(None)
+            .serve_connection(
+                TokioIo::new(guard),
+                service_fn(|request| connection.respond(request)),
+            );
+        let mut served = pin!(served);
+        let mut stop = self.stop.clone();
+        let mut stopping = false;
+        let mut overdue = pin!(overdue(&slot));
+        let mut shut_out = pin!(self.shut_out(&connection.arrival));
+        loop {
+            tokio::select! {
+                ended = served.as_mut() => {
+                    if let Err(error) = ended {
+                        debug!(peer = %connection.arrival.peer(), "connection ended: {error}");
+                    }
+                    return;
+                }
+                () = overdue.as_mut() => return,
+                () = shut_out.as_mut() => return,
+                _ = stop.wait_for(|stop| *stop), if !stopping => {
+                    stopping = true;
+                    served.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    async fn speak_two(&self, stream: TlsStream<TcpStream>, connection: Connection) {
+        let connection = Arc::new(connection);
+        let answering = Arc::clone(&connection);
+        let served = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(limits::IDLE)
+            .keep_alive_timeout(limits::HEAD_TIME)
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(limits::HEAD).unwrap_or(u32::MAX))
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(move |request| {
+                    let connection = Arc::clone(&answering);
+                    async move { connection.respond(request).await }
+                }),
+            );
+        let mut served = pin!(served);
+        let mut stop = self.stop.clone();
+        let mut stopping = false;
+        let mut shut_out = pin!(self.shut_out(&connection.arrival));
+        loop {
+            tokio::select! {
+                ended = served.as_mut() => {
+                    if let Err(error) = ended {
+                        debug!(peer = %connection.arrival.peer(), "connection ended: {error}");
+                    }
+                    return;
+                }
+                () = shut_out.as_mut() => return,
+                _ = stop.wait_for(|stop| *stop), if !stopping => {
+                    stopping = true;
+                    served.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+/// Requests of one HTTP/2 connection at a time: a process of workers that polls with some threads.
+const STREAMS: u32 = 100;
+
+/// Ends when a client takes too long over what it sends.
+async fn overdue(slot: &Slot) {
+    let mut reading = slot.reading();
+    let mut is_first = true;
+    loop {
+        let now = *reading.borrow_and_update();
+        let time = match now {
+            Reading::Body => limits::BODY_TIME,
+            Reading::Head => limits::HEAD_TIME,
+            Reading::Idle if is_first => limits::HEAD_TIME,
+            // An answer may be under way, which has its own times.
+            Reading::Idle | Reading::Over => limits::UPSTREAM + limits::IDLE,
+        };
+        is_first &= now == Reading::Idle;
+        match timeout(time, reading.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+/// Reads the PROXY header of a connection. None for those that are about nobody, such as health checks.
+async fn proxied(
+    fronting: &Fronting,
+    policy: &mut Current,
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+) -> Result<Option<Arrival>, TurnedAway> {
+    let trusts = |policy: &Enforced| {
+        let host = policy.host(&fronting.settings.host)?;
+        Some(policy.trusts(host, peer.ip()))
+    };
+    match policy.borrow().as_deref().map(trusts) {
+        Some(Some(true)) => {}
+        Some(Some(false)) => return Err(TurnedAway::UntrustedProxy),
+        Some(None) | None => return Err(TurnedAway::NoPolicy),
+    }
+    match timeout(limits::HANDSHAKE, read_header(stream)).await {
+        Ok(Ok(Header::Local)) => Ok(None),
+        Ok(Ok(Header::Proxied {
+            source, endpoint, ..
+        })) => Ok(Some(Arrival::proxied(peer, source.ip(), endpoint))),
+        Ok(Err(error)) => {
+            debug!(%peer, "a PROXY header is refused: {error}");
+            Err(TurnedAway::BadProxyHeader)
+        }
+        Err(_) => Err(TurnedAway::BadProxyHeader),
+    }
+}
+
+/// Reads a header, and not one byte of what follows it.
+async fn read_header(stream: &mut TcpStream) -> io::Result<Header> {
+    let mut bytes = Vec::new();
+    loop {
+        let from = bytes.len();
+        bytes.resize(from + wanted(&bytes), 0);
+        stream.read_exact(&mut bytes[from..]).await?;
+        if let Some((header, _)) = proxy_header::read(&bytes).map_err(io::Error::other)? {
+            return Ok(header);
+        }
+    }
+}
+
+/// How many bytes more a header has at least.
+fn wanted(bytes: &[u8]) -> usize {
+    /// `PROXY UNKNOWN` and the end of its line: no header is shorter.
+    const SHORTEST: usize = 15;
+    /// Up to the length of version 2, and with it.
+    const FIXED: usize = 16;
+    match bytes {
+        [] => SHORTEST,
+        [b'P', ..] => 1,
+        [.., high, low] if bytes.len() == FIXED => {
+            usize::from(u16::from_be_bytes([*high, *low])).max(1)
+        }
+        _ => FIXED.saturating_sub(bytes.len()).max(1),
+    }
+}

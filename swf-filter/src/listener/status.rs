@@ -1,0 +1,285 @@
+//! What the listener says of itself, over a socket in its run directory: `GET /v1/status`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::audit::Verdict;
+use super::policy::Agreement;
+use super::settings::Socket;
+use super::shared::{Fronting, Shared, TurnedAway};
+use super::upstream::{Health, Upstream};
+use crate::control::api::{Failure, PolicyInfo};
+
+/// `GET /v1/status` of the listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// Version of the listener.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// The policy that it enforces; none if it has none, and lets nobody in.
+    pub policy: Option<PolicyInfo>,
+    /// Each `[[listener]]`.
+    pub listeners: Vec<ListenerInfo>,
+    /// Each address of each `[[upstream]]`.
+    pub upstreams: Vec<UpstreamInfo>,
+    /// Requests, by what became of them.
+    pub requests: Vec<(String, u64)>,
+    /// Records that the audit log did not get.
+    pub audit_lost: u64,
+    /// What the operator should know, in words.
+    pub warnings: Vec<String>,
+}
+
+/// A `[[listener]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerInfo {
+    /// Its name.
+    pub name: String,
+    /// The host that it fronts.
+    pub host: String,
+    /// What it listens on.
+    pub sockets: Vec<String>,
+    /// Connections that are open.
+    pub open: usize,
+    /// Connections that were accepted.
+    pub accepted: u64,
+    /// Connections that were closed before their handshake, by reason, those that there were.
+    pub turned_away: Vec<(String, u64)>,
+    /// Handshakes that were refused, by reason, those that there were.
+    pub handshakes_refused: Vec<(String, u64)>,
+    /// Its certificates.
+    pub certificates: Vec<CertificateInfo>,
+}
+
+/// A certificate in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateInfo {
+    /// The names that it is for.
+    pub names: Vec<String>,
+    /// When it expires, RFC 3339.
+    pub expires: String,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+/// An address of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamInfo {
+    /// The upstream's name.
+    pub name: String,
+    /// The address.
+    pub address: String,
+    /// Whether it is used.
+    pub healthy: bool,
+    /// Why not, or why not the last time.
+    pub last_error: Option<String>,
+    /// Requests that were sent to it.
+    pub requests: u64,
+    /// Requests that it did not answer.
+    pub failures: u64,
+}
+
+/// A certificate that expires within this time is warned of.
+const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
+/// Connections at a time.
+const MOST: usize = 16;
+/// For a client to ask, and to take its answer.
+const TIME: Duration = Duration::from_secs(5);
+
+/// What the status is read from.
+pub(super) struct Source {
+    shared: Arc<Shared>,
+    frontings: Arc<[Arc<Fronting>]>,
+    upstreams: Box<[(Box<str>, Arc<Upstream>)]>,
+}
+
+impl Source {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        frontings: Arc<[Arc<Fronting>]>,
+        upstreams: Box<[(Box<str>, Arc<Upstream>)]>,
+    ) -> Self {
+        Self {
+            shared,
+            frontings,
+            upstreams,
+        }
+    }
+
+    fn status(&self) -> ListenerStatus {
+        let policy = self.shared.policy.borrow().clone();
+        let listeners: Vec<ListenerInfo> = self.frontings.iter().map(|one| listener(one)).collect();
+        let mut warnings = Vec::new();
+        match policy.as_deref() {
+            None => warnings.push("no policy is in force, and nobody is let in".to_owned()),
+            Some(policy) => {
+                if policy.agreement == Agreement::Differ {
+                    warnings.push(
+                        "the daemon compiles the policy to other tables; are both of one version?"
+                            .to_owned(),
+                    );
+                }
+                let is_missing = |one: &&ListenerInfo| policy.host(&one.host).is_none();
+                warnings.extend(listeners.iter().filter(is_missing).map(|one| {
+                    format!("the policy has no host `{}`, which listener `{}` fronts: nobody is let in there", one.host, one.name)
+                }));
+            }
+        }
+        let soon = Timestamp::now() + SOON;
+        for one in self.frontings.iter() {
+            for certificate in one.tls.loaded().certificates() {
+                if certificate.not_after < soon {
+                    warnings.push(format!(
+                        "a certificate of listener `{}` expires on {:.0}",
+                        one.settings.name, certificate.not_after
+                    ));
+                }
+            }
+        }
+        let verdicts = [
+            Verdict::Allowed,
+            Verdict::Denied,
+            Verdict::Failed,
+            Verdict::Refused,
+        ];
+        ListenerStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.shared.started.elapsed().as_secs(),
+            policy: policy.map(|policy| policy.info.clone()),
+            listeners,
+            upstreams: self
+                .upstreams
+                .iter()
+                .flat_map(|one| upstream(one))
+                .collect(),
+            requests: verdicts
+                .into_iter()
+                .map(|verdict| {
+                    let count = self.shared.counters.requests(verdict);
+                    (verdict.name().to_owned(), count)
+                })
+                .collect(),
+            audit_lost: self.shared.audit.lost(),
+            warnings,
+        }
+    }
+}
+
+fn listener(fronting: &Fronting) -> ListenerInfo {
+    let counters = &fronting.counters;
+    let turned_away = TurnedAway::ALL.iter().zip(&counters.turned_away);
+    let turned_away =
+        turned_away.map(|(reason, count)| (reason.name(), count.load(Ordering::Relaxed)));
+    let loaded = fronting.tls.loaded();
+    ListenerInfo {
+        name: fronting.settings.name.to_string(),
+        host: fronting.settings.host.to_string(),
+        sockets: fronting
+            .settings
+            .sockets
+            .iter()
+            .map(Socket::to_string)
+            .collect(),
+        open: counters.open.load(Ordering::Relaxed),
+        accepted: counters.accepted.load(Ordering::Relaxed),
+        turned_away: there_were(turned_away),
+        handshakes_refused: there_were(fronting.tls.refused()),
+        certificates: loaded
+            .certificates()
+            .iter()
+            .map(|certificate| CertificateInfo {
+                names: certificate.names.iter().map(ToString::to_string).collect(),
+                expires: format!("{:.0}", certificate.not_after),
+                sha256: certificate.sha256.to_string(),
+            })
+            .collect(),
+    }
+}
+
+fn upstream((name, upstream): &(Box<str>, Arc<Upstream>)) -> Vec<UpstreamInfo> {
+    let status = upstream.status().into_iter();
+    status
+        .map(|address| UpstreamInfo {
+            name: name.to_string(),
+            address: address.address,
+            healthy: address.health == Health::Up,
+            last_error: address.last_error,
+            requests: address.requests,
+            failures: address.failures,
+        })
+        .collect()
+}
+
+fn there_were<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> Vec<(String, u64)> {
+    let counts = counts.filter(|(_, count)| *count > 0);
+    counts
+        .map(|(name, count)| (name.to_owned(), count))
+        .collect()
+}
+
+/// Answers on the socket for ever.
+pub(super) async fn serve(socket: UnixListener, source: Arc<Source>) {
+    let seats = Arc::new(Semaphore::new(MOST));
+    loop {
+        let accepted = socket.accept().await;
+        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        };
+        let source = Arc::clone(&source);
+        tokio::spawn(async move {
+            let service =
+                service_fn(async |request| Ok::<_, Infallible>(answer(&source, &request)));
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), service);
+            if !matches!(timeout(TIME, served).await, Ok(Ok(()))) {
+                debug!("a client of the status socket has gone");
+            }
+            drop(seat);
+        });
+    }
+}
+
+fn answer(source: &Source, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let (method, path) = (request.method(), request.uri().path());
+    let (status, json) = if (method.as_str(), path) == ("GET", "/v1/status") {
+        (StatusCode::OK, serde_json::to_vec(&source.status()))
+    } else {
+        let error = format!("there is no {method} {path}");
+        let failure = Failure {
+            error,
+            report: None,
+        };
+        (StatusCode::NOT_FOUND, serde_json::to_vec(&failure))
+    };
+    let mut response = Response::new(Full::new(json.unwrap_or_default().into()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
