@@ -53,7 +53,7 @@ fn format() -> Result<()> {
     }
     println!("check: formatting");
     command::run(command::cargo("fmt").args(["--all", "--check"]))?;
-    for manifest in OWN_WORKSPACES {
+    for manifest in [EBPF_MANIFEST, FUZZ_MANIFEST] {
         command::run(command::cargo("fmt").args(["--check", "--manifest-path", manifest]))?;
     }
     Ok(())
@@ -80,5 +80,7 @@ fn lint_bpf(toolchain: &Toolchain) -> Result<()> {
     command::run(toolchain.cargo("clippy").args(["--", "-D", "warnings"]))
 }
 
-/// What is a workspace of its own, from the root of the main one: the kernel program and the fuzz targets.
-const OWN_WORKSPACES: [&str; 2] = ["swf-filter-ebpf/Cargo.toml", "fuzz/Cargo.toml"];
+/// The kernel program is a workspace of its own, from the root of the main one.
+const EBPF_MANIFEST: &str = "swf-filter-ebpf/Cargo.toml";
+/// The fuzz targets are another.
+const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
