@@ -449,13 +449,7 @@ impl Statement {
 fn buckets_of(statement: &Statement) -> Vec<Bucket<'_>> {
     let actions: Vec<Action> = statement.actions.set.iter().collect();
     let mut actions: Vec<Option<Action>> = actions.into_iter().map(Some).collect();
-    let mut principals = named(statement.principals.as_ref(), |principal| match principal {
-        Principal::Account { id, .. } => Some(&**id),
-        Principal::Arn(arn) => Some(role_name(arn).unwrap_or(arn)),
-        // It matches nobody, so it may stand anywhere that is not looked up often.
-        Principal::Other { text, .. } => Some(text),
-        Principal::Anyone => None,
-    });
+    let mut principals = principals_of(statement);
     let mut domains = named(statement.resources.as_ref(), ResourcePattern::only_domain);
     // A statement about nearly all actions would stand in nearly all buckets.
     if actions.len() > Action::ALL.len() / 2 {
@@ -483,6 +477,24 @@ fn buckets_of(statement: &Statement) -> Vec<Bucket<'_>> {
     buckets
 }
 
+/// What to look a statement up by for its callers; none means any.
+pub(crate) fn principals_of(statement: &Statement) -> Vec<Option<&str>> {
+    named(statement.principals.as_ref(), |principal| match principal {
+        Principal::Account { id, .. } => Some(&**id),
+        Principal::Arn(arn) => Some(role_name(arn).unwrap_or(arn)),
+        // It matches nobody, so it may stand anywhere that is not looked up often.
+        Principal::Other { text, .. } => Some(text),
+        Principal::Anyone => None,
+    })
+}
+
+/// What statements about a caller are looked up by.
+pub(crate) fn principals_for(caller: &Caller) -> impl Iterator<Item = Option<&str>> + Clone {
+    let role = caller.role().map(|role| role_name(role));
+    let principals = [None, Some(&**caller.arn()), Some(&**caller.account())];
+    principals.into_iter().chain(role)
+}
+
 /// What the patterns of a choice name, or that they name anything.
 fn named<'a, T, S: AsRef<str> + ?Sized + 'a>(
     choice: Option<&'a Choice<T>>,
@@ -503,9 +515,7 @@ fn buckets_for(request: Request<'_>, action: Action) -> impl Iterator<Item = Buc
     let Request {
         caller, resource, ..
     } = request;
-    let role = caller.role().map(|role| role_name(role));
-    let principals = [None, Some(&**caller.arn()), Some(&**caller.account())];
-    let principals = principals.into_iter().chain(role);
+    let principals = principals_for(caller);
     let domain = resource
         .splitn(6, ':')
         .nth(5)

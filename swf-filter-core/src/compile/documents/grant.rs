@@ -8,7 +8,7 @@ use super::names::{self, Certainty};
 use super::party::Party;
 use super::{Attached, Own};
 use crate::iam::arn::{ResourcePattern, before_domain};
-use crate::iam::authorize::Side;
+use crate::iam::authorize::{Side, principals_for, principals_of};
 use crate::iam::pattern::{Case, Variables, Wildcards};
 use crate::iam::{ActionSet, Choice, Context, Effect, Pattern, Statement};
 use crate::policy::HostDocuments;
@@ -40,6 +40,8 @@ impl Grant {
 /// Works out grants.
 pub(super) struct Grants<'a, 'b> {
     statements: &'b [Attached<'a>],
+    /// Those of the host, by what statements about a caller are looked up by.
+    by_principal: HashMap<Option<&'a str>, Vec<usize>>,
     documents: &'b HostDocuments,
     /// The only domains that the host's documents are about; all if empty.
     domains: &'b [Pattern],
@@ -102,8 +104,17 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
         documents: &'b HostDocuments,
         domains: &'b [Pattern],
     ) -> Self {
+        let mut by_principal: HashMap<Option<&str>, Vec<usize>> = HashMap::new();
+        for (index, attached) in statements.iter().enumerate() {
+            if attached.side == Side::Resource {
+                for principal in principals_of(attached.statement) {
+                    by_principal.entry(principal).or_default().push(index);
+                }
+            }
+        }
         Self {
             statements,
+            by_principal,
             documents,
             domains,
             classes: HashMap::new(),
@@ -115,10 +126,13 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
     pub(super) fn profile(&self, party: &Party<'a>, own: Own) -> Profile {
         let caller = &party.caller;
         let bounded = own.boundary.is_some();
-        let numbered = self.statements.iter().enumerate();
-        let of_host = numbered.filter(|(_, attached)| {
-            attached.side == Side::Resource && attached.statement.is_about(caller, bounded)
-        });
+        let found = principals_for(caller).filter_map(|name| self.by_principal.get(&name));
+        // A statement may be found by several names.
+        let found: BTreeSet<usize> = found.flatten().copied().collect();
+        let found = found.into_iter();
+        let of_host = found
+            .filter_map(|index| Some((index, self.statements.get(index)?)))
+            .filter(|(_, attached)| attached.statement.is_about(caller, bounded));
         let meant = |statement: &Statement| {
             if statement.names(caller) {
                 Meant::ByName

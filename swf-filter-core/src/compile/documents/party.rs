@@ -1,6 +1,7 @@
 //! Kinds of callers, which no statement about requests to a host tells apart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::known;
 use crate::iam::Choice;
@@ -30,13 +31,21 @@ pub(super) fn parties<'a>(policy: &'a Policy, documents: &HostDocuments) -> Vec<
             identity: Some(user),
         }));
     }
+    let sessions = sessions(&named);
     for role in &principals.roles {
-        let callers = sessions(role, &named).chain([Caller::some_session(&role.arn)]);
-        parties.extend(callers.map(|caller| Party {
-            caller,
-            known: known::Caller::Role(known::Only(role)),
-            identity: Some(role),
-        }));
+        let own = role_name(&role.arn).and_then(|name| sessions.get(&(&*role.account, name)));
+        let own = own
+            .into_iter()
+            .flatten()
+            .map(|session| session.clone().with_role(Arc::clone(&role.arn)));
+        parties.extend(
+            own.chain([Caller::some_session(&role.arn)])
+                .map(|caller| Party {
+                    caller,
+                    known: known::Caller::Role(known::Only(role)),
+                    identity: Some(role),
+                }),
+        );
     }
     if principals.accounts.is_empty() {
         let unknown = unknown(&named, documents).into_iter();
@@ -59,15 +68,20 @@ fn named(documents: &HostDocuments) -> BTreeSet<&Principal> {
         .collect()
 }
 
-/// The sessions of a role that are named.
-fn sessions(role: &Identity, named: &BTreeSet<&Principal>) -> impl Iterator<Item = Caller> {
-    let arns = named.iter().filter_map(|principal| principal.arn());
-    arns.filter_map(|arn| Caller::from_arn(arn).ok())
-        .filter(|caller| {
-            caller.account() == &role.account
-                && caller.role().and_then(|own| role_name(own)) == role_name(&role.arn)
-        })
-        .map(|caller| caller.with_role(role.arn.clone()))
+/// The sessions that are named, by the account and name of their role.
+fn sessions<'a>(named: &BTreeSet<&'a Principal>) -> HashMap<(&'a str, &'a str), Vec<Caller>> {
+    let mut sessions: HashMap<_, Vec<Caller>> = HashMap::new();
+    for arn in named.iter().filter_map(|principal| principal.arn()) {
+        let session = Caller::from_arn(arn).ok();
+        let session = session.filter(|caller| caller.role().is_some());
+        // arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION
+        if let Some((session, name)) = session.zip(arn.split('/').nth(1)) {
+            let account = account_of(arn).unwrap_or_default();
+            let own = sessions.entry((account, name)).or_default();
+            own.push(session);
+        }
+    }
+    sessions
 }
 
 /// Where no principals are configured at all, whoever the host's documents name may exist, and others of each account.

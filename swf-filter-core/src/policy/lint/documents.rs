@@ -1,5 +1,6 @@
 //! Doubts about policy documents.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::super::Policy;
@@ -11,11 +12,10 @@ use crate::iam::{Context, Document, Effect, Kind, Statement};
 use crate::swf::Action;
 
 pub(super) fn lint(policy: &Policy, findings: &mut Findings<'_>) {
-    let mut known: Vec<*const Document> = Vec::new();
+    let mut known: HashSet<*const Document> = HashSet::new();
     for document in documents(policy) {
         // One file may be attached to many.
-        if !known.contains(&Arc::as_ptr(document)) {
-            known.push(Arc::as_ptr(document));
+        if known.insert(Arc::as_ptr(document)) {
             for statement in &document.statements {
                 lint_statement(document.kind, statement, findings);
             }
