@@ -312,13 +312,7 @@ fn a_date_field_tells_the_time_where_there_is_no_other() {
 
 #[test]
 fn a_parameter_named_as_a_signature_is_signed_beside_one_in_the_header() {
-    let mut request = Signed {
-        method: "GET",
-        path: "/".to_owned(),
-        query: "a=1".to_owned(),
-        headers: vec![("host".to_owned(), b"swf.example".to_vec())],
-        body: Vec::new(),
-    };
+    let mut request = a_get();
     sign_by_another(
         &mut request,
         None,
@@ -359,13 +353,7 @@ fn a_presigned_request_without_its_parts_is_told_which() {
 
 #[test]
 fn a_presigned_request_holds_for_its_time_where_the_query_counts() {
-    let mut request = Signed {
-        method: "GET",
-        path: "/".to_owned(),
-        query: "a=1".to_owned(),
-        headers: vec![("host".to_owned(), b"swf.example".to_vec())],
-        body: Vec::new(),
-    };
+    let mut request = a_get();
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
     settings.expires_in = Some(Duration::from_hours(1));
@@ -469,6 +457,17 @@ impl Signed {
                 .map(|(name, value)| (&**name, &**value))
                 .collect(),
         }
+    }
+}
+
+/// A request of which the query is `a=1`, not yet signed.
+fn a_get() -> Signed {
+    Signed {
+        method: "GET",
+        path: "/".to_owned(),
+        query: "a=1".to_owned(),
+        headers: vec![("host".to_owned(), b"swf.example".to_vec())],
+        body: Vec::new(),
     }
 }
 
