@@ -282,6 +282,18 @@ def operations(endpoint):
     seen("every operation")
 
 
+def looks(endpoint):
+    """A network from which one may look, and no more."""
+    swf = client("swf", endpoint)
+    swf.list_domains(registrationStatus="REGISTERED")
+    refused("AccessDeniedException", swf.deprecate_domain, name="payments")
+
+
+def known(endpoint):
+    """Whether the listener knows the key."""
+    client("sts", endpoint).get_caller_identity()
+
+
 def poll(endpoint):
     """A poll that is held until there is a task, or a minute is over."""
     swf = client("swf", endpoint)
@@ -293,6 +305,8 @@ if __name__ == "__main__":
     scenarios = {
         "cli": command_line,
         "denied": denied,
+        "known": known,
+        "looks": looks,
         "operations": operations,
         "poll": poll,
         "session": session,

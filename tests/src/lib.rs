@@ -21,6 +21,7 @@ pub mod packet;
 pub mod process;
 pub mod require;
 pub mod rivals;
+pub mod stage;
 pub mod traffic;
 pub mod wait;
 pub mod wire;

@@ -53,7 +53,12 @@ pub struct AccessKey {
 
 impl Stage {
     /// A stage with a policy; `None`, said loudly, where the machine or the build cannot do it.
-    pub fn new(name: &str, policy: &[(&str, &str)], principals: &str) -> Result<Option<Self>> {
+    pub fn new(
+        name: &str,
+        policy: &[(&str, &str)],
+        principals: &str,
+        documents: &[(&str, &str)],
+    ) -> Result<Option<Self>> {
         let Some(python) = env::var_os("SWF_FILTER_PYTHON").map(PathBuf::from) else {
             require::skip("needs SWF_FILTER_PYTHON: run `cargo xtask test`");
             return Ok(None);
@@ -67,6 +72,9 @@ impl Stage {
         let folder = world.file("principals.d");
         fs::create_dir(&folder)?;
         fs::write(folder.join("principals.toml"), principals)?;
+        for (file, text) in documents {
+            fs::write(folder.join(file), text)?;
+        }
         write_certificates(&world)?;
         write_settings(&world)?;
         run(listener_command(&world).args(["keys", "rotate"]))?;
@@ -104,9 +112,8 @@ impl Stage {
     pub fn wait_until_listening(&self) {
         wait_until(DEADLINE, "a listener with the daemon's policy", || {
             self.status().is_ok_and(|status| {
-                let listener = &status["listener"];
-                listener["policy"].is_object()
-                    && listener["policy"]["policy"] == status["daemon"]["policy"]
+                let policy = &status["listener"]["policy"];
+                policy.is_object() && policy["policy"] == status["policy"]
             })
         });
     }
@@ -145,6 +152,21 @@ impl Stage {
             id: text("access_key_id")?,
             secret: text("secret_access_key")?,
         })
+    }
+
+    /// Waits until the listener knows a key.
+    pub fn wait_for_key(&self, key: &AccessKey) -> Result<()> {
+        let mut said = String::new();
+        wait_until(DEADLINE, "a listener that knows a new key", || {
+            match self.scenario("known", ONE, key) {
+                Ok(_) => true,
+                Err(error) => {
+                    said = error.to_string();
+                    false
+                }
+            }
+        });
+        Ok(())
     }
 
     /// Runs a scenario of `clients.py` on client one, with a key; each line that it prints is `ok` and what was seen.
