@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -66,7 +66,11 @@ impl AnswerBody {
     }
 
     fn end(&mut self) {
-        if let Some(link) = self.link.take() {
+        // Nobody waits here: whoever takes it next looks again.
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Some(mut link) = self.link.take()
+            && link.is_usable_now(&mut cx)
+        {
             self.address.keep(link);
         }
     }

@@ -293,6 +293,10 @@ enum Exchange {
     Unsent(Message, hyper::Error),
 }
 
+#[cfg_attr(
+    not(feature = "aws"),
+    expect(clippy::unused_async, reason = "only credentials are waited for")
+)]
 async fn identity(settings: &UpstreamIdentity) -> Result<Identity, UpstreamError> {
     match settings {
         #[cfg(feature = "aws")]

@@ -376,6 +376,7 @@ async fn a_connection_that_is_announced_to_end_is_not_kept() {
     let upstream = server.upstream(Bounds::default()).await;
     for _ in 0..3 {
         whole_answer(&upstream).await.unwrap();
+        assert_eq!(only(&upstream).open, 0);
     }
     assert_eq!((server.seen().len(), server.connections()), (3, 3));
 }
@@ -731,6 +732,19 @@ async fn settings_that_cannot_work_are_refused() {
             "{error}"
         );
     }
+}
+
+#[cfg(not(feature = "aws"))]
+#[tokio::test]
+async fn without_the_feature_nothing_is_signed_and_that_is_said() {
+    let settings = settings::Upstream {
+        identity: UpstreamIdentity::Aws {
+            region: "eu-west-1".into(),
+        },
+        ..settings(&["http://localhost"])
+    };
+    let error = Upstream::new(&settings).await.unwrap_err();
+    assert!(matches!(error, UpstreamError::NoAws), "{error}");
 }
 
 #[tokio::test]
