@@ -67,8 +67,7 @@ pub(super) fn identify(
 /// scope, as moto does, find it there. Who verifies it refuses it.
 fn credential(key: &str, day: &impl Display) -> String {
     format!(
-        "AWS4-HMAC-SHA256 Credential={key}/{day}/us-east-1/swf/aws4_request, SignedHeaders=host, Signature={:064}",
-        0
+        "AWS4-HMAC-SHA256 Credential={key}/{day}/us-east-1/swf/aws4_request, SignedHeaders=host, Signature={NONE}"
     )
 }
 
@@ -76,6 +75,8 @@ const JSON: &str = "application/x-amz-json-1.0";
 const AGENT: &str = concat!("swf-filter/", env!("CARGO_PKG_VERSION"));
 const AUTHORIZATION_FIELD: &str = "authorization";
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+/// As long as a signature.
+const NONE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// Fields that are sent at most.
 const FIELDS: usize = 16;
 

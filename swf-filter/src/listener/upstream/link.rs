@@ -1,7 +1,8 @@
 //! One connection to an upstream, driven by whoever uses it.
 //!
 //! hyper's connections are usually tasks of their own. Here the future that waits for an answer drives its connection itself:
-//! that saves the way between two tasks for each request, and dropping the future closes the connection.
+//! dropping the future closes the connection, and whoever takes one that was kept sees first whether it has ended. A request
+//! costs as much as with hyper-util's pool of tasks.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
