@@ -5,10 +5,11 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::Command,
+    time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::Value;
 
 use crate::{
@@ -81,10 +82,14 @@ impl Stage {
 
         let upstream = Child::spawn(
             "moto",
-            world
-                .host
-                .command(&python)
-                .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "5000"]),
+            world.host.command(&python).args([
+                "-m",
+                "moto.server",
+                "-H",
+                "127.0.0.1",
+                "-p",
+                "5000",
+            ]),
         )?;
         let daemon = world.attached_daemon()?;
         let listener = Child::spawn("listener", listener_command(&world).arg("listener"))?;
@@ -156,16 +161,14 @@ impl Stage {
 
     /// Waits until the listener knows a key.
     pub fn wait_for_key(&self, key: &AccessKey) -> Result<()> {
-        let mut said = String::new();
-        wait_until(DEADLINE, "a listener that knows a new key", || {
-            match self.scenario("known", ONE, key) {
-                Ok(_) => true,
-                Err(error) => {
-                    said = error.to_string();
-                    false
-                }
-            }
-        });
+        let deadline = Instant::now() + DEADLINE;
+        while let Err(error) = self.scenario("known", ONE, key) {
+            ensure!(
+                Instant::now() < deadline,
+                "the key is not known: {error:#}: {}",
+                self.said()
+            );
+        }
         Ok(())
     }
 
@@ -196,6 +199,13 @@ impl Stage {
             "the scenario `{name}` did not come to its end: {printed}"
         );
         Ok(printed)
+    }
+
+    /// What the listener has said, and what is last in its audit log.
+    fn said(&self) -> String {
+        let log = fs::read_to_string(self.world.file("audit.jsonl")).unwrap_or_default();
+        let last = log.lines().next_back().unwrap_or_default();
+        format!("{}\n{last}", self.listener.stderr())
     }
 
     /// What the audit log has.
@@ -254,6 +264,9 @@ audit = "{folder}/audit.jsonl"
 
 fn write_certificates(world: &World) -> Result<()> {
     let mut authority = CertificateParams::new(Vec::new())?;
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "an authority for tests");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let names = [NAME, "10.20.0.1", "10.30.0.1"].map(str::to_owned);

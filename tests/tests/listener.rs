@@ -126,7 +126,9 @@ fn a_workflow_runs_to_completion_through_both_gates() -> Result<()> {
         .collect();
     ensure!(!denied.is_empty(), "a denied call is in the audit log");
     ensure!(
-        denied.iter().all(|record| record["vpc"] == "vpc-one" && record["status"] == 400),
+        denied
+            .iter()
+            .all(|record| record["vpc"] == "vpc-one" && record["status"] == 400),
         "with its VPC and status: {denied:?}"
     );
     let text = serde_json::to_string(&audit)?;

@@ -441,7 +441,8 @@ where
             bytes: limits::BODY + 1,
         }
         .into()),
-        Ok(Err(_)) | Err(_) => Err(Refusal::Body),
+        Ok(Err(error)) => Err(Refusal::Body(error.to_string().into())),
+        Err(late) => Err(Refusal::Body(late.to_string().into())),
     }
 }
 

@@ -20,8 +20,8 @@ use super::upstream::UpstreamFault;
 #[derive(Debug, Error)]
 pub(super) enum Refusal {
     /// Its body does not come, or does not come in time.
-    #[error("the body did not arrive")]
-    Body,
+    #[error("the body did not arrive: {0}")]
+    Body(Box<str>),
     /// What it asks for cannot be told.
     #[error("{0}")]
     Call(#[from] CallFault),
@@ -119,7 +119,7 @@ impl Refusal {
     /// Its name, in the audit log. Names are stable.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::Body => "body-missing",
+            Self::Body(_) => "body-missing",
             Self::Call(_) => "bad-call",
             Self::Denied(ruling) => ruling
                 .refused()
@@ -156,7 +156,7 @@ impl Refusal {
             Self::Denied(_) | Self::NotJudged(_) | Self::NoNetwork => Verdict::Denied,
             Self::Sts(fault) if fault.code().0 == 403 => Verdict::Denied,
             Self::NoRandomness(_) | Self::PollAnswer(_) | Self::Upstream(_) => Verdict::Failed,
-            Self::Body
+            Self::Body(_)
             | Self::Call(_)
             | Self::ExpiredToken
             | Self::Head(_)
@@ -187,7 +187,7 @@ impl Refusal {
     /// What the client is told. `denied` says who may not do what, as AWS words it.
     pub(super) fn told(&self, denied: String) -> Told {
         match self {
-            Self::Body => Told {
+            Self::Body(_) => Told {
                 status: StatusCode::REQUEST_TIMEOUT,
                 code: "RequestTimeoutException",
                 message: Some("the body did not arrive in time".into()),

@@ -37,7 +37,8 @@ where
         }
         // rustls takes 64 KiB of a message at most, and says so when asked below.
         let mut rest = &bytes[before..];
-        while acceptor.read_tls(&mut rest).is_ok_and(|count| count > 0) {}
+        // To read where nothing is left would tell rustls that the peer has ended.
+        while !rest.is_empty() && acceptor.read_tls(&mut rest).is_ok_and(|count| count > 0) {}
         match acceptor.accept() {
             Ok(Some(accepted)) => return Ok(accepted),
             Ok(None) if rest.is_empty() => {}
