@@ -262,7 +262,7 @@ def operations(endpoint):
     swf.list_open_workflow_executions(domain="all", startTimeFilter=since)
     swf.list_closed_workflow_executions(domain="all", startTimeFilter=since)
     tasks = {"domain": "all", "taskList": {"name": "orders"}}
-    assert swf.count_pending_decision_tasks(**tasks)["count"] == 1
+    assert swf.count_pending_decision_tasks(**tasks)["count"] >= 1
     decide(swf, "all", [SCHEDULE])
     assert swf.count_pending_activity_tasks(**tasks)["count"] == 1
     task = swf.poll_for_activity_task(**tasks)
