@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use serde_json::{Value, json};
 use swf_filter_core::compile::compile;
 use swf_filter_core::judge::{Judge, Network};
 use swf_filter_core::policy::{Policy, SourceFile, parse};
@@ -57,10 +58,99 @@ fn document(statements: usize) -> String {
     )
 }
 
+/// One member of a statement, with its value.
+type Member = (&'static str, Value);
+/// Its name, and what the statement of a number has.
+type Way = (&'static str, fn(usize) -> Member);
+
+/// Ways in which statements can differ, so that all but the first ones are not about the request. Each is given the
+/// number of a statement.
+const WAYS: &[Way] = &[
+    ("account", |number| {
+        let account = 200_000_000_000 + number;
+        (
+            "Resource",
+            json!(format!("arn:aws:swf:*:{account}:/domain/*")),
+        )
+    }),
+    ("address", |number| {
+        let net = format!("10.{}.{}.0/24", number / 256, number % 256);
+        ("Condition", json!({"IpAddress": {"aws:SourceIp": net}}))
+    }),
+    ("address-but", |_| {
+        (
+            "Condition",
+            json!({"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}}),
+        )
+    }),
+    ("domain-end", |number| {
+        ("Resource", domain(&format!("*-{number}-team")))
+    }),
+    ("domain-start", |number| {
+        ("Resource", domain(&format!("team-{number}-*")))
+    }),
+    ("endpoint", |number| {
+        let endpoint = format!("vpce-{number}");
+        (
+            "Condition",
+            json!({"StringEquals": {"aws:SourceVpce": endpoint}}),
+        )
+    }),
+    ("principal-but", |_| ("NotPrincipal", json!({"AWS": ALICE}))),
+    ("role", |number| {
+        let role = format!("arn:aws:iam::111122223333:role/role-{number}");
+        ("Principal", json!({"AWS": role}))
+    }),
+    ("user-arn", |number| {
+        let user = format!("arn:aws:iam::*:user/user-{number}");
+        ("Condition", json!({"ArnLike": {"aws:PrincipalArn": user}}))
+    }),
+];
+
+fn domain(name: &str) -> Value {
+    json!(format!("arn:aws:swf:us-east-1:111122223333:/domain/{name}"))
+}
+
+/// A document of statements of which all but the first ones differ from the request in one way. Those deny.
+fn differing(statements: usize, member: fn(usize) -> Member) -> String {
+    let list: Vec<Value> = (0..statements)
+        .map(|number| {
+            let mut statement =
+                json!({"Effect": "Allow", "Principal": "*", "Action": "swf:*", "Resource": "*"});
+            if number >= APPLYING {
+                let (name, value) = member(number);
+                statement["Effect"] = json!("Deny");
+                statement[name] = value;
+                if name == "NotPrincipal"
+                    && let Some(members) = statement.as_object_mut()
+                {
+                    members.remove("Principal");
+                }
+            }
+            statement
+        })
+        .collect();
+    json!({"Version": "2012-10-17", "Statement": list}).to_string()
+}
+
 fn decide(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("decide");
-    for statements in [10, 1_000, 10_000] {
-        let judge = Judge::new(&policy(&document(statements)));
+    let sizes = [10, 1_000, 10_000];
+    measure(criterion, "decide", &sizes, document);
+    for (way, member) in WAYS {
+        let document = |statements| differing(statements, *member);
+        measure(criterion, &format!("decide/{way}"), &[10, 10_000], document);
+    }
+}
+
+fn measure(
+    criterion: &mut Criterion,
+    name: &str,
+    sizes: &[usize],
+    document: impl Fn(usize) -> String,
+) {
+    let mut group = criterion.benchmark_group(name);
+    for statements in sizes {
+        let judge = Judge::new(&policy(&document(*statements)));
         let caller = judge.caller(ALICE).expect("a caller");
         let network = Network::Public("192.0.2.7".parse().expect("an address"));
         let context = judge.context(0, &caller, network);

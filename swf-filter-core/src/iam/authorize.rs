@@ -3,17 +3,14 @@
 //! IAM User Guide, "Policy evaluation logic". Statements are found through an [`Index`], so that a decision costs what
 //! the statements cost that could apply to it. An index may offer too many; each is then judged in full.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 
-use super::arn::ResourcePattern;
 use super::context::Context;
+pub use super::index::Index;
 use super::principal::{Caller, CallerKind, Principal, role_name};
-use super::{Asked, Choice, Document, Effect, Statement};
+use super::{Asked, Choice, Effect, Statement};
 use crate::policy::Origin;
-use crate::swf::Action;
 
 /// What is asked for, and by whom.
 #[derive(Clone, Copy, Debug)]
@@ -278,89 +275,9 @@ struct Found {
     names_caller: bool,
 }
 
-/// Documents, with their statements in buckets by action, principal and domain.
-#[derive(Clone, Debug, Default)]
-pub struct Index {
-    documents: Vec<Arc<Document>>,
-    /// Hashes of [`Bucket`]s. Two of one hash only mean that a statement is judged that need not be.
-    buckets: HashMap<u64, Vec<Reference>>,
-    /// Statements about roles. Few ask for those, so that they are looked through one by one.
-    roles: Vec<Reference>,
-    hasher: RandomState,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Reference {
-    document: u32,
-    statement: u32,
-}
-
-/// What a statement is looked up by; none means any.
-#[derive(Clone, Copy, Debug, Hash)]
-struct Bucket<'a> {
-    action: Option<Action>,
-    principal: Option<&'a str>,
-    domain: Option<&'a str>,
-}
-
 impl Index {
-    /// How many buckets a statement may stand in before it is put into a more general one.
-    const SPREAD: usize = 64;
-
-    /// Indexes documents.
-    #[must_use]
-    pub fn new(documents: Vec<Arc<Document>>) -> Self {
-        let mut index = Self {
-            documents,
-            ..Self::default()
-        };
-        let mut buckets: HashMap<u64, Vec<Reference>> = HashMap::new();
-        let mut roles = Vec::new();
-        for (document_number, document) in (0u32..).zip(&index.documents) {
-            for (statement_number, statement) in (0u32..).zip(&document.statements) {
-                let reference = Reference {
-                    document: document_number,
-                    statement: statement_number,
-                };
-                if !statement.actions.sts.is_empty() {
-                    roles.push(reference);
-                }
-                for bucket in buckets_of(statement) {
-                    buckets
-                        .entry(index.hasher.hash_one(bucket))
-                        .or_default()
-                        .push(reference);
-                }
-            }
-        }
-        index.buckets = buckets;
-        index.roles = roles;
-        index
-    }
-
-    /// The documents.
-    #[must_use]
-    pub fn documents(&self) -> &[Arc<Document>] {
-        &self.documents
-    }
-
     fn find(&self, request: Request<'_>, side: Side, bounded: bool, found: &mut Found) {
-        let mut references = Vec::new();
-        match request.action {
-            Asked::Sts(_) => references.clone_from(&self.roles),
-            Asked::Swf(action) => {
-                for bucket in buckets_for(request, action) {
-                    let list = self.buckets.get(&self.hasher.hash_one(bucket));
-                    references.extend(list.into_iter().flatten());
-                }
-                references.sort_unstable();
-                references.dedup();
-            }
-        }
-        for reference in references {
-            let Some(statement) = self.statement(reference) else {
-                continue;
-            };
+        for statement in self.candidates(request, bounded) {
             if !statement.applies(request, bounded) {
                 continue;
             }
@@ -380,20 +297,11 @@ impl Index {
             }
         }
     }
-
-    fn statement(&self, reference: Reference) -> Option<&Statement> {
-        let document = self
-            .documents
-            .get(usize::try_from(reference.document).ok()?)?;
-        document
-            .statements
-            .get(usize::try_from(reference.statement).ok()?)
-    }
 }
 
 impl Statement {
     /// Whether it is about a request, and all its conditions hold. The caller may be bounded by a permission boundary.
-    fn applies(&self, request: Request<'_>, bounded: bool) -> bool {
+    pub(super) fn applies(&self, request: Request<'_>, bounded: bool) -> bool {
         let Request {
             caller,
             action,
@@ -445,38 +353,6 @@ impl Statement {
     }
 }
 
-/// The buckets that a statement stands in.
-fn buckets_of(statement: &Statement) -> Vec<Bucket<'_>> {
-    let actions: Vec<Action> = statement.actions.set.iter().collect();
-    let mut actions: Vec<Option<Action>> = actions.into_iter().map(Some).collect();
-    let mut principals = principals_of(statement);
-    let mut domains = named(statement.resources.as_ref(), ResourcePattern::only_domain);
-    // A statement about nearly all actions would stand in nearly all buckets.
-    if actions.len() > Action::ALL.len() / 2 {
-        actions = vec![None];
-    }
-    let spread = actions.len().saturating_mul(principals.len());
-    if spread > Index::SPREAD {
-        principals = vec![None];
-    }
-    if spread.saturating_mul(domains.len()) > Index::SPREAD {
-        domains = vec![None];
-    }
-    let mut buckets = Vec::new();
-    for action in &actions {
-        for principal in &principals {
-            for domain in &domains {
-                buckets.push(Bucket {
-                    action: *action,
-                    principal: *principal,
-                    domain: *domain,
-                });
-            }
-        }
-    }
-    buckets
-}
-
 /// What to look a statement up by for its callers; none means any.
 pub(crate) fn principals_of(statement: &Statement) -> Vec<Option<&str>> {
     named(statement.principals.as_ref(), |principal| match principal {
@@ -508,27 +384,4 @@ fn named<'a, T, S: AsRef<str> + ?Sized + 'a>(
         .map(|pattern| name(pattern).map(|name| Some(name.as_ref())))
         .collect();
     names.unwrap_or_else(|| vec![None])
-}
-
-/// The buckets that statements about a request stand in.
-fn buckets_for(request: Request<'_>, action: Action) -> impl Iterator<Item = Bucket<'_>> {
-    let Request {
-        caller, resource, ..
-    } = request;
-    let principals = principals_for(caller);
-    let domain = resource
-        .splitn(6, ':')
-        .nth(5)
-        .and_then(|name| name.strip_prefix("/domain/"));
-    let domains = std::iter::once(None).chain(domain.map(Some));
-    principals.flat_map(move |principal| {
-        let domains = domains.clone();
-        [None, Some(action)].into_iter().flat_map(move |action| {
-            domains.clone().map(move |domain| Bucket {
-                action,
-                principal,
-                domain,
-            })
-        })
-    })
 }

@@ -34,6 +34,13 @@ impl Context {
         self.values.get(key).map_or(&[], Vec::as_slice)
     }
 
+    /// The keys, in lower case, with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[Box<str>])> + Clone {
+        self.values
+            .iter()
+            .map(|(key, values)| (&**key, values.as_slice()))
+    }
+
     /// The value of a key that has exactly one.
     #[must_use]
     pub fn single(&self, key: &str) -> Option<&str> {

@@ -10,6 +10,7 @@ pub mod authorize;
 pub mod condition;
 pub mod context;
 pub mod fault;
+mod index;
 pub mod key;
 pub mod limits;
 mod parse;

@@ -170,6 +170,11 @@ impl Pattern {
         }
     }
 
+    /// What every text that it matches starts and ends with; in lower case if case does not count.
+    pub(super) fn edges(&self) -> (&str, &str) {
+        (literal(self.pieces.first()), literal(self.pieces.last()))
+    }
+
     /// Whether it matches every text.
     #[must_use]
     pub fn matches_all(&self) -> bool {
@@ -301,6 +306,13 @@ fn variable(text: &str) -> Result<(Variable<'_>, &str), Wrong> {
         }
     };
     Ok((variable, after))
+}
+
+fn literal(piece: Option<&Piece>) -> &str {
+    match piece {
+        Some(Piece::Literal(literal)) => literal,
+        _ => "",
+    }
 }
 
 fn flush(literal: &mut String, case: Case, pieces: &mut Vec<Piece>) {
