@@ -440,6 +440,34 @@ fn owned(network: Network<'_>) -> Network<'static> {
     }
 }
 
+/// What nothing tells the VPC of is judged by none, so no statement lets it in.
+#[test]
+fn an_address_that_several_vpcs_may_have_needs_an_endpoint() {
+    let text = "version = 1\n[[host]]\nname = 'h'\naddresses = ['198.51.100.1']\nresource_policies = ['h.json']\n\
+                [[vpc]]\nid = 'vpc-1'\ncidrs = ['10.0.0.0/29']\ninterfaces = ['eth1']\nendpoints = ['vpce-1', 'vpce-2']\n\
+                [[vpc]]\nid = 'vpc-2'\ncidrs = ['10.0.0.8/29']\ninterfaces = ['eth1']\nendpoints = ['vpce-3', 'vpce-4']\n";
+    let file = SourceFile {
+        name: "a.toml".into(),
+        bytes: text.as_bytes().into(),
+    };
+    for (missing, outside) in [("true", false), ("false", true)] {
+        let document = json!({"Statement": {
+            "Effect": "Allow", "Principal": "*", "Action": "swf:*", "Resource": "*",
+            "Condition": {"Null": {"aws:SourceVpce": missing}}}});
+        let mut read = |_: &Path| Ok(Arc::from(document.to_string().into_bytes()));
+        let policy = policy::parse(std::slice::from_ref(&file), &mut read).expect("a right policy");
+        let generation = compile(&policy).expect("it fits");
+        let zone = generation.zones.iter().position(|zone| !zone.public);
+        let zone = zone.expect("a zone of VPCs");
+        assert!(passes(&generation, zone, Ipv4Addr::new(10, 0, 0, 1)));
+        assert!(passes(&generation, zone, Ipv4Addr::new(10, 0, 0, 9)));
+        assert_eq!(
+            passes(&generation, zone, Ipv4Addr::new(10, 0, 0, 20)),
+            outside
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 400, ..ProptestConfig::default() })]
 

@@ -55,12 +55,15 @@ pub(super) fn views<'a>(policy: &'a Policy, zone: &Zone) -> Vec<View<'a>> {
         .map(|vpc| AddressSet::of(&vpc.cidrs))
         .collect();
     let outside = AddressSet::union(&own).complement();
+    let several = members.len() > 1;
     let mut views = Vec::new();
-    for (vpc, mut sources) in members.into_iter().zip(own) {
-        if !zone.public {
+    for (vpc, own) in members.into_iter().zip(own) {
+        let sources = if zone.public {
+            own.clone()
+        } else {
             // What comes in where only VPCs are is from one of them, whatever its address.
-            sources = AddressSet::union([&sources, &outside]);
-        }
+            AddressSet::union([&own, &outside])
+        };
         let named = vpc
             .endpoints
             .iter()
@@ -72,7 +75,11 @@ pub(super) fn views<'a>(policy: &'a Policy, zone: &Zone) -> Vec<View<'a>> {
             _ => Some(Endpoint::Missing),
         };
         views.extend(named.chain(unnamed).map(|endpoint| View {
-            sources: sources.clone(),
+            sources: match endpoint {
+                // Neither address nor endpoint tells which VPC it is from.
+                Endpoint::Missing if several => own.clone(),
+                _ => sources.clone(),
+            },
             network: Network::Vpc {
                 id: &vpc.id,
                 endpoint,
