@@ -401,7 +401,7 @@ impl Judge {
         self.identities.get(arn).or_else(|| {
             let name = caller.role()?.rsplit('/').next()?;
             self.identities.values().find(|known| {
-                known.identity.arn.contains(":role/")
+                role_name(&known.identity.arn).is_some()
                     && *known.identity.account == **caller.account()
                     && *known.identity.name == *name
             })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::pattern::{BadVariable, Case, Pattern, Variables, Wildcards};
+use super::principal::is_account;
 
 /// A pattern of ARNs, or `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,9 @@ pub struct ResourcePattern(ArnPattern);
 /// Why a text is no pattern of ARNs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotArn {
-    /// It has not six parts, or the first is not `arn`.
+    /// It is one of SWF, and no domain has it.
+    NoDomain,
+    /// It has not six parts, the first is not `arn`, or there is no such partition.
     Parts,
     /// A variable in it is wrong.
     Variable(BadVariable),
@@ -51,9 +54,14 @@ impl ArnPattern {
             parts.push(part);
         }
         let parts = <Box<[Pattern; 6]>>::try_from(parts.into_boxed_slice());
+        let parts = parts.map_err(|_| NotArn::Parts)?;
+        let [_, partition, ..] = &*parts;
+        if !partition.as_literal().is_none_or(is_partition) {
+            return Err(NotArn::Parts);
+        }
         Ok(Self {
             text: text.into(),
-            parts: Some(parts.map_err(|_| NotArn::Parts)?),
+            parts: Some(parts),
         })
     }
 
@@ -90,6 +98,9 @@ impl ResourcePattern {
     /// Reads a pattern.
     pub fn new(text: &str, variables: Variables) -> Result<Self, NotArn> {
         let mut pattern = ArnPattern::new(text, variables)?;
+        if !pattern.parts.as_deref().is_none_or(may_be_domain) {
+            return Err(NotArn::NoDomain);
+        }
         if let Some([_, _, _, region, ..]) = pattern.parts.as_deref_mut()
             && region.text().is_empty()
         {
@@ -129,14 +140,48 @@ impl ResourcePattern {
     pub(crate) fn parts(&self) -> Option<&[Pattern; 6]> {
         self.0.parts.as_deref()
     }
-
-    /// The only SWF domain that it can match, if there is one.
-    #[must_use]
-    pub fn only_domain(&self) -> Option<&str> {
-        let [.., resource] = self.0.parts.as_deref()?;
-        resource.as_literal()?.strip_prefix("/domain/")
-    }
 }
+
+/// Whether there is such a partition: `aws`, `aws-cn`, `aws-us-gov` and the like.
+#[must_use]
+pub(super) fn is_partition(text: &str) -> bool {
+    let word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    text == PARTITION
+        || text
+            .strip_prefix("aws-")
+            .is_some_and(|rest| rest.split('-').all(word))
+}
+
+/// Whether some domain can have an ARN of six parts, or it is of another service.
+fn may_be_domain(parts: &[Pattern; 6]) -> bool {
+    let [_, _, service, region, account, name] = parts;
+    match service.as_literal() {
+        Some("swf") => {}
+        // Parts of ARNs differ in case: this would never match.
+        Some(service) => return !service.is_empty() && !service.eq_ignore_ascii_case("swf"),
+        None => return true,
+    }
+    let is_region = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let (start, _) = name.edges();
+    // API reference of SWF, RegisterDomain: what names of domains must not have.
+    let is_name = |text: &str| !text.contains([':', '/', '|']) && !text.contains(char::is_control);
+    region.as_literal().is_none_or(is_region)
+        && account.as_literal().is_none_or(is_account)
+        && match name.as_literal() {
+            Some(text) => text
+                .strip_prefix(DOMAIN)
+                .is_some_and(|name| !name.is_empty() && is_name(name)),
+            None => start
+                .strip_prefix(DOMAIN)
+                .map_or_else(|| DOMAIN.starts_with(start), is_name),
+        }
+}
+
+/// What the last part of a domain's ARN starts with.
+const DOMAIN: &str = "/domain/";
 
 /// The partition of all hosts.
 const PARTITION: &str = "aws";

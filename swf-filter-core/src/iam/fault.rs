@@ -79,6 +79,12 @@ pub enum DocumentFault {
         /// The element.
         element: &'static str,
     },
+    /// An ARN of SWF is that of no domain.
+    #[error("`{}` is the ARN of no SWF domain", excerpt(.text))]
+    NoDomain {
+        /// The ARN.
+        text: String,
+    },
     /// An element stands in a document that must not have it.
     #[error("`{element}` cannot stand in {}", kind_name(*.kind))]
     NotHere {
@@ -272,7 +278,7 @@ impl DocumentFault {
             } => "to assume a role is `sts:AssumeRole`",
             Self::ActionUnknown { .. } => "docs/iam.md lists the actions of SWF",
             Self::Operator { .. } => "docs/iam.md lists the operators",
-            Self::Arn { .. } => {
+            Self::Arn { .. } | Self::NoDomain { .. } => {
                 "write six parts, `arn:aws:swf:REGION:ACCOUNT:/domain/NAME`; several stand in a list"
             }
             Self::Both { .. } | Self::Duplicate { .. } => "take one of them out",

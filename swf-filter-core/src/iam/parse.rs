@@ -11,9 +11,10 @@ use std::sync::Arc;
 use jsonc_parser::ast::{Object, ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use serde::de::IgnoredAny;
 
 use super::addresses::AddressSet;
-use super::arn::{ArnPattern, NotArn, ResourcePattern};
+use super::arn::{ArnPattern, NotArn, ResourcePattern, is_partition};
 use super::condition::{Condition, Operator, Test, TextForm, Values};
 use super::fault::{DocumentFault, Place, Service};
 use super::key::{self, Key};
@@ -96,8 +97,20 @@ impl Reader<'_, '_> {
             self.report(DocumentFault::Syntax { message }, 0..0);
             return None;
         };
+        // The reader takes line breaks in strings, and blanks that JSON has not.
+        if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
+            let lines = text
+                .split_inclusive('\n')
+                .take(error.line().saturating_sub(1));
+            let start = lines.map(str::len).sum::<usize>() + error.column();
+            let start = start.saturating_sub(1);
+            let message = error.to_string();
+            let message = message.split(" at line ").next().unwrap_or_default().into();
+            self.report(DocumentFault::Syntax { message }, start..start);
+            return None;
+        }
         let root = self.object("the document", &tree)?;
-        self.members(root, Some(Place::Document));
+        self.members(root, Place::Document);
         let version = self.version(root);
         self.variables = match version {
             Version::V2008 => Variables::Literal,
@@ -172,7 +185,7 @@ impl Reader<'_, '_> {
     }
 
     fn statement(&mut self, object: &Object<'_>) -> Option<Statement> {
-        self.members(object, Some(Place::Statement));
+        self.members(object, Place::Statement);
         let sid = member(object, "Sid").and_then(|prop| self.sid(&prop.value));
         let effect = self.effect(object);
         let principals = self.principals(object);
@@ -338,7 +351,7 @@ impl Reader<'_, '_> {
             self.wrong_type(element, "`\"*\"` or an object", value);
             return None;
         };
-        self.members(members, Some(Place::Principal));
+        self.members(members, Place::Principal);
         if members.properties.is_empty() {
             let element = element.into();
             self.report(DocumentFault::Empty { element }, span(members));
@@ -366,7 +379,7 @@ impl Reader<'_, '_> {
         else {
             return conditions;
         };
-        self.members(block, None);
+        self.duplicates(block, str::to_owned);
         for prop in &block.properties {
             let name = prop.name.as_str();
             let operator = Operator::from_name(name);
@@ -380,7 +393,8 @@ impl Reader<'_, '_> {
             let Some(keys) = self.object(name, &prop.value) else {
                 continue;
             };
-            self.members(keys, None);
+            // Keys compare without case.
+            self.duplicates(keys, str::to_ascii_lowercase);
             if keys.properties.is_empty() {
                 let element = name.into();
                 self.report(DocumentFault::Empty { element }, span(keys));
@@ -474,7 +488,7 @@ impl Reader<'_, '_> {
                 .each(
                     texts,
                     "a date in ISO 8601, or seconds since 1970",
-                    value::date,
+                    value::written_date,
                 )
                 .map(Values::Dates),
             Test::Null => self
@@ -541,6 +555,12 @@ impl Reader<'_, '_> {
                 };
                 self.report(fault, text.span.clone());
             }
+            NotArn::NoDomain => {
+                let fault = DocumentFault::NoDomain {
+                    text: text.value.to_string(),
+                };
+                self.report(fault, text.span.clone());
+            }
             NotArn::Variable(bad) => self.bad_variable(&bad, text),
         }
     }
@@ -557,18 +577,23 @@ impl Reader<'_, '_> {
         self.report(fault, text.span.clone());
     }
 
-    /// Reports members that stand there twice, or that `place` does not have.
-    fn members(&mut self, object: &Object<'_>, place: Option<Place>) {
+    /// Reports members of which `same` makes the name of another.
+    fn duplicates(&mut self, object: &Object<'_>, same: fn(&str) -> String) {
         let mut seen = HashSet::with_capacity(object.properties.len());
         for prop in &object.properties {
-            let name = prop.name.as_str();
-            if !seen.insert(name) {
-                let name = name.into();
+            if !seen.insert(same(prop.name.as_str())) {
+                let name = prop.name.as_str().into();
                 self.report(DocumentFault::Duplicate { name }, span(&prop.name));
             }
-            if let Some(place) = place
-                && !place.elements().contains(&name)
-            {
+        }
+    }
+
+    /// Reports members that stand there twice, or that `place` does not have.
+    fn members(&mut self, object: &Object<'_>, place: Place) {
+        self.duplicates(object, str::to_owned);
+        for prop in &object.properties {
+            let name = prop.name.as_str();
+            if !place.elements().contains(&name) {
                 let fault = DocumentFault::Unknown {
                     place,
                     element: name.into(),
@@ -780,7 +805,11 @@ fn actions_of(text: &str) -> Result<(ActionSet, StsActions), DocumentFault> {
         return Ok((ActionSet::default(), found));
     }
     if !service.eq_ignore_ascii_case("swf") {
-        return Ok(Default::default());
+        let meant = strsim::damerau_levenshtein(service, "swf") == 1 || service == TARGET;
+        return match Action::from_name(name).filter(|_| meant) {
+            Some(action) => Err(unknown(Service::Swf, Some(action.name()))),
+            None => Ok(Default::default()),
+        };
     }
     let all = Action::ALL.into_iter();
     let found: ActionSet = all.filter(|action| is_meant(action.name())).collect();
@@ -790,6 +819,9 @@ fn actions_of(text: &str) -> Result<(ActionSet, StsActions), DocumentFault> {
     }
     Ok((found, StsActions::default()))
 }
+
+/// What stands before the names of actions in `X-Amz-Target`.
+const TARGET: &str = "SimpleWorkflowService";
 
 /// The principal that `text`, under the member `kind`, names.
 fn principal(kind: &str, text: &str) -> Option<Principal> {
@@ -813,17 +845,19 @@ fn principal(kind: &str, text: &str) -> Option<Principal> {
     let ["arn", partition, service, "", id, name] = *parts else {
         return None;
     };
-    if !is_account(id) || !partition.starts_with("aws") || !is_path(partition) {
+    if !is_account(id) || !is_partition(partition) {
         return None;
     }
     if (service, name) == ("iam", "root") {
         return Some(account(id));
     }
     let (kind, name) = name.split_once('/')?;
-    let names = matches!(
-        (service, kind),
-        ("iam", "role" | "user") | ("sts", "assumed-role" | "federated-user")
-    );
+    let names = match (service, kind) {
+        ("iam", "role" | "user") | ("sts", "federated-user") => true,
+        // Of a role, its name and that of the session; the path is left out.
+        ("sts", "assumed-role") => name.split('/').count() == 2 && !name.starts_with('/'),
+        _ => false,
+    };
     (names && is_path(name)).then(|| Principal::Arn(text.into()))
 }
 

@@ -208,7 +208,8 @@ impl Principal {
 /// The name in the ARN of a role, without its path. Names of roles are unique in an account, whatever their paths.
 #[must_use]
 pub fn role_name(arn: &str) -> Option<&str> {
-    let (_, path) = arn.split_once(":role/")?;
+    // The path of a user may hold anything, `:role/` too.
+    let path = arn.splitn(6, ':').nth(5)?.strip_prefix("role/")?;
     path.rsplit('/').next()
 }
 

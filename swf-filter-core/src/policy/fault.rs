@@ -267,6 +267,12 @@ pub enum Fault {
         /// What the TOML reader says.
         message: String,
     },
+    /// A tag is given twice.
+    #[error("tag `{found}` is given twice", found = excerpt(.found))]
+    TagTwice {
+        /// Its key as written.
+        found: String,
+    },
     /// There is more than a limit allows.
     #[error("more than {} {limit}", limit.value())]
     TooMany {
@@ -381,6 +387,7 @@ impl Fault {
             Self::WithoutDocuments { .. } => "requests to this host are judged by no policy document; attach one".into(),
             Self::DocumentFile { .. } | Self::SetFile { .. } => "a path is relative to the file that names it".into(),
             Self::SetWithoutContent => "add `cidrs = [...]`, `file = \"...\"` or both".into(),
+            Self::TagTwice { .. } => "take one of them out: keys of tags compare without case".into(),
             Self::TooMany { limit } => too_many_help(*limit).into(),
             Self::TwoOwners { .. } => "an address belongs to one host only; take it from one of them".into(),
             Self::Unknown { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),

@@ -100,6 +100,34 @@ fn patterns_without_region_match_and_variables_are_literal() {
 }
 
 #[test]
+fn a_path_that_looks_like_a_role_is_none() {
+    // Paths of users may hold any printing character, so that this is a right ARN.
+    let user = "arn:aws:iam::111122223333:user/x:role/worker";
+    let session = "arn:aws:sts::111122223333:assumed-role/worker/one";
+    let resource = index(
+        Kind::Resource,
+        &json!({"Statement": [
+            {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"},
+            {"Effect": "Deny", "Principal": {"AWS": user}, "Action": "*", "Resource": "*"},
+        ]}),
+    );
+    let policies = Policies {
+        resource: Some(&resource),
+        ..Policies::default()
+    };
+    for (caller, reason) in [
+        (user, Reason::ExplicitDeny),
+        (session, Reason::Allowed),
+        (ALICE, Reason::Allowed),
+    ] {
+        assert_eq!(
+            decide(&policies, caller, &Context::default()).reason,
+            reason
+        );
+    }
+}
+
+#[test]
 fn a_document_reads_back_as_it_was_printed() {
     let document = json!({"Version": "2012-10-17", "Id": "orders", "Statement": [
         {"Sid": "a b", "Effect": "Allow", "NotPrincipal": {"AWS": ["*", ALICE], "Service": ["swf.amazonaws.com"]},

@@ -1,6 +1,6 @@
 //! `[[account]]`, `[[user]]` and `[[role]]` blocks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use toml::de::DeValue;
@@ -185,9 +185,16 @@ fn tags(table: &Table<'_>, problems: &mut Problems) -> Vec<(Arc<str>, Arc<str>)>
         table.wrong_type("tags", "a table of texts", value, problems);
         return Vec::new();
     };
+    let mut seen = HashSet::new();
     let tags = members.iter().filter_map(|(key, value)| {
+        let name: &str = key.get_ref().as_ref();
+        // IAM User Guide, "Tags for AWS Identity and Access Management resources": keys do not differ in case only.
+        if !seen.insert(name.to_ascii_lowercase()) {
+            let found = name.into();
+            table.report(Fault::TagTwice { found }, key.span(), problems);
+        }
         let text = table.as_text("tags", value, problems)?;
-        Some((key.get_ref().as_ref().into(), text.value.into()))
+        Some((name.into(), text.value.into()))
     });
     tags.collect()
 }
