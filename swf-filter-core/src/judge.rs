@@ -20,6 +20,8 @@ use crate::swf::{Action, Call, Keys, Scope, TokenCache};
 pub struct Judge {
     /// By the ARN of the user or role.
     identities: HashMap<Arc<str>, Known>,
+    /// ARNs of roles, by account and name.
+    roles: HashMap<Arc<str>, HashMap<Arc<str>, Arc<str>>>,
     /// Organizations of accounts.
     organizations: HashMap<Arc<str>, Arc<str>>,
     /// Whether anybody whom documents name may exist.
@@ -168,6 +170,11 @@ impl Judge {
                 };
                 (Arc::clone(&identity.arn), known)
             });
+        let mut roles: HashMap<Arc<str>, HashMap<Arc<str>, Arc<str>>> = HashMap::new();
+        for role in &principals.roles {
+            let own = roles.entry(Arc::clone(&role.account)).or_default();
+            own.insert(Arc::clone(&role.name), Arc::clone(&role.arn));
+        }
         let organizations = principals.accounts.iter().filter_map(|account| {
             Some((
                 Arc::clone(&account.id),
@@ -183,6 +190,7 @@ impl Judge {
         });
         Self {
             identities: known.collect(),
+            roles,
             organizations: organizations.collect(),
             roster: if principals.accounts.is_empty() {
                 Roster::Open
@@ -399,12 +407,9 @@ impl Judge {
     fn known(&self, caller: &Caller) -> Option<&Known> {
         let arn = caller.role().unwrap_or(caller.arn());
         self.identities.get(arn).or_else(|| {
-            let name = caller.role()?.rsplit('/').next()?;
-            self.identities.values().find(|known| {
-                role_name(&known.identity.arn).is_some()
-                    && *known.identity.account == **caller.account()
-                    && *known.identity.name == *name
-            })
+            let name = role_name(caller.role()?)?;
+            let arn = self.roles.get(caller.account())?.get(name)?;
+            self.identities.get(arn)
         })
     }
 

@@ -99,8 +99,8 @@ pub(super) fn account_of(
 
 struct Reader<'r, 'a, 'b, 'c> {
     accounts: &'r Names<'a>,
-    /// Where each ARN is defined.
-    taken: HashMap<Arc<str>, Place>,
+    /// Where each user and role is defined, by account and name.
+    taken: HashMap<String, Place>,
     library: &'r mut Library<'b, 'c>,
 }
 
@@ -130,7 +130,9 @@ impl Reader<'_, '_, '_, '_> {
         };
         let arn: Arc<str> = format!("arn:aws:iam::{account}:{kind}{}{}", path?, name.value).into();
         let place = table.index.place(name.span.clone());
-        if let Some(first) = self.taken.get(&arn) {
+        // IAM User Guide, "IAM identifiers": whatever the path and the case, a name is unique in an account.
+        let own = format!("{account}:{kind}/{}", name.value.to_ascii_lowercase());
+        if let Some(first) = self.taken.get(&own) {
             let fault = Fault::Duplicate {
                 block: table.block,
                 name: name.value.into(),
@@ -139,7 +141,7 @@ impl Reader<'_, '_, '_, '_> {
             problems.add(|| Problem::new(fault, place).with_other(first));
             return None;
         }
-        self.taken.insert(Arc::clone(&arn), place);
+        self.taken.insert(own, place);
         Some(Identity {
             name: name.value.into(),
             origin: table.place().origin,

@@ -44,6 +44,11 @@ fn what_is_wrong_is_refused_where_it_stands() {
     // Text after the first line, then line and column of the problem and a part of message and help.
     let cases = [
         (
+            "[[account]]\nid = \"111122223333\"\n[[role]]\nname = \"a\"\n[[role]]\nname = \"A\"\npath = \"/b/\"\n",
+            (7, 8),
+            "defined twice",
+        ),
+        (
             "[[account]]\nid = \"111122223333\"\n[[user]]\nname = \"a\"\ntags = { Team = \"x\", team = \"y\" }\n",
             (6, 22),
             "compare without case",
