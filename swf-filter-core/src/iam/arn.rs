@@ -167,7 +167,11 @@ fn may_be_domain(parts: &[Pattern; 6]) -> bool {
     };
     let (start, _) = name.edges();
     // API reference of SWF, RegisterDomain: what names of domains must not have.
-    let is_name = |text: &str| !text.contains([':', '/', '|']) && !text.contains(char::is_control);
+    // In version 2008-10-17, variables stand for themselves.
+    let is_name = |text: &str| {
+        let wrong = |character: char| ":/|".contains(character) || character.is_control();
+        text.contains("${") || !text.contains(wrong)
+    };
     region.as_literal().is_none_or(is_region)
         && account.as_literal().is_none_or(is_account)
         && match name.as_literal() {

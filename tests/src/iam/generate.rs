@@ -107,7 +107,13 @@ fn statement(random: &mut Rng, principal: bool) -> Value {
     }
     for _ in 0..pick(random, &[0, 0, 1, 1, 2]) {
         let (operator, key, values) = condition(random);
-        statement["Condition"][operator][cased(random, key)] = values;
+        let known = &mut statement["Condition"][operator];
+        // A key stands once, whatever its case.
+        let spelt = known.as_object().and_then(|keys| {
+            let mut names = keys.keys();
+            names.find(|name| name.eq_ignore_ascii_case(key)).cloned()
+        });
+        known[spelt.unwrap_or_else(|| cased(random, key))] = values;
     }
     statement
 }

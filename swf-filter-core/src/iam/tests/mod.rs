@@ -100,6 +100,19 @@ fn patterns_without_region_match_and_variables_are_literal() {
 }
 
 #[test]
+fn variables_of_the_old_version_are_no_reason_to_refuse() {
+    let statement = json!({"Effect": "Allow", "Action": "*",
+        "Resource": "arn:aws:swf:*:*:/domain/${aws:PrincipalTag/domain}"});
+    for version in ["2008-10-17", "2012-10-17"] {
+        let document = json!({"Version": version, "Statement": statement});
+        assert!(
+            read(&document.to_string(), Kind::Identity).is_ok(),
+            "{version}"
+        );
+    }
+}
+
+#[test]
 fn a_path_that_looks_like_a_role_is_none() {
     // Paths of users may hold any printing character, so that this is a right ARN.
     let user = "arn:aws:iam::111122223333:user/x:role/worker";
