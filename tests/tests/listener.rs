@@ -1,6 +1,7 @@
 //! The listener as AWS's clients meet it: through both gates, before an SWF that workflows run on.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use swf_filter_tests::stage::{AccessKey, ONE, Stage, TWO};
 
 const POLICY: &str = r#"
@@ -120,16 +121,24 @@ fn a_workflow_runs_to_completion_through_both_gates() -> Result<()> {
     println!("{}", stage.scenario("looks", TWO, &alice)?);
 
     let audit = stage.audit()?;
-    let denied: Vec<_> = audit
-        .iter()
-        .filter(|record| record["verdict"] == "denied" && record["action"] == "swf:DeprecateDomain")
-        .collect();
-    ensure!(!denied.is_empty(), "a denied call is in the audit log");
+    let denied = |user: &str| {
+        let is = |record: &&Value| {
+            record["verdict"] == "denied"
+                && record["action"] == "swf:DeprecateDomain"
+                && record["principal"] == format!("arn:aws:iam::111122223333:user/{user}")
+        };
+        let record = audit.iter().find(is);
+        record.with_context(|| format!("no record of what {user} was denied"))
+    };
+    let record = denied("bob")?;
     ensure!(
-        denied
-            .iter()
-            .all(|record| record["vpc"] == "vpc-one" && record["status"] == 400),
-        "with its VPC and status: {denied:?}"
+        record["vpc"] == "vpc-one" && record["status"] == 400 && record["reason"] == "no-allow",
+        "{record}"
+    );
+    let record = denied("alice")?;
+    ensure!(
+        record["vpc"] == "vpc-two" && record["statements"][0]["sid"] == "TwoOnlyLooks",
+        "{record}"
     );
     let text = serde_json::to_string(&audit)?;
     ensure!(

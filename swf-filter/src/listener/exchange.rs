@@ -34,7 +34,7 @@ use super::policy::Enforced;
 use super::refusal::Refusal;
 use super::request::{AuthorizedRequest, Identity, RequestId};
 use super::settings::QuerySignatures;
-use super::shared::{Fronting, Shared};
+use super::shared::{Fronting, Shared, lots};
 use super::tls;
 use super::upstream::Answer;
 use crate::explain::{decisions, statements};
@@ -119,7 +119,7 @@ impl Connection {
             .decide(request, service, id, policy.as_deref(), &mut record)
             .await;
         let Outcome { response, verdict } =
-            decided.unwrap_or_else(|refusal| self.refuse(&refusal, service, id, &mut record));
+            decided.unwrap_or_else(|refusal| refuse(&refusal, service, id, &mut record));
         record.verdict = verdict;
         record.status = Some(response.status().as_u16());
         record.microseconds = microseconds(start);
@@ -282,7 +282,7 @@ impl Connection {
         let call = sts::Call::read(&arrived.body)?;
         record.action = Some(format!("sts:{}", call.name()).into());
         let judge = &arrived.policy.judge;
-        let lots = self.shared.lots()?;
+        let lots = lots()?;
         let outcome = sts::decide(judge, &call, asker, &context, Timestamp::now(), lots)?;
         let token = outcome.session().map(|session| self.shared.seal(session));
         let token = token.transpose()?.unwrap_or_default();
@@ -395,36 +395,30 @@ impl Connection {
         }
         Ok(answer::passed_on(head, answer::whole(body), id))
     }
+}
 
-    /// Answers a request that gets no further.
-    fn refuse(
-        &self,
-        refusal: &Refusal,
-        service: Service,
-        id: RequestId,
-        record: &mut Record,
-    ) -> Outcome {
-        record.reason = refusal.name().into();
-        record.words = Some(refusal.to_string().into());
-        if let Refusal::Denied(ruling) = refusal {
-            record.decisions = decisions(ruling);
-            record.decisions.retain(|decision| !decision.allowed);
-        }
-        let known = |text: Option<&str>| text.unwrap_or("?").to_owned();
-        let denied = format!(
-            "User: {} is not authorized to perform: {} on resource: {}",
-            known(record.principal.as_deref()),
-            known(record.action.as_deref()),
-            known(record.resource.as_deref()),
-        );
-        let response = match (service, refusal.sts()) {
-            (Service::Sts, Some(fault)) => answer::xml(fault.answer(&id.to_string()), id),
-            _ => answer::told(&refusal.told(denied), id),
-        };
-        Outcome {
-            response,
-            verdict: refusal.verdict(),
-        }
+/// Answers a request that gets no further.
+fn refuse(refusal: &Refusal, service: Service, id: RequestId, record: &mut Record) -> Outcome {
+    record.reason = refusal.name().into();
+    record.words = Some(refusal.to_string().into());
+    if let Refusal::Denied(ruling) = refusal {
+        record.decisions = decisions(ruling);
+        record.decisions.retain(|decision| !decision.allowed);
+    }
+    let known = |text: Option<&str>| text.unwrap_or("*").to_owned();
+    let denied = format!(
+        "User: {} is not authorized to perform: {} on resource: {}",
+        known(record.principal.as_deref()),
+        known(record.action.as_deref()),
+        known(record.resource.as_deref()),
+    );
+    let response = match (service, refusal.sts()) {
+        (Service::Sts, Some(fault)) => answer::xml(fault.answer(&id.to_string()), id),
+        _ => answer::told(&refusal.told(denied), id),
+    };
+    Outcome {
+        response,
+        verdict: refusal.verdict(),
     }
 }
 

@@ -900,7 +900,7 @@ fn a_certificate_says_when_it_runs_out() {
     assert_eq!(certificate.sha256.len(), 64);
     assert_eq!(
         *certificate.names,
-        ["a.example".into(), "*.b.example".into()]
+        ["a.example", "*.b.example"].map(Box::<str>::from)
     );
     assert_eq!(good.doubts, []);
     let late = read("2999-01-01T00:00:01Z");
