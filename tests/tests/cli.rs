@@ -242,7 +242,7 @@ fn answers_have_the_fields_that_scripts_rely_on() -> Result<()> {
     let status = world.status()?;
     has_fields(
         &status,
-        "version pid uptime_seconds generation interfaces reasons events warnings",
+        "version pid uptime_seconds generation policy interfaces reasons events warnings listener",
     )?;
     has_fields(&status["generation"], generation)?;
     has_fields(&status["events"], "received lost")?;

@@ -48,11 +48,17 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(printed.into_owned())
 }
 
+/// Where programs are looked for, also those of root.
+pub(crate) fn path() -> std::ffi::OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/sbin".into(), "/sbin".into()];
+    let folders = env::split_paths(&path).chain(sbin);
+    env::join_paths(folders).unwrap_or(path)
+}
+
 /// Finds a program as root would: `sbin` counts even where the user's `PATH` lacks it.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
+    env::split_paths(&path())
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_file())
 }

@@ -3,6 +3,7 @@
 //! It only runs commands: it depends on no other crate of the workspace, so it still builds when they do not.
 //! Arguments are matched by hand. A parser crate would be most of the build time of the first command on a new machine.
 
+mod bench;
 mod bpf;
 mod build;
 mod check;
@@ -42,6 +43,7 @@ fn run() -> Result<()> {
         ["test", rest @ ..] => test::run(setup::run()?, rest),
         ["check"] => check::run(setup::run()?),
         ["fuzz", rest @ ..] => fuzz::run(rest),
+        ["bench"] => bench::run(setup::run()?),
         ["demo"] => demo(),
         ["demo", demo::CLEAN_UP_AFTER, id] => demo::clean_up_after(id),
         [] | ["help" | "--help" | "-h"] => {
@@ -73,6 +75,7 @@ cargo xtask COMMAND
   test [ARGS]        build, then `cargo test` with ARGS; kernel tests need root
   check              formatting, lints on the host and on the BPF target, licences, stray text
   fuzz [TARGET] [S]  fuzz one target of `fuzz/`, or all, for S seconds each (60); needs g++
+  bench              measure the listener beside nginx and haproxy; needs root
   demo               show the filter at work between network namespaces; needs root
 
 Each command runs setup first. Environment:

@@ -1,4 +1,5 @@
 use std::fs;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::pin::Pin;
@@ -373,6 +374,39 @@ async fn a_handshake_may_come_byte_by_byte() {
         };
         let outcome = shake_over(&tls, &client, "a.example", near, far).await;
         outcome.session();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_pauses_after_the_handshake_is_not_taken_for_gone() {
+    let site = Site::new();
+    let tls = site.tls(&["a.example"]);
+    for version in EACH {
+        let connector = TlsConnector::from(Arc::new(site.client(&[version])));
+        let (near, far) = duplex(1 << 16);
+        let (waits, waiting) = tokio::sync::oneshot::channel();
+        let server = async {
+            let (mut stream, _) = tls.accept(near).await.unwrap();
+            let mut text = [0; 4];
+            poll_fn(|cx| {
+                let polled = Pin::new(&mut stream).poll_read(cx, &mut ReadBuf::new(&mut text));
+                assert!(polled.is_pending(), "{polled:?}");
+                Poll::Ready(())
+            })
+            .await;
+            waits.send(()).unwrap();
+            stream.read_exact(&mut text).await.unwrap();
+            text
+        };
+        let client = async {
+            let name = ServerName::try_from("a.example").unwrap();
+            let mut stream = connector.connect(name, far).await.unwrap();
+            waiting.await.unwrap();
+            stream.write_all(b"text").await.unwrap();
+            stream
+        };
+        let (text, _client) = tokio::join!(server, client);
+        assert_eq!(&text, b"text");
     }
 }
 
