@@ -9,6 +9,8 @@
 //!   sockets inside them ([`net`], [`packet`]). A [`world`] is a protected host made of these, a [`wire`] says of single frames what
 //!   becomes of them, and [`traffic`] of thousands. Everything it makes is removed when its guard is dropped, also by a panic.
 
+pub mod backend;
+pub mod client;
 pub mod frames;
 pub mod generate;
 pub mod iam;

@@ -1,9 +1,10 @@
 //! A world with a listener between its gate and an SWF: moto, which is what others test their workflows with.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::Instant,
 };
@@ -27,7 +28,17 @@ pub const TWO: &str = "10.30.0.1:8443";
 pub const PROXIED: &str = "10.20.0.1:9443";
 /// The name in the certificate.
 pub const NAME: &str = "swf.test";
-const UPSTREAM: &str = "127.0.0.1:5000";
+/// Where the upstream listens, on the host.
+pub const UPSTREAM: &str = "127.0.0.1:5000";
+
+/// What stands behind the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// moto, an SWF.
+    Moto,
+    /// What a test starts by itself, at [`UPSTREAM`].
+    Own,
+}
 
 /// A world with a daemon, a listener and an upstream.
 #[derive(Debug)]
@@ -38,8 +49,8 @@ pub struct Stage {
     pub daemon: Child,
     /// The listener.
     pub listener: Child,
-    /// The SWF behind it.
-    pub upstream: Child,
+    /// The SWF behind it, if it is not the test's own.
+    pub upstream: Option<Child>,
     python: PathBuf,
 }
 
@@ -60,6 +71,17 @@ impl Stage {
         principals: &str,
         documents: &[(&str, &str)],
     ) -> Result<Option<Self>> {
+        let files = (policy, principals, documents);
+        Self::before(name, files, Behind::Moto, "")
+    }
+
+    /// The same with policy, principals and documents before an upstream, and with `settings` at the end of listener.toml.
+    pub fn before(
+        name: &str,
+        (policy, principals, documents): Files<'_>,
+        behind: Behind,
+        settings: &str,
+    ) -> Result<Option<Self>> {
         let Some(python) = env::var_os("SWF_FILTER_PYTHON").map(PathBuf::from) else {
             require::skip("needs SWF_FILTER_PYTHON: run `cargo xtask test`");
             return Ok(None);
@@ -77,20 +99,13 @@ impl Stage {
             fs::write(folder.join(file), text)?;
         }
         write_certificates(&world)?;
-        write_settings(&world)?;
+        write_settings(&world, settings)?;
         run(listener_command(&world).args(["keys", "rotate"]))?;
 
-        let upstream = Child::spawn(
-            "moto",
-            world.host.command(&python).args([
-                "-m",
-                "moto.server",
-                "-H",
-                "127.0.0.1",
-                "-p",
-                "5000",
-            ]),
-        )?;
+        let upstream = match behind {
+            Behind::Moto => Some(moto(&world, &python)?),
+            Behind::Own => None,
+        };
         let daemon = world.attached_daemon()?;
         let listener = Child::spawn("listener", listener_command(&world).arg("listener"))?;
         let stage = Self {
@@ -100,7 +115,9 @@ impl Stage {
             upstream,
             python,
         };
-        stage.wait_until_up(UPSTREAM)?;
+        if behind == Behind::Moto {
+            stage.wait_until_up(UPSTREAM)?;
+        }
         stage.wait_until_listening();
         Ok(Some(stage))
     }
@@ -208,12 +225,34 @@ impl Stage {
         format!("{}\n{last}", self.listener.stderr())
     }
 
+    /// The names of a listener's refused connections and handshakes, with how many there were.
+    pub fn refusals(&self, listener: &str) -> Result<BTreeMap<String, u64>> {
+        let status = self.status()?;
+        let listeners = status["listener"]["listeners"].as_array();
+        let found = listeners.into_iter().flatten();
+        let found = found.into_iter().find(|one| one["name"] == listener);
+        let found = found.with_context(|| format!("no listener `{listener}` in {status}"))?;
+        let kinds = ["turned_away", "handshakes_refused"];
+        let counts = kinds.map(|kind| serde_json::from_value(found[kind].clone()));
+        let [turned, refused]: [serde_json::Result<Vec<_>>; 2] = counts;
+        Ok(turned?.into_iter().chain(refused?).collect())
+    }
+
     /// What the audit log has.
     pub fn audit(&self) -> Result<Vec<Value>> {
         let log = fs::read_to_string(self.world.file("audit.jsonl"))?;
         let lines = log.lines().map(serde_json::from_str);
         Ok(lines.collect::<Result<_, _>>()?)
     }
+}
+
+/// Files of a policy by name, principals.toml, and the documents beside it.
+pub type Files<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a [(&'a str, &'a str)]);
+
+fn moto(world: &World, python: &Path) -> Result<Child> {
+    let (address, port) = UPSTREAM.split_once(':').context("no port")?;
+    let arguments = ["-m", "moto.server", "-H", address, "-p", port];
+    Child::spawn("moto", world.host.command(python).args(arguments))
 }
 
 fn listener_command(world: &World) -> Command {
@@ -224,7 +263,7 @@ fn listener_command(world: &World) -> Command {
     command
 }
 
-fn write_settings(world: &World) -> Result<()> {
+fn write_settings(world: &World, settings: &str) -> Result<()> {
     let folder = world.file("");
     let folder = folder.display().to_string();
     let folder = folder.trim_end_matches('/');
@@ -257,12 +296,14 @@ listener_run = "{folder}/listener-run"
 state = "{folder}/listener-state"
 keys = "{folder}/keys"
 audit = "{folder}/audit.jsonl"
-"#
+
+{settings}"#
     );
     Ok(fs::write(world.file("listener.toml"), text)?)
 }
 
-fn write_certificates(world: &World) -> Result<()> {
+/// Writes an authority, and a certificate that it signs, over those that are there.
+pub fn write_certificates(world: &World) -> Result<()> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority
         .distinguished_name

@@ -1,0 +1,6 @@
+//! Clients that mean harm, and machines that have bad luck: what the listener makes of both.
+
+mod crowds;
+mod proxied;
+mod requests;
+mod stage;
