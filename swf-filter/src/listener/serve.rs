@@ -330,17 +330,16 @@ const STREAMS: u32 = 100;
 /// Ends when a client takes too long over what it sends.
 async fn overdue(slot: &Slot) {
     let mut reading = slot.reading();
-    let mut is_first = true;
     loop {
         let now = *reading.borrow_and_update();
         let time = match now {
             Reading::Body => limits::BODY_TIME,
             Reading::Head => limits::HEAD_TIME,
-            Reading::Idle if is_first => limits::HEAD_TIME,
+            // What is read tells only what it is now: of a request that came in one piece nothing was seen but this.
+            Reading::Idle if !slot.has_begun() => limits::HEAD_TIME,
             // An answer may be under way, which has its own times.
             Reading::Idle | Reading::Over => limits::UPSTREAM + limits::IDLE,
         };
-        is_first &= now == Reading::Idle;
         match timeout(time, reading.changed()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
@@ -403,5 +402,53 @@ fn wanted(bytes: &[u8]) -> usize {
             usize::from(u16::from_be_bytes([*high, *low])).max(1)
         }
         _ => FIXED.saturating_sub(bytes.len()).max(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt as _, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}";
+
+    /// How long a client is waited for that sends bytes in one piece, and nothing else.
+    async fn patience(bytes: &[u8]) -> std::time::Duration {
+        let (mut client, server) = duplex(1 << 16);
+        let slot = Arc::new(Slot::default());
+        let mut guard = Guard::new(server, Arc::clone(&slot));
+        client.write_all(bytes).await.unwrap();
+        let start = Instant::now();
+        let mut read = [0; 1 << 10];
+        let reading = async {
+            while guard.read(&mut read).await.is_ok_and(|read| read > 0) {}
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            // As where it is used: it looks when all of the bytes were read.
+            biased;
+            () = reading => {}
+            () = overdue(&slot) => {}
+        }
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_request_in_one_piece_has_all_the_time_of_a_poll() {
+        assert_eq!(patience(REQUEST).await, limits::UPSTREAM + limits::IDLE);
+        let two = [REQUEST, REQUEST].concat();
+        assert_eq!(patience(&two).await, limits::UPSTREAM + limits::IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_sends_nothing_or_a_part_has_its_time() {
+        assert_eq!(patience(b"").await, limits::HEAD_TIME);
+        assert_eq!(patience(&REQUEST[..20]).await, limits::HEAD_TIME);
+        let part = &REQUEST[..REQUEST.len() - 1];
+        assert_eq!(patience(part).await, limits::BODY_TIME);
+        let later = [REQUEST, &REQUEST[..20]].concat();
+        assert_eq!(patience(&later).await, limits::HEAD_TIME);
     }
 }

@@ -76,6 +76,12 @@ impl Slot {
         self.reading.subscribe()
     }
 
+    /// Whether a head was handed on, be it a whole one or one that stands for a refused one.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.count().handed > 0
+    }
+
     /// Bytes of the current head that are there; those of the last one while there is no other.
     #[must_use]
     pub fn arrived(&self) -> usize {
