@@ -115,9 +115,17 @@ impl Connection {
         let service = Service::of(request.headers());
         let policy = self.shared.policy.borrow().clone();
         let mut record = self.record(id, service, policy.as_deref(), request.headers());
+        let mut pending = Pending {
+            shared: &self.shared,
+            start,
+            record: &mut record,
+            is_answered: false,
+        };
         let decided = self
-            .decide(request, service, id, policy.as_deref(), &mut record)
+            .decide(request, service, id, policy.as_deref(), pending.record)
             .await;
+        pending.is_answered = true;
+        drop(pending);
         let Outcome { response, verdict } =
             decided.unwrap_or_else(|refusal| refuse(&refusal, service, id, &mut record));
         record.verdict = verdict;
@@ -419,6 +427,33 @@ fn refuse(refusal: &Refusal, service: Service, id: RequestId, record: &mut Recor
     Outcome {
         response,
         verdict: refusal.verdict(),
+    }
+}
+
+/// A request without an answer so far. Whoever drops it ends the request: its client is gone, or shut out. What it did at the
+/// upstream stays done, so that it has to be in the audit log.
+struct Pending<'a> {
+    shared: &'a Shared,
+    start: Instant,
+    record: &'a mut Record,
+    is_answered: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let mut record = self.record.clone();
+        record.verdict = match record.upstream {
+            Some(_) => Verdict::Failed,
+            None => Verdict::Refused,
+        };
+        record.reason = "connection-ended".into();
+        record.words = Some("the connection ended before the answer".into());
+        record.microseconds = microseconds(self.start);
+        self.shared.counters.request(record.verdict);
+        self.shared.audit.record(record);
     }
 }
 

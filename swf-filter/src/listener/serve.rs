@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use jiff::Timestamp;
 use swf_filter_core::admission::Way;
 use swf_filter_core::policy::Effect;
 use swf_filter_core::proxy_header::{self, Header};
@@ -26,12 +27,13 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use super::arrival::Arrival;
+use super::audit::{Record, Verdict};
 use super::exchange::Connection;
 use super::guard::{Guard, Reading, Slot};
 use super::policy::{Current, Enforced};
 use super::settings::{Http, Proxy};
 use super::shared::{Fronting, Shared, TurnedAway};
-use super::{limits, sockets};
+use super::{limits, sockets, tls};
 
 /// How many connections there are, and from whom.
 pub(super) struct Seats {
@@ -123,10 +125,6 @@ pub(super) async fn listen(
             }
         };
         fronting.counters.accepted.fetch_add(1, Ordering::Relaxed);
-        let Ok(seat) = Arc::clone(&seats.all).try_acquire_owned() else {
-            fronting.turn_away(TurnedAway::TooManyConnections);
-            continue;
-        };
         let visit = Visit {
             shared: Arc::clone(&shared),
             fronting: Arc::clone(&fronting),
@@ -135,11 +133,14 @@ pub(super) async fn listen(
             policy: shared.policy.clone(),
             stop: stop.clone(),
         };
+        let peer = canonical(peer);
+        let Ok(seat) = Arc::clone(&seats.all).try_acquire_owned() else {
+            visit.turn_away(&visit.direct(peer), TurnedAway::TooManyConnections);
+            continue;
+        };
         visits.spawn(async move {
             visit.fronting.counters.open.fetch_add(1, Ordering::Relaxed);
-            if let Err(reason) = visit.serve(stream, canonical(peer)).await {
-                visit.fronting.turn_away(reason);
-            }
+            visit.serve(stream, peer).await;
             visit.fronting.counters.open.fetch_sub(1, Ordering::Relaxed);
             drop(seat);
         });
@@ -150,15 +151,6 @@ pub(super) async fn listen(
 
 /// Before accepting is tried again.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
-
-impl Fronting {
-    fn turn_away(&self, reason: TurnedAway) {
-        debug!(listener = %self.settings.name, "a connection is turned away: {}", reason.name());
-        if let Some(count) = self.counters.turned_away.get(reason as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
 
 /// An IPv4 peer of a socket for IPv6 is an IPv4 peer.
 fn canonical(peer: SocketAddr) -> SocketAddr {
@@ -176,18 +168,56 @@ struct Visit {
 }
 
 impl Visit {
-    async fn serve(&self, mut stream: TcpStream, peer: SocketAddr) -> Result<(), TurnedAway> {
-        let arrival = match self.fronting.settings.proxy {
-            Proxy::Off => Arrival::direct(peer, Arc::clone(&self.way)),
+    async fn serve(&self, mut stream: TcpStream, peer: SocketAddr) {
+        let arrived = match self.fronting.settings.proxy {
+            Proxy::Off => Ok(Some(self.direct(peer))),
             Proxy::Required => {
                 let mut policy = self.policy.clone();
-                let Some(arrival) = proxied(&self.fronting, &mut policy, &mut stream, peer).await?
-                else {
-                    return Ok(());
-                };
-                arrival
+                proxied(&self.fronting, &mut policy, &mut stream, peer).await
             }
         };
+        match arrived {
+            Ok(Some(arrival)) => {
+                if let Err(reason) = self.receive(stream, arrival.clone()).await {
+                    self.turn_away(&arrival, reason);
+                }
+            }
+            Ok(None) => {}
+            Err(reason) => self.turn_away(&self.direct(peer), reason),
+        }
+    }
+
+    fn direct(&self, peer: SocketAddr) -> Arrival {
+        Arrival::direct(peer, Arc::clone(&self.way))
+    }
+
+    fn turn_away(&self, arrival: &Arrival, reason: TurnedAway) {
+        if let Some(count) = self.fronting.counters.turned_away.get(reason as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.write_down(arrival, reason.name(), None);
+    }
+
+    /// Leaves word of a connection that gets no further.
+    fn write_down(&self, arrival: &Arrival, reason: &'static str, words: Option<String>) {
+        let settings = &self.fronting.settings;
+        let policy = self.policy.borrow();
+        let generation = policy.as_deref().map_or(0, |policy| policy.info.generation);
+        let mut record = Record::new(
+            Timestamp::now(),
+            generation,
+            [&settings.name, &settings.host],
+            arrival.peer(),
+            Verdict::Refused,
+            reason,
+        );
+        record.source = arrival.source();
+        record.endpoint = arrival.endpoint().map(Into::into);
+        record.words = words.as_deref().map(Into::into);
+        self.shared.audit.record(record);
+    }
+
+    async fn receive(&self, stream: TcpStream, arrival: Arrival) -> Result<(), TurnedAway> {
         self.check(&arrival)?;
         let _of_address =
             (self.seats.addresses.enter(arrival.source())).ok_or(TurnedAway::TooManyOfAddress)?;
@@ -206,7 +236,10 @@ impl Visit {
             accepted = self.fronting.tls.accept(stream) => match accepted {
                 Ok(accepted) => accepted,
                 Err(refusal) => {
-                    debug!(peer = %arrival.peer(), "handshake refused: {refusal}");
+                    // Balancers probe every few seconds, and mean nothing by it.
+                    if !matches!(refusal, tls::Refusal::Probe) {
+                        self.write_down(&arrival, refusal.name(), Some(refusal.to_string()));
+                    }
                     return Ok(());
                 }
             },

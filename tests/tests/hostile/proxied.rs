@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 use swf_filter_tests::{
     client::{Client, Signed, connect},
     netns::Namespace,
@@ -221,6 +222,22 @@ fn wrong_headers_and_wrong_senders_end_before_tls() -> Result<()> {
             "{name}: {refusals:?}, not {expected:?}"
         );
     }
+    let audit = scene.stage.audit()?;
+    for (name, _, _, reason) in &table {
+        let is_told =
+            |record: &&Value| record["reason"] == *reason && record["verdict"] == "refused";
+        ensure!(
+            audit.iter().any(|record| is_told(&record)),
+            "{name} in {audit:?}"
+        );
+    }
+    let unknown = audit
+        .iter()
+        .find(|record| record["endpoint"] == "vpce-0ccc");
+    ensure!(
+        unknown.is_some_and(|record| record["source"] == "10.20.0.9"),
+        "{audit:?}"
+    );
     // A balancer asks whether somebody is there. It is no refusal, and no request.
     ensure!(
         ends(connected(&world.one, &header(LOCAL, None, 0))?),

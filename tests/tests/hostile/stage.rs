@@ -29,7 +29,7 @@ endpoints = ["vpce-0aaa"]
 id = "vpc-two"
 cidrs = ["10.30.0.0/16"]
 interfaces = ["eth2"]
-endpoints = ["vpce-0bbb"]
+endpoints = ["vpce-0bbb", "vpce-0eee"]
 "#;
 
 /// Nobody but from the two VPCs; through the endpoint of the second, only to look.
