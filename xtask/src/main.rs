@@ -19,9 +19,11 @@ mod workspace;
 use std::env;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use build::Profile;
+use demo::Upstream;
+use setup::Setup;
 
 fn main() -> ExitCode {
     match run() {
@@ -44,8 +46,10 @@ fn run() -> Result<()> {
         ["check"] => check::run(setup::run()?),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench"] => bench::run(setup::run()?),
-        ["demo"] => demo(),
+        ["demo"] => demo(setup::run()?, &Upstream::Embedded),
+        ["demo", "--upstream", "moto"] => demo_with_moto(),
         ["demo", demo::CLEAN_UP_AFTER, id] => demo::clean_up_after(id),
+        ["demo", demo::UPSTREAM, address] => demo::answer_at(address),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())
@@ -60,11 +64,20 @@ fn build(profile: Profile) -> Result<()> {
     setup.finish(outcome)
 }
 
-fn demo() -> Result<()> {
-    let setup = setup::run()?;
-    let outcome =
-        build::run(setup.bpf.as_ref(), Profile::Release).and_then(|built| demo::run(&built.binary));
+fn demo(setup: Setup, upstream: &Upstream) -> Result<()> {
+    let outcome = build::run(setup.bpf.as_ref(), Profile::Release)
+        .and_then(|built| demo::run(&built.binary, upstream));
     setup.finish(outcome)
+}
+
+fn demo_with_moto() -> Result<()> {
+    let mut setup = setup::run()?;
+    match setup::python(&mut setup.omissions) {
+        Some(python) => demo(setup, &Upstream::Moto(python)),
+        None => setup.finish(Err(anyhow!(
+            "there is no moto to stand behind the listener"
+        ))),
+    }
 }
 
 const USAGE: &str = "\
@@ -76,7 +89,8 @@ cargo xtask COMMAND
   check              formatting, lints on the host and on the BPF target, licences, stray text
   fuzz [TARGET] [S]  fuzz one target of `fuzz/`, or all, for S seconds each (60); needs g++
   bench              measure the listener beside nginx and haproxy; needs root
-  demo               show the filter at work between network namespaces; needs root
+  demo [--upstream moto]
+                     show filter and listener at work between network namespaces; needs root
 
 Each command runs setup first. Environment:
   CI=true                                    what is left out is a failure

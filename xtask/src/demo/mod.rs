@@ -1,11 +1,13 @@
-//! `cargo xtask demo`: the filter at work between four machines, each a network namespace.
+//! `cargo xtask demo`: the filter and the listener at work between four machines, each a network namespace.
 //!
 //! The demo checks what it shows: a client that connects and should not, or a command with another answer than the story
 //! needs, ends it with an error, and with everything cleaned up.
 
+mod gates;
 mod leftovers;
 mod screen;
 mod stage;
+mod upstream;
 
 use std::fs;
 use std::path::Path;
@@ -19,10 +21,11 @@ use self::leftovers::Janitor;
 pub(crate) use self::leftovers::{CLEAN_UP_AFTER, clean_up_after};
 use self::screen::{output, say};
 use self::stage::{Background, CLIENTS, Client, HOST, LAB, OFFICE, ORDERS, Stage};
+pub(crate) use self::upstream::{UPSTREAM, Upstream, answer_at};
 use crate::machine;
 
 /// Runs the demo with a release build of `swf-filter`.
-pub(crate) fn run(binary: &Path) -> Result<()> {
+pub(crate) fn run(binary: &Path, upstream: &Upstream) -> Result<()> {
     ensure!(
         machine::root(),
         "the demo makes network namespaces and loads a kernel program: run it as root"
@@ -31,7 +34,7 @@ pub(crate) fn run(binary: &Path) -> Result<()> {
     leftovers::sweep()?;
     let demo = process::id();
     let janitor = Janitor::hire(demo)?;
-    let outcome = Stage::build(demo, binary).and_then(|stage| play(&stage));
+    let outcome = Stage::build(demo, binary).and_then(|stage| play(&stage, upstream));
     janitor.finish()?;
     outcome?;
     println!(
@@ -41,13 +44,15 @@ pub(crate) fn run(binary: &Path) -> Result<()> {
     Ok(())
 }
 
-fn play(stage: &Stage) -> Result<()> {
-    let _endpoint = open_the_endpoint(stage)?;
+fn play(stage: &Stage, upstream: &Upstream) -> Result<()> {
+    let endpoint = open_the_endpoint(stage)?;
     let daemon = filter(stage)?;
     let daemon = say_why(stage, daemon)?;
     reload_under_traffic(stage)?;
     lose_the_daemon(stage, daemon)?;
-    detach(stage)
+    detach(stage)?;
+    endpoint.kill()?;
+    gates::play(stage, upstream)
 }
 
 /// The endpoint, which everybody reaches.

@@ -160,6 +160,10 @@ impl Stage {
             .current_dir(&self.folder)
             .env("PATH", &self.path)
             .env("SWF_FILTER_CONFIG", self.folder.join("config.toml"))
+            .env(
+                "SWF_FILTER_LISTENER_CONFIG",
+                self.folder.join("listener.toml"),
+            )
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         command
@@ -174,15 +178,16 @@ impl Stage {
                 .args(["policy.d", "first"])
                 .current_dir(&self.folder),
         )?;
-        let config = self.folder.join("config.toml");
-        let mut text = fs::read_to_string(&config)
-            .with_context(|| format!("cannot read `{}`", config.display()))?;
-        text = format!(
-            "{text}\n[paths]\npolicy = \"{folder}/policy.d\"\nrun    = \"{folder}/run\"\nstate  = \"{folder}/state\"\nbpf    = \"{}\"\n",
-            leftovers::pins(self.demo).display(),
-            folder = self.folder.display(),
-        );
-        fs::write(&config, text).with_context(|| format!("cannot write `{}`", config.display()))
+        for name in ["config.toml", "listener.toml"] {
+            let path = self.folder.join(name);
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?;
+            let text = text
+                .replace("{folder}", &self.folder.display().to_string())
+                .replace("{pins}", &leftovers::pins(self.demo).display().to_string());
+            fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+        }
+        Ok(())
     }
 
     fn lay_cables(&self) -> Result<()> {
@@ -264,6 +269,13 @@ impl Answer {
         Ok(self)
     }
 
+    /// What stands after a text, up to the end of its line.
+    pub(super) fn after(&self, text: &str) -> Result<&str> {
+        let mut lines = self.text.lines();
+        let found = lines.find_map(|line| Some(line.split_once(text)?.1.trim()));
+        found.with_context(|| format!("`{}` does not say `{text}`\n{}", self.typed, self.text))
+    }
+
     /// The number at the front of the line that has this word.
     pub(super) fn packets(&self, word: &str) -> Result<u64> {
         packets(&self.text, word)
@@ -337,6 +349,12 @@ mod tests {
         assert_eq!(answer().packets("deny").unwrap(), 3);
         assert!(answer().packets("den").is_err());
         assert!(answer().packets("REASON").is_err());
+    }
+
+    #[test]
+    fn a_word_is_found_by_what_stands_before_it() {
+        assert_eq!(answer().after("180 ").unwrap(), "deny (drop)");
+        assert!(answer().after("181 ").is_err());
     }
 
     #[test]
