@@ -180,21 +180,23 @@ impl Connection {
             Some(slot) => slot.admit(request)?,
             None => request,
         };
+        let (head, body) = request.into_parts();
+        // Whatever is wrong: a client that is still sending would not see the answer.
+        let body = whole(body).await?;
         let policy = policy.ok_or(Refusal::NoPolicy)?;
         let host = policy.host(&self.listener.settings.host);
         let host = host.ok_or(Refusal::NoPolicy)?;
         self.admit(policy, host)?;
-        if request.method() != Method::POST || request.uri().path() != "/" {
+        if head.method != Method::POST || head.uri.path() != "/" {
             return Err(Refusal::Target {
-                method: request.method().as_str().into(),
-                path: request.uri().path().into(),
+                method: head.method.as_str().into(),
+                path: head.uri.path().into(),
             });
         }
-        let (head, body) = request.into_parts();
         let arrived = Arrived {
             id,
             head,
-            body: whole(body).await?,
+            body,
             policy,
             host,
             network: policy.network(&self.arrival),

@@ -12,6 +12,7 @@ use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::limits::ANSWER_TIME;
 use super::settings::{Listener, Socket};
 
 /// Why a socket cannot be listened on.
@@ -145,10 +146,14 @@ pub fn open(
     Ok(open)
 }
 
-/// Prepares a connection that was accepted: answers go out at once, and a peer that is gone without a word is noticed.
+/// Prepares a connection that was accepted: answers go out at once, and a peer that is gone without a word, or does not take its
+/// answer, is noticed.
 pub fn prepare(connection: &TcpStream) -> io::Result<()> {
     connection.set_nodelay(true)?;
-    SockRef::from(connection).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))
+    let socket = SockRef::from(connection);
+    // Also ends connections whose peer keeps its window shut (tcp(7), TCP_USER_TIMEOUT).
+    socket.set_tcp_user_timeout(Some(ANSWER_TIME))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))
 }
 
 fn bind(
