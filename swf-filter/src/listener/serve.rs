@@ -199,7 +199,7 @@ impl Visit {
     }
 
     /// Leaves word of a connection that gets no further.
-    fn write_down(&self, arrival: &Arrival, reason: &'static str, words: Option<String>) {
+    fn write_down(&self, arrival: &Arrival, reason: &'static str, words: Option<&str>) {
         let settings = &self.fronting.settings;
         let policy = self.policy.borrow();
         let generation = policy.as_deref().map_or(0, |policy| policy.info.generation);
@@ -213,7 +213,7 @@ impl Visit {
         );
         record.source = arrival.source();
         record.endpoint = arrival.endpoint().map(Into::into);
-        record.words = words.as_deref().map(Into::into);
+        record.words = words.map(Into::into);
         self.shared.audit.record(record);
     }
 
@@ -238,7 +238,7 @@ impl Visit {
                 Err(refusal) => {
                     // Balancers probe every few seconds, and mean nothing by it.
                     if !matches!(refusal, tls::Refusal::Probe) {
-                        self.write_down(&arrival, refusal.name(), Some(refusal.to_string()));
+                        self.write_down(&arrival, refusal.name(), Some(&refusal.to_string()));
                     }
                     return Ok(());
                 }
