@@ -17,6 +17,7 @@ use aws_sigv4::{
 };
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    client::Resumption,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 
@@ -38,10 +39,12 @@ impl Trust {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&fs::read(file)?)?)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // Who goes on with an old session looks at no certificate.
+        config.resumption = Resumption::disabled();
         Ok(Self(Arc::new(config)))
     }
 

@@ -1,0 +1,379 @@
+//! What goes wrong in the life of a machine: processes that die, files that change, policies that shut somebody out.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+use swf_filter_tests::{
+    backend::Backend,
+    client::{Came, Client, Trust},
+    net,
+    process::run,
+    stage::{AccessKey, ONE, TWO, UPSTREAM, write_certificates},
+    wait::wait_until,
+    world::DEADLINE,
+};
+
+use crate::stage::{POLICY, Scene};
+
+const SHORT: Duration = Duration::from_millis(300);
+
+/// The policy with nobody let in from the first VPC's addresses.
+fn without_one() -> String {
+    // A trusted proxy would be let in whatever `deny` says.
+    POLICY.replace("trusted_proxies = ", "deny = ")
+}
+
+/// What became of requests of an operation, as the audit log tells.
+fn verdicts(scene: &Scene, action: &str) -> Result<Vec<String>> {
+    let audit = scene.stage.audit()?;
+    let own = audit.iter().filter(|record| record["action"] == action);
+    let words = |record: &Value| {
+        let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", text("verdict"), text("reason"))
+    };
+    Ok(own.map(words).collect())
+}
+
+/// Whether client one gets no connection: its packets are dropped.
+fn is_shut_out(scene: &Scene) -> Result<bool> {
+    Ok(net::connect(&scene.stage.world.one, ONE.parse()?, SHORT).is_err())
+}
+
+fn is_held(client: &mut Client) -> Result<bool> {
+    Ok(matches!(client.come(SHORT)?, Came::Nothing))
+}
+
+fn is_ended(client: &mut Client) -> Result<bool> {
+    Ok(matches!(client.come(Duration::from_secs(10))?, Came::End))
+}
+
+#[test]
+fn a_policy_that_shuts_one_out_ends_its_poll_and_leaves_that_of_others() -> Result<()> {
+    let Some(scene) = Scene::new("shut-out", "")? else {
+        return Ok(());
+    };
+    let (mut one, mut idle, mut two) = (scene.one()?, scene.one()?, scene.two()?);
+    ensure!(idle.ask(scene.describe("x")?)?.status == 200);
+    one.send(scene.poll()?)?;
+    scene.backend.wait_for_polls(1);
+    two.send(scene.poll()?)?;
+    scene.backend.wait_for_polls(2);
+    // A policy that changes nothing for them.
+    let world = &scene.stage.world;
+    world.write_policy("10.toml", format!("{POLICY}\n# no change\n"))?;
+    world.reload()?;
+    ensure!(is_held(&mut one)? && is_held(&mut two)? && is_held(&mut idle)?);
+
+    world.write_policy("10.toml", without_one())?;
+    world.reload()?;
+    ensure!(is_ended(&mut one)?, "its poll");
+    ensure!(is_ended(&mut idle)?, "a connection without a request");
+    ensure!(is_held(&mut two)?, "the poll of another");
+    scene.backend.release();
+    ensure!(two.answer()?.status == 200);
+    ensure!(
+        two.ask(scene.describe("x")?)?.status == 200,
+        "and its next request"
+    );
+
+    // What was cut off went to the upstream all the same, so that it has to be in the audit log.
+    let polls = verdicts(&scene, "swf:PollForDecisionTask")?;
+    ensure!(polls.len() == 2, "{polls:?}");
+    world.write_policy("10.toml", POLICY)?;
+    world.reload()?;
+    scene.stage.wait_until_listening();
+    ensure!(
+        scene.answers(&world.one, ONE)?.status == 200,
+        "let in again"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_client_that_does_not_wait_for_its_answer_is_in_the_audit_log() -> Result<()> {
+    let Some(scene) = Scene::new("hurry", "")? else {
+        return Ok(());
+    };
+    let mut client = scene.one()?;
+    client.send(scene.poll()?)?;
+    scene.backend.wait_for_polls(1);
+    drop(client);
+    wait_until(DEADLINE, "a record of the poll", || {
+        verdicts(&scene, "swf:PollForDecisionTask").is_ok_and(|polls| polls.len() == 1)
+    });
+    let polls = verdicts(&scene, "swf:PollForDecisionTask")?;
+    ensure!(polls == ["failed connection-ended"], "{polls:?}");
+    Ok(())
+}
+
+#[test]
+fn certificates_that_change_leave_a_poll_alone_and_wrong_ones_are_not_taken() -> Result<()> {
+    let Some(scene) = Scene::new("certificates", "")? else {
+        return Ok(());
+    };
+    let world = &scene.stage.world;
+    let mut polling = scene.one()?;
+    let old = polling.certificate()?;
+    polling.send(scene.poll()?)?;
+    scene.backend.wait_for_polls(1);
+
+    // Half of a certificate, then a key of another one.
+    let (chain, key) = (world.file("cert.pem"), world.file("key.pem"));
+    let right = (fs::read(&chain)?, fs::read(&key)?);
+    fs::write(&chain, &right.0[..right.0.len() / 2])?;
+    scene
+        .stage
+        .listener
+        .wait_for_output(DEADLINE, "the last good certificates stay in use");
+    ensure!(scene.one()?.certificate()? == old, "the old one is shown");
+    ensure!(scene.answers(&world.one, ONE)?.status == 200);
+
+    write_certificates(world)?;
+    let trust = Trust::read(&world.file("ca.pem"))?;
+    wait_until(DEADLINE, "the new certificate", || {
+        trust.connect(&world.one, ONE).is_ok()
+    });
+    let mut new = trust.connect(&world.one, ONE)?;
+    ensure!(new.certificate()? != old);
+    ensure!(new.ask(scene.describe("x")?)?.status == 200);
+    ensure!(
+        scene.one().is_err(),
+        "who trusts the old authority alone is out"
+    );
+
+    // A key that fits no chain.
+    fs::write(&key, &right.1)?;
+    wait_until(DEADLINE, "a second refusal", || {
+        let said = scene.stage.listener.stderr();
+        said.matches("the last good certificates stay in use")
+            .count()
+            >= 3
+    });
+    ensure!(
+        trust
+            .connect(&world.one, ONE)?
+            .ask(scene.describe("x")?)?
+            .status
+            == 200
+    );
+
+    ensure!(is_held(&mut polling)?, "the poll of before");
+    scene.backend.release();
+    ensure!(polling.answer()?.status == 200);
+    Ok(())
+}
+
+#[test]
+fn a_key_that_is_disabled_is_refused_within_seconds_and_so_are_its_sessions() -> Result<()> {
+    let Some(scene) = Scene::new("disabled", "")? else {
+        return Ok(());
+    };
+    let mut client = scene.one()?;
+    ensure!(client.ask(scene.describe("x")?)?.status == 200);
+    run(scene
+        .stage
+        .command()
+        .args(["keys", "disable", &scene.alice.id]))?;
+    let start = Instant::now();
+    // Over a connection that is open, and over a new one.
+    wait_until(Duration::from_secs(5), "a refusal", || {
+        let request = scene.describe("x").expect("a request");
+        client.ask(request).is_ok_and(|answer| {
+            answer.exception().as_deref() == Some("UnrecognizedClientException")
+        })
+    });
+    println!("refused after {:.1?}", start.elapsed());
+    ensure!(scene.answers(&scene.stage.world.one, ONE)?.status == 400);
+    // Another key of hers is another key.
+    let other: AccessKey = scene.stage.create_key("alice")?;
+    scene.stage.wait_for_key(&other)?;
+    run(scene
+        .stage
+        .command()
+        .args(["keys", "enable", &scene.alice.id]))?;
+    scene.stage.wait_for_key(&scene.alice)?;
+    ensure!(
+        client.ask(scene.describe("x")?)?.status == 200,
+        "enabled again"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_listener_that_is_told_to_end_answers_what_is_under_way() -> Result<()> {
+    let Some(mut scene) = Scene::new("drain", "")? else {
+        return Ok(());
+    };
+    let (mut polling, mut idle, mut silent) = (scene.one()?, scene.one()?, scene.one()?);
+    ensure!(idle.ask(scene.describe("x")?)?.status == 200);
+    polling.send(scene.poll()?)?;
+    scene.backend.wait_for_polls(1);
+    scene.stage.listener.signal(Signal::TERM)?;
+    ensure!(is_ended(&mut idle)?, "a connection without a request");
+    ensure!(is_ended(&mut silent)?, "one that had none yet");
+    wait_until(DEADLINE, "no more connections", || scene.one().is_err());
+    ensure!(is_held(&mut polling)?);
+    ensure!(
+        scene.stage.listener.status()?.is_none(),
+        "it waits for the poll"
+    );
+    scene.backend.release();
+    ensure!(polling.answer()?.status == 200);
+    ensure!(is_ended(&mut polling)?, "and ends with it");
+    ensure!(scene.stage.listener.wait(DEADLINE).success());
+    let polls = verdicts(&scene, "swf:PollForDecisionTask")?;
+    ensure!(polls == ["allowed allowed"], "{polls:?}");
+    Ok(())
+}
+
+#[test]
+fn whichever_process_is_killed_the_others_keep_enforcing() -> Result<()> {
+    let Some(mut scene) = Scene::new("killed", "")? else {
+        return Ok(());
+    };
+    scene.stage.world.write_policy("10.toml", without_one())?;
+    scene.stage.world.reload()?;
+    scene.stage.wait_until_listening();
+    ensure!(is_shut_out(&scene)?, "client one is shut out");
+    let mut polling = scene.two()?;
+    polling.send(scene.poll()?)?;
+    scene.backend.wait_for_polls(1);
+
+    // The daemon: its packet filter stays, and so does the listener's policy.
+    scene.stage.daemon.kill()?;
+    ensure!(is_shut_out(&scene)?, "without a daemon");
+    ensure!(scene.answers(&scene.stage.world.two, TWO)?.status == 200);
+    ensure!(is_held(&mut polling)?);
+
+    // The listener, while there is no daemon: the next one enforces the last policy.
+    scene.stage.listener.kill()?;
+    ensure!(!matches!(polling.come(DEADLINE)?, Came::Nothing), "it ends");
+    scene.stage.restart_listener()?;
+    wait_until(DEADLINE, "the last policy", || {
+        scene
+            .answers(&scene.stage.world.two, TWO)
+            .is_ok_and(|answer| answer.status == 200)
+    });
+    ensure!(is_shut_out(&scene)?, "with the last policy");
+
+    // The daemon comes back with another policy.
+    scene.stage.world.write_policy("10.toml", POLICY)?;
+    scene.stage.daemon = scene.stage.world.restarted_daemon()?;
+    scene.stage.wait_until_listening();
+    ensure!(scene.answers(&scene.stage.world.one, ONE)?.status == 200);
+
+    // The upstream: an exception that SDKs repeat, at once, and service when it is back.
+    let mut client = scene.one()?;
+    client.send(scene.poll()?)?;
+    scene.backend.wait_for_polls(1);
+    drop(std::mem::replace(
+        &mut scene.backend,
+        Backend::start(&scene.stage.world.one, "127.0.0.1:1")?,
+    ));
+    let answer = client.answer()?;
+    ensure!(
+        answer.status == 500 && answer.exception().as_deref() == Some("InternalFailure"),
+        "{answer:?}"
+    );
+    let answer = client.ask(scene.describe("x")?)?;
+    ensure!(
+        answer.status == 503 && answer.exception().as_deref() == Some("ServiceUnavailable"),
+        "{answer:?}"
+    );
+    let denied = scene.call("DescribeDomain", "{")?;
+    ensure!(
+        client.ask(denied.bytes())?.status == 400,
+        "it judges all the same"
+    );
+    scene.backend = Backend::start(&scene.stage.world.host, UPSTREAM)?;
+    wait_until(DEADLINE, "service", || {
+        let request = scene.describe("x").expect("a request");
+        client.ask(request).is_ok_and(|answer| answer.status == 200)
+    });
+    Ok(())
+}
+
+#[test]
+fn an_upstream_that_fails_amid_its_answer_is_never_taken_for_a_success() -> Result<()> {
+    let Some(scene) = Scene::new("amid", "")? else {
+        return Ok(());
+    };
+    // Before an answer has begun there is another one to give.
+    for name in ["silent", "garbage"] {
+        let mut client = scene.one()?;
+        let answer = client.ask(scene.describe(name)?)?;
+        ensure!(answer.status == 500, "{name}: {answer:?}");
+        ensure!(
+            answer.exception().as_deref() == Some("InternalFailure"),
+            "{name}"
+        );
+        ensure!(
+            client.ask(scene.describe("x")?)?.status == 200,
+            "{name}: the connection stays"
+        );
+    }
+    // After that, it ends where the upstream's did.
+    for name in ["cut", "cut-chunk"] {
+        let mut client = scene.one()?;
+        client.send(scene.describe(name)?)?;
+        ensure!(is_ended(&mut client)?, "{name}");
+    }
+    // Valid, if unusual.
+    for (name, body) in [
+        ("chunked", &br#"{"in":"pieces"}"#[..]),
+        ("continued", b"{}"),
+        ("until-end", br#"{"until":"end"}"#),
+        ("talking", b"{}"),
+    ] {
+        let mut client = scene.one()?;
+        let answer = client.ask(scene.describe(name)?)?;
+        ensure!(
+            answer.status == 200 && answer.body == body,
+            "{name}: {answer:?}"
+        );
+        for field in ["set-cookie", "server", "alt-svc", "x-internal", "x-trailer"] {
+            ensure!(answer.field(field).is_none(), "{name}: {answer:?}");
+        }
+        ensure!(
+            answer.field("x-amzn-requestid") != Some("of-the-upstream"),
+            "{answer:?}"
+        );
+        let crc = (name == "talking").then_some("7");
+        ensure!(answer.field("x-amz-crc32") == crc, "{answer:?}");
+        ensure!(
+            client.ask(scene.describe("x")?)?.status == 200,
+            "{name}: the connection stays"
+        );
+    }
+    let repeated = scene.backend.received();
+    let silent = repeated
+        .iter()
+        .filter(|request| String::from_utf8_lossy(&request.body).contains("silent"));
+    ensure!(
+        silent.count() == 1,
+        "what may have been done is not done again"
+    );
+    Ok(())
+}
+
+/// A poll that comes in one piece, over a connection that had no request, is held longer than a head may take.
+#[test]
+fn a_poll_is_held_beyond_the_time_of_heads() -> Result<()> {
+    let Some(scene) = Scene::new("held", "")? else {
+        return Ok(());
+    };
+    let mut client = scene.one()?;
+    client.send(scene.poll()?)?;
+    scene.backend.wait_for_polls(1);
+    let came = client.come(Duration::from_secs(12))?;
+    ensure!(matches!(came, Came::Nothing), "{came:?}");
+    scene.backend.release();
+    let answer = client.answer().context("after 12 s")?;
+    ensure!(answer.status == 200, "{answer:?}");
+    Ok(())
+}
