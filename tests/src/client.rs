@@ -334,9 +334,10 @@ impl Signed {
     /// The bytes of its head, with a length that may be wrong.
     #[must_use]
     pub fn head(&self, length: usize) -> String {
-        let fields: String = (self.fields.iter())
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
-        format!("POST / HTTP/1.1\r\n{fields}content-length: {length}\r\n\r\n")
+        let mut head = "POST / HTTP/1.1\r\n".to_owned();
+        for (name, value) in &self.fields {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        head + &format!("content-length: {length}\r\n\r\n")
     }
 }

@@ -142,8 +142,27 @@ impl Stage {
 
     /// Starts the listener again.
     pub fn restart_listener(&mut self) -> Result<()> {
-        self.listener = Child::spawn("listener", self.command().arg("listener"))?;
+        self.start_listener(self.command())
+    }
+
+    /// The same with a command that starts the one that is behind it.
+    pub fn restart_listener_with(&mut self, starter: &[&str]) -> Result<()> {
+        let own = self.command();
+        let mut command = Command::new("env");
+        command.arg("NO_COLOR=1").args(starter);
+        command.arg(own.get_program()).args(own.get_args());
+        self.start_listener(command)
+    }
+
+    fn start_listener(&mut self, mut command: Command) -> Result<()> {
+        self.listener = Child::spawn("listener", command.arg("listener"))?;
         Ok(())
+    }
+
+    /// Python with the packages of `python/requirements.txt`, on client one.
+    #[must_use]
+    pub fn python(&self) -> Command {
+        self.world.one.command(&self.python)
     }
 
     /// The binary, with the settings of daemon and listener.

@@ -27,6 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use swf_filter_core::session::Ring;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -54,10 +55,34 @@ pub fn run(settings: &Path) -> Result<()> {
         .init();
     let inherited = Inherited::from_environment();
     let settings = Settings::load(settings)?;
+    allow_descriptors(settings.limits.connections);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
         .block_on(async { tokio::spawn(serve(settings, inherited)).await? })
+}
+
+/// Takes as many descriptors as the system gives: most programs are started with 1024, because of `select(2)`. Without one left,
+/// nobody is let in any more.
+fn allow_descriptors(connections: usize) {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!("the number of descriptors cannot be raised: {error}");
+    }
+    // A connection to the upstream for each of a client.
+    let wanted = u64::try_from(2 * connections).unwrap_or(u64::MAX);
+    if let Some(most) = getrlimit(Resource::Nofile).current
+        && most < wanted
+    {
+        warn!(
+            "{connections} connections may take {wanted} descriptors, and {most} are the most: raise `LimitNOFILE=`, or lower \
+             `connections` in listener.toml"
+        );
+    }
 }
 
 /// Reads the settings, and whatever they name, and says what is wrong.

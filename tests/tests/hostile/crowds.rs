@@ -93,6 +93,27 @@ fn ten_thousand_idle_connections_cost_little_and_keep_nobody_out() -> Result<()>
 }
 
 #[test]
+fn a_small_number_of_descriptors_to_start_with_is_raised() -> Result<()> {
+    let Some(mut scene) = Scene::new("descriptors", "")? else {
+        return Ok(());
+    };
+    scene.stage.listener.kill()?;
+    scene
+        .stage
+        .restart_listener_with(&["prlimit", "--nofile=64:4096"])?;
+    scene.stage.wait_until_listening();
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = scene.one()?;
+        ensure!(client.ask(scene.describe("x")?)?.status == 200);
+        clients.push(client);
+    }
+    let said = scene.stage.listener.stderr();
+    ensure!(said.contains("4096 are the most"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn an_address_has_so_many_connections_and_others_have_theirs() -> Result<()> {
     allow_descriptors();
     let Some(scene) = Scene::new("seats", "")? else {

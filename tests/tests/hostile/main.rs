@@ -4,4 +4,5 @@ mod crowds;
 mod life;
 mod proxied;
 mod requests;
+mod scan;
 mod stage;
