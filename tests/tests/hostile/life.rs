@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::Shutdown,
     time::{Duration, Instant},
 };
 
@@ -20,6 +21,7 @@ use swf_filter_tests::{
 
 use crate::stage::{POLICY, Scene};
 
+const POLL: &str = "swf:PollForDecisionTask";
 const SHORT: Duration = Duration::from_millis(300);
 
 /// The policy with nobody let in from the first VPC's addresses.
@@ -82,7 +84,7 @@ fn a_policy_that_shuts_one_out_ends_its_poll_and_leaves_that_of_others() -> Resu
     );
 
     // What was cut off went to the upstream all the same, so that it has to be in the audit log.
-    let polls = verdicts(&scene, "swf:PollForDecisionTask")?;
+    let polls = verdicts(&scene, POLL)?;
     ensure!(polls.len() == 2, "{polls:?}");
     world.write_policy("10.toml", POLICY)?;
     world.reload()?;
@@ -99,15 +101,29 @@ fn a_client_that_does_not_wait_for_its_answer_is_in_the_audit_log() -> Result<()
     let Some(scene) = Scene::new("hurry", "")? else {
         return Ok(());
     };
-    let mut client = scene.one()?;
-    client.send(scene.poll()?)?;
-    scene.backend.wait_for_polls(1);
-    drop(client);
-    wait_until(DEADLINE, "a record of the poll", || {
-        verdicts(&scene, "swf:PollForDecisionTask").is_ok_and(|polls| polls.len() == 1)
-    });
-    let polls = verdicts(&scene, "swf:PollForDecisionTask")?;
-    ensure!(polls == ["failed connection-ended"], "{polls:?}");
+    // It closes the connection, ends its half of TLS, or its half of TCP.
+    for (count, way) in ["close", "end of TLS", "end of TCP"].iter().enumerate() {
+        let mut client = scene.one()?;
+        client.send(scene.poll()?)?;
+        scene.backend.wait_for_polls(1);
+        match *way {
+            "close" => drop(client),
+            "end of TLS" => {
+                client.end()?;
+                ensure!(is_ended(&mut client)?, "{way}");
+            }
+            _ => {
+                client.socket().shutdown(Shutdown::Write)?;
+                ensure!(is_ended(&mut client)?, "{way}");
+            }
+        }
+        wait_until(DEADLINE, "a record of the poll", || {
+            verdicts(&scene, POLL).is_ok_and(|polls| polls.len() == count + 1)
+        });
+        scene.backend.release();
+    }
+    let polls = verdicts(&scene, POLL)?;
+    ensure!(polls == ["failed connection-ended"; 3], "{polls:?}");
     Ok(())
 }
 
@@ -226,7 +242,7 @@ fn a_listener_that_is_told_to_end_answers_what_is_under_way() -> Result<()> {
     ensure!(polling.answer()?.status == 200);
     ensure!(is_ended(&mut polling)?, "and ends with it");
     ensure!(scene.stage.listener.wait(DEADLINE).success());
-    let polls = verdicts(&scene, "swf:PollForDecisionTask")?;
+    let polls = verdicts(&scene, POLL)?;
     ensure!(polls == ["allowed allowed"], "{polls:?}");
     Ok(())
 }
