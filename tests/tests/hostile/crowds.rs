@@ -183,7 +183,7 @@ fn is_ended(mut stream: TcpStream) -> bool {
 /// Until a connection is ended by the other side.
 fn end_of(start: Instant, client: &mut Client) -> Result<Duration> {
     loop {
-        match client.come(Duration::from_secs(60))? {
+        match client.come(Duration::from_mins(1))? {
             Came::Answer(_) => {}
             Came::End => return Ok(start.elapsed()),
             Came::Nothing => anyhow::bail!("it is not ended"),

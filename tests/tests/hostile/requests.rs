@@ -425,7 +425,7 @@ fn a_signature_holds_for_one_request_as_it_was_signed() -> Result<()> {
     let mut client = scene.one()?;
     ensure!(client.ask(request.bytes())?.status == 200);
     let text = String::from_utf8(request.bytes())?;
-    let changes = [
+    let table = [
         ("DescribeDomain", "DeprecateDomain"),
         ("\"x\"", "\"y\""),
         (&format!("host: {NAME}")[..], "host: other.test"),
@@ -438,7 +438,7 @@ fn a_signature_holds_for_one_request_as_it_was_signed() -> Result<()> {
         ("content-length", "x-amz-content: 1\r\ncontent-length"),
     ];
     let before = scene.backend.received().len();
-    for (from, to) in changes {
+    for (from, to) in table {
         let changed = text.replacen(from, to, 1);
         ensure!(changed != text, "{from} is not there");
         let answer = client.ask(changed)?;

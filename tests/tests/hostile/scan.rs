@@ -68,10 +68,7 @@ fn a_scan_finds_nothing_old_and_nothing_without_forward_secrecy() -> Result<()> 
             };
             name.starts_with(kind) && (name.contains("_GCM_") || name.contains("CHACHA20"))
         };
-        ensure!(
-            names.iter().all(|name| is_modern(name)),
-            "{version}: {names:?}"
-        );
+        ensure!(names.iter().all(is_modern), "{version}: {names:?}");
     }
     let no = |name: &str, field: &str| -> Result<()> {
         let found = &result(name)?[field];
