@@ -241,7 +241,7 @@ const fn sts_bit(action: sts::Action) -> u8 {
 }
 
 /// A set of SWF's actions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ActionSet(u64);
 
 impl ActionSet {

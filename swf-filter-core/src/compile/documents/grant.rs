@@ -1,9 +1,10 @@
 //! Which statements decide about requests of one kind: of the same callers, for the same actions, on the same domains.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::about::{About, Matched, Relevant};
 use super::names::{self, Certainty};
 use super::party::Party;
 use super::{Attached, Own};
@@ -26,14 +27,21 @@ pub(super) struct Grant {
 }
 
 impl Grant {
-    /// All statements that count.
-    pub(super) fn statements(&self) -> impl Iterator<Item = usize> {
-        let limits = self.limits.iter().flatten();
-        self.allows
-            .iter()
-            .chain(limits)
-            .chain(&self.denies)
-            .copied()
+    /// What of it depends on who asks, and what does not.
+    pub(super) fn split(self, is_personal: impl Fn(usize) -> bool) -> (Option<Self>, Option<Self>) {
+        let mut others = self.limits.iter().flatten().chain(&self.denies);
+        if others.any(|index| is_personal(*index)) {
+            return (Some(self), None);
+        }
+        let (own, common): (Vec<usize>, Vec<usize>) =
+            self.allows.iter().partition(|index| is_personal(**index));
+        let of = |allows: Vec<usize>| {
+            (!allows.is_empty()).then(|| Self {
+                allows,
+                ..self.clone()
+            })
+        };
+        (of(own), of(common))
     }
 }
 
@@ -45,8 +53,8 @@ pub(super) struct Grants<'a, 'b> {
     documents: &'b HostDocuments,
     /// The only domains that the host's documents are about; all if empty.
     domains: &'b [Pattern],
-    /// By their patterns. Callers with the same ones are many.
-    classes: HashMap<Vec<&'b Pattern>, Rc<HashSet<names::Class>>>,
+    /// By their patterns, in one order whatever the run. Callers with the same ones are many.
+    classes: HashMap<Vec<&'b Pattern>, Rc<BTreeSet<names::Class>>>,
     steps: names::Steps,
 }
 
@@ -72,19 +80,6 @@ enum Meant {
     ByName,
     /// By its role, or as anybody.
     InOtherWays,
-}
-
-/// A statement that says something of a caller's requests.
-type Relevant<'a> = (usize, Attached<'a>);
-
-/// Statements about requests of some kind, by how they count.
-#[derive(Default)]
-struct Matched {
-    identity: Vec<usize>,
-    boundary: Vec<usize>,
-    /// Those of the host that allow.
-    resource: Vec<usize>,
-    denies: Vec<usize>,
 }
 
 /// The domains that a host's documents are about, as patterns of the last part of ARNs.
@@ -154,19 +149,17 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
     }
 
     /// What may be granted to callers.
-    pub(super) fn of(&mut self, profile: &Profile) -> HashSet<Grant> {
-        let mut grants = HashSet::new();
+    pub(super) fn of(&mut self, profile: &Profile) -> Vec<Grant> {
+        let mut granted = Granted::new(profile);
         for relevant in self.by_action(profile) {
             let mut effects = relevant
                 .iter()
                 .map(|(_, attached)| attached.statement.effect);
             if effects.any(|effect| effect == Effect::Allow) {
-                for matched in self.by_domain(profile, &relevant) {
-                    profile.add(matched, &mut grants);
-                }
+                self.by_domain(profile, &relevant, &mut granted);
             }
         }
-        grants
+        granted.into_grants()
     }
 
     /// The statements about callers' requests: one set for each kind of action.
@@ -180,12 +173,12 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
         let sets = all
             .iter()
             .map(|(_, attached)| attached.statement.actions.set);
-        let sets: HashSet<ActionSet> = sets.collect();
+        let sets: BTreeSet<ActionSet> = sets.collect();
         // Permissions of decisions are asked for inside of an operation only, which must be allowed itself.
         let operations = Action::ALL
             .into_iter()
             .filter(|action| !action.is_decision());
-        let kinds: HashMap<Vec<bool>, Action> = operations
+        let kinds: BTreeMap<Vec<bool>, Action> = operations
             .map(|action| {
                 (
                     sets.iter().map(|set| set.contains(action)).collect(),
@@ -201,8 +194,8 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
         kinds.into_values().map(about).collect()
     }
 
-    /// Those of some statements that are about a domain, for each kind of domain.
-    fn by_domain(&mut self, profile: &Profile, relevant: &[Relevant<'a>]) -> Vec<Matched> {
+    /// Grants what those of some statements do that are about a domain, for each kind of domain.
+    fn by_domain(&mut self, profile: &Profile, relevant: &[Relevant<'a>], granted: &mut Granted) {
         let names = relevant
             .iter()
             .filter_map(|(_, attached)| attached.statement.resources.as_ref())
@@ -211,75 +204,42 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
             .chain(self.domains);
         let names: BTreeSet<&'b Pattern> = names.collect();
         let names: Vec<&'b Pattern> = names.into_iter().collect();
+        let steps = &mut self.steps;
         let classes = self
             .classes
             .entry(names.clone())
-            .or_insert_with(|| Rc::new(names::classes(&names, &mut self.steps)));
+            .or_insert_with(|| Rc::new(names::classes(&names, steps).into_iter().collect()));
         let classes = Rc::clone(classes);
         let place = |name: &Pattern| names.binary_search(&name).ok();
-        // What each name does for statements: to which it belongs, and how sure it is that the rest of the ARN matches.
-        let mut uses: Vec<Vec<(usize, Certainty)>> = vec![Vec::new(); names.len()];
-        let mut whatever_name: Vec<Certainty> = Vec::with_capacity(relevant.len());
+        let own = self.domains.iter().filter_map(place).collect();
+        let mut about = About::new(relevant, names.len(), own);
         for (number, (_, attached)) in relevant.iter().enumerate() {
             let resources = attached.statement.resources.as_ref();
-            // Without resources, it is about all of them.
-            let mut whatever = Certainty::certain(resources.is_none());
             for pattern in resources.map_or(&[][..], Choice::patterns) {
-                let before = self.before_name(profile, pattern);
                 match pattern.parts() {
-                    None => whatever = Certainty::Sure,
+                    None => about.add_all(number),
                     Some([.., name]) => {
-                        let uses = place(name).and_then(|place| uses.get_mut(place));
-                        if let Some(uses) = uses {
-                            uses.push((number, before));
+                        if let Some(name) = place(name) {
+                            about.add(number, name, self.before_name(profile, pattern));
                         }
                     }
                 }
             }
-            whatever_name.push(whatever);
         }
-        let own: HashSet<usize> = self.domains.iter().filter_map(place).collect();
-        // Most statements are about nothing else than the domains that they name.
-        let is_often = |number: &usize| {
-            let whatever = whatever_name.get(*number) != Some(&Certainty::Never);
-            let resources = relevant
-                .get(*number)
-                .map(|(_, attached)| &attached.statement.resources);
-            whatever || matches!(resources, Some(Some(Choice::Not(_))))
-        };
-        let often: Vec<usize> = (0..relevant.len()).filter(is_often).collect();
-        let by_class = classes.iter().map(|class| {
-            let mut certainties: BTreeMap<usize, Certainty> = often
-                .iter()
-                .filter_map(|number| Some((*number, *whatever_name.get(*number)?)))
-                .collect();
-            let mut is_own = Certainty::certain(own.is_empty());
-            for (place, certainty) in class {
-                if own.contains(place) {
-                    is_own = is_own.max(*certainty);
-                }
-                for (number, before) in uses.get(*place).into_iter().flatten() {
-                    let known = certainties.entry(*number).or_insert(Certainty::Never);
-                    *known = (*known).max((*certainty).min(*before));
+        let mut widest = None;
+        for class in classes.iter() {
+            let mut matched = about.of(class);
+            if granted.is_full() {
+                // There are too many kinds of domains to know of each what denies it.
+                let widest = widest.get_or_insert_with(|| about.of_whatever());
+                matched.denies.clone_from(&widest.denies);
+                matched.boundary.clone_from(&widest.boundary);
+                if profile.is_foreign {
+                    matched.resource.clone_from(&widest.resource);
                 }
             }
-            let mut matched = Matched::default();
-            for (number, certainty) in certainties {
-                if let Some((index, attached)) = relevant.get(number) {
-                    let certainty = match &attached.statement.resources {
-                        Some(Choice::Not(_)) => certainty.not(),
-                        _ => certainty,
-                    };
-                    let certainty = match attached.side {
-                        Side::Resource => certainty.min(is_own),
-                        _ => certainty,
-                    };
-                    matched.add(*index, attached, certainty);
-                }
-            }
-            matched
-        });
-        by_class.collect()
+            profile.add(matched, granted);
+        }
     }
 
     /// Whether a pattern matches all parts but the last of the ARNs that callers' requests can be about.
@@ -301,8 +261,90 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
     }
 }
 
+/// Lists of which one each has to allow, and the list of which none must deny.
+type Terms = (Vec<Vec<usize>>, Vec<usize>);
+
+/// Grants by what else has to allow them, and what denies them.
+///
+/// What several statements let in is what each of them does, so those of the same terms are one grant.
+struct Granted {
+    /// How each of the host's statements means the callers, by its index.
+    meant: Vec<Option<Meant>>,
+    /// For each statement, by its index, whether it allows.
+    allows: HashMap<Terms, Vec<bool>>,
+    /// Statements in all terms together.
+    size: usize,
+}
+
+impl Granted {
+    /// Statements in the terms of a host's callers of one profile, at most: some 16 MiB, and as many sets of sources.
+    const MOST: usize = 2 << 20;
+
+    fn new(profile: &Profile) -> Self {
+        let mut meant = Vec::new();
+        for (index, how) in &profile.resource {
+            meant.resize(*index, None);
+            meant.push(Some(*how));
+        }
+        Self {
+            meant,
+            allows: HashMap::new(),
+            size: 0,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.size > Self::MOST
+    }
+
+    /// Those of some statements of the host that mean callers in some way.
+    fn meant_as(&self, statements: &[usize], is: fn(Meant) -> bool) -> Vec<usize> {
+        let how = |index: &&usize| self.meant.get(**index).copied().flatten();
+        let statements = statements.iter();
+        statements
+            .filter(|index| how(index).is_some_and(is))
+            .copied()
+            .collect()
+    }
+
+    fn add(&mut self, allows: &[usize], terms: Terms) {
+        let (limits, denies) = &terms;
+        if allows.is_empty() || limits.iter().any(Vec::is_empty) {
+            return;
+        }
+        let size = limits.iter().map(Vec::len).sum::<usize>() + denies.len();
+        let known = self.allows.entry(terms).or_insert_with(|| {
+            self.size += size;
+            Vec::new()
+        });
+        for index in allows {
+            if known.len() <= *index {
+                known.resize(*index + 1, false);
+            }
+            if let Some(allows) = known.get_mut(*index) {
+                *allows = true;
+            }
+        }
+    }
+
+    fn into_grants(self) -> Vec<Grant> {
+        let numbered = |allows: Vec<bool>| {
+            let allows = allows.into_iter().enumerate();
+            allows.filter_map(|(index, allows)| allows.then_some(index))
+        };
+        let grants = self.allows.into_iter();
+        grants
+            .map(|((limits, denies), allows)| Grant {
+                allows: numbered(allows).collect(),
+                limits,
+                denies,
+            })
+            .collect()
+    }
+}
+
 impl Profile {
-    fn add(&self, matched: Matched, grants: &mut HashSet<Grant>) {
+    fn add(&self, matched: Matched, granted: &mut Granted) {
         let Matched {
             identity,
             boundary,
@@ -310,55 +352,17 @@ impl Profile {
             denies,
         } = matched;
         let boundary: Vec<Vec<usize>> = self.boundary.iter().map(|_| boundary.clone()).collect();
-        let mut add = |allows: Vec<usize>, limits: Vec<Vec<usize>>| {
-            if !allows.is_empty() && limits.iter().all(|limit| !limit.is_empty()) {
-                grants.insert(Grant {
-                    allows,
-                    limits,
-                    denies: denies.clone(),
-                });
-            }
-        };
         if self.is_foreign {
-            add(identity, [vec![resource], boundary].concat());
+            granted.add(&identity, ([vec![resource], boundary].concat(), denies));
             return;
         }
-        let of = |is: fn(Meant) -> bool| {
-            let indices = resource.iter().copied();
-            let indices = indices.filter(|index| self.meant(*index).is_some_and(is));
-            indices.collect::<Vec<usize>>()
-        };
+        let by_name = granted.meant_as(&resource, |meant| meant == Meant::ByName);
         // What is allowed to an account is for its own documents to hand on, if they are known.
-        let granted = match self.identity {
-            Some(_) => of(|meant| meant != Meant::ByAccount),
-            None => resource.clone(),
+        let others = match self.identity {
+            Some(_) => granted.meant_as(&resource, |meant| meant != Meant::ByAccount),
+            None => resource,
         };
-        add(of(|meant| meant == Meant::ByName), Vec::new());
-        add([identity, granted].concat(), boundary);
-    }
-
-    fn meant(&self, index: usize) -> Option<Meant> {
-        let place = self
-            .resource
-            .binary_search_by_key(&index, |(index, _)| *index);
-        let (_, meant) = self.resource.get(place.ok()?)?;
-        Some(*meant)
-    }
-}
-
-impl Matched {
-    /// Takes a statement that allows if it may be about the requests, and one that denies if it is sure to be.
-    fn add(&mut self, index: usize, attached: &Attached<'_>, certainty: Certainty) {
-        let (list, least) = match (attached.statement.effect, attached.side) {
-            (Effect::Deny, _) => (&mut self.denies, Certainty::Sure),
-            (Effect::Allow, Side::Resource) => (&mut self.resource, Certainty::Possible),
-            (Effect::Allow, Side::Boundary) => (&mut self.boundary, Certainty::Possible),
-            (Effect::Allow, Side::Identity | Side::Session) => {
-                (&mut self.identity, Certainty::Possible)
-            }
-        };
-        if certainty >= least {
-            list.push(index);
-        }
+        granted.add(&by_name, (Vec::new(), denies.clone()));
+        granted.add(&[identity, others].concat(), (boundary, denies));
     }
 }

@@ -5,6 +5,7 @@
 //! not, so that the result may hold more sources than documents allow, never fewer. `docs/iam.md`, "At the packet", is the
 //! specification.
 
+mod about;
 mod grant;
 mod known;
 mod names;
@@ -71,13 +72,13 @@ impl<'a> Gate<'a> {
             let personal = match personal.entry(profile) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
-                    let all = grants.of(entry.key());
-                    // What does not depend on who asks is worked out once.
-                    let (personal, common): (Vec<Grant>, Vec<Grant>) = all
-                        .into_iter()
-                        .partition(|grant| grant.statements().any(|index| pool.is_personal(index)));
-                    let common = common.into_iter();
-                    known.extend(common.map(|grant| (grant, known::Caller::Anyone)));
+                    let mut personal = Vec::new();
+                    for grant in grants.of(entry.key()) {
+                        // What does not depend on who asks is worked out once.
+                        let (own, common) = grant.split(|index| pool.is_personal(index));
+                        personal.extend(own);
+                        known.extend(common.map(|grant| (grant, known::Caller::Anyone)));
+                    }
                     entry.insert(personal)
                 }
             };
@@ -191,13 +192,18 @@ struct Reaches<'a, 'b> {
 
 impl<'a> Reaches<'a, '_> {
     fn of(&mut self, index: usize, caller: known::Caller<'a>) -> Arc<Reach> {
+        let attached = self.gate.statements.get(index);
+        let conditions = attached.map_or(&[][..], |own| &own.statement.conditions);
+        let caller = if conditions.iter().any(known::is_personal) {
+            caller
+        } else {
+            known::Caller::Anyone
+        };
         let reach = self.known.entry((index, caller)).or_insert_with(|| {
             let known = Known {
                 host: self.gate.documents,
                 caller,
             };
-            let conditions = self.gate.statements.get(index);
-            let conditions = conditions.map_or(&[][..], |own| &own.statement.conditions);
             Arc::new(self.view.reach(conditions, known))
         });
         Arc::clone(reach)

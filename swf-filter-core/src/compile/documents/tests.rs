@@ -468,6 +468,54 @@ fn an_address_that_several_vpcs_may_have_needs_an_endpoint() {
     }
 }
 
+/// With too many kinds of domains, what is denied on some of them only is not looked at for each: that lets more in, never less.
+#[test]
+fn more_kinds_than_fit_let_in_more_and_the_same_each_time() {
+    let count = 1_500_u16;
+    let address = |net: u8, number: u16| {
+        let [high, low] = number.to_be_bytes();
+        Ipv4Addr::new(10, net, high, low)
+    };
+    let statement = |effect: &str, number: u16, net: u8, resource: &str| {
+        json!({"Effect": effect, "Principal": "*", "Action": "swf:*", "Resource": resource,
+               "Condition": {"IpAddress": {"aws:SourceIp": address(net, number).to_string()}}})
+    };
+    let (anywhere, somewhere) = (1, 2);
+    let mut statements = vec![
+        json!({"Effect": "Allow", "Principal": "*", "Action": "swf:*",
+        "Resource": "arn:aws:swf:*:*:/domain/open", "Condition": {"IpAddress": {"aws:SourceIp": "10.1.0.0/16"}}}),
+    ];
+    for number in 0..count {
+        let domain = format!("arn:aws:swf:*:*:/domain/d{number}");
+        statements.push(statement("Deny", number, anywhere, "*"));
+        statements.push(statement("Deny", number, somewhere, &domain));
+        statements.push(statement("Allow", number, somewhere, &domain));
+    }
+    let document = json!({"Statement": statements});
+    let file = SourceFile {
+        name: "a.toml".into(),
+        bytes: (*b"version = 1\n[[host]]\nname = 'h'\naddresses = ['198.51.100.1']\nresource_policies = ['h.json']\n").into(),
+    };
+    let mut read = |_: &Path| Ok(Arc::from(document.to_string().into_bytes()));
+    let policy = policy::parse(&[file], &mut read).expect("a right policy");
+    let generation = compile(&policy).expect("it fits");
+    let passing = |generation: &Generation, net| -> Vec<u16> {
+        (0..=count)
+            .filter(|number| passes(generation, 0, address(net, *number)))
+            .collect()
+    };
+    assert_eq!(passing(&generation, anywhere), [count]);
+    let wider = passing(&generation, somewhere);
+    assert!(
+        (1..usize::from(count)).contains(&wider.len()),
+        "some kinds are within the limit, and some are not: {}",
+        wider.len()
+    );
+    assert!(!wider.contains(&count));
+    let again = compile(&policy).expect("it fits");
+    assert_eq!(passing(&again, somewhere), wider);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
