@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     process::{Child, run},
     require,
-    wait::wait_until,
+    wait::{holds_within, wait_until},
     world::{DEADLINE, World},
 };
 
@@ -257,12 +257,29 @@ impl Stage {
         Ok(turned?.into_iter().chain(refused?).collect())
     }
 
-    /// What the audit log has.
-    pub fn audit(&self) -> Result<Vec<Value>> {
-        let log = fs::read_to_string(self.world.file("audit.jsonl"))?;
-        let lines = log.lines().map(serde_json::from_str);
-        Ok(lines.collect::<Result<_, _>>()?)
+    /// What the audit log has, once it is all that is waited for: records are written a moment after their answers.
+    pub fn audit(&self, is_all: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>> {
+        let path = self.world.file("audit.jsonl");
+        let mut records = Ok(Vec::new());
+        let came = holds_within(DEADLINE, || {
+            records = whole_lines(&path);
+            records.as_deref().is_ok_and(&is_all)
+        });
+        let records = records?;
+        ensure!(
+            came,
+            "something is missing in the audit log, or too much: {records:?}"
+        );
+        Ok(records)
     }
+}
+
+/// The lines of an audit log, but for one that is half written.
+fn whole_lines(path: &Path) -> Result<Vec<Value>> {
+    let log = fs::read_to_string(path)?;
+    let (whole, _) = log.rsplit_once('\n').unwrap_or_default();
+    let lines = whole.lines().map(serde_json::from_str);
+    Ok(lines.collect::<Result<_, _>>()?)
 }
 
 /// Files of a policy by name, principals.toml, and the documents beside it.
