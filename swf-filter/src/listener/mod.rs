@@ -102,7 +102,8 @@ async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
     let policy = policy::follow(
         socket(&settings.paths.run).into(),
         settings.paths.state.as_path().into(),
-    );
+    )
+    .await;
     let (keys, ring) = (Keys::load(&places)?, ring(&places)?);
     let shared = Arc::new(Shared::new(settings, policy, audit, keys, ring)?);
     let frontings: Arc<[_]> = open
