@@ -31,11 +31,12 @@ use super::arrival::Arrival;
 use super::audit::{Record, Tls, Verdict};
 use super::guard::Slot;
 use super::limits;
+use super::pace::{Pace, Paced};
 use super::policy::Enforced;
 use super::refusal::Refusal;
 use super::request::{AuthorizedRequest, Identity, RequestId};
 use super::settings::QuerySignatures;
-use super::shared::{Fronting, Shared};
+use super::shared::{Fronting, Shared, lots};
 use super::tls;
 use super::upstream::Answer;
 use crate::explain::{decisions, statements};
@@ -48,6 +49,7 @@ pub(super) struct Connection {
     pub(super) tls: tls::Session,
     /// Tells which heads were refused; none where HTTP/2 is spoken.
     pub(super) slot: Option<Arc<Slot>>,
+    pub(super) pace: Arc<Pace>,
 }
 
 /// The services that a listener answers for.
@@ -106,11 +108,15 @@ const LONGEST_POLL: usize = 48 << 20;
 
 impl Connection {
     /// Answers a request.
-    pub(super) async fn respond<B>(&self, request: Request<B>) -> Result<Response<Body>, Infallible>
+    pub(super) async fn respond<B>(
+        &self,
+        request: Request<B>,
+    ) -> Result<Response<Paced<Body>>, Infallible>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let under_way = self.pace.begin();
         let id = self.shared.next_id();
         let service = Service::of(request.headers());
         let record = self.record(id, service, request.headers());
@@ -120,7 +126,7 @@ impl Connection {
             decided.unwrap_or_else(|refusal| refuse(&refusal, service, id, &mut record));
         record.verdict = verdict;
         record.status = Some(response.status().as_u16());
-        Ok(response)
+        Ok(response.map(|body| Paced::new(body, under_way)))
     }
 
     fn record(&self, id: RequestId, service: Service, headers: &HeaderMap) -> Record {
@@ -272,8 +278,7 @@ impl Connection {
         let call = sts::Call::read(&arrived.body)?;
         record.action = Some(format!("sts:{}", call.name()).into());
         let judge = &arrived.policy.judge;
-        let lots = self.shared.lots()?;
-        let outcome = sts::decide(judge, &call, asker, &context, Timestamp::now(), lots)?;
+        let outcome = sts::decide(judge, &call, asker, &context, Timestamp::now(), lots()?)?;
         let token = outcome.session().map(|session| self.shared.seal(session));
         let token = token.transpose()?.unwrap_or_default();
         let answer = outcome.answer(&token, &arrived.id.to_string());

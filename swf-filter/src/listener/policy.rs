@@ -84,24 +84,18 @@ impl Enforced {
     /// is told by its interface, and there is no telling which interface that was.
     pub(super) fn entrance(&self, arrival: &Arrival) -> Option<Entrance> {
         let address = arrival.source();
-        match arrival.endpoint() {
-            Some(endpoint) => {
-                let has = |vpc: &Vpc| vpc.endpoints.iter().any(|own| **own == *endpoint);
-                let vpc = self.policy.vpcs.iter().position(has)?;
-                Some(Entrance::Endpoint { vpc, address })
-            }
-            None => {
-                let zone = match arrival.way() {
-                    // Whoever a proxy speaks for did not come in where the proxy's packets do.
-                    None => 0,
-                    Some(way) if way.interfaces.is_empty() && self.is_claimed(address) => {
-                        return None;
-                    }
-                    Some(way) => admission::zone(&self.generation, way),
-                };
-                Some(Entrance::Zone { zone, address })
-            }
+        if let Some(endpoint) = arrival.endpoint() {
+            let has = |vpc: &Vpc| vpc.endpoints.iter().any(|own| **own == *endpoint);
+            let vpc = self.policy.vpcs.iter().position(has)?;
+            return Some(Entrance::Endpoint { vpc, address });
         }
+        let zone = match arrival.way() {
+            // Whoever a proxy speaks for did not come in where the proxy's packets do.
+            None => 0,
+            Some(way) if way.interfaces.is_empty() && self.is_claimed(address) => return None,
+            Some(way) => admission::zone(&self.generation, way),
+        };
+        Some(Entrance::Zone { zone, address })
     }
 
     /// Whether an address is in a range of a VPC that claims interfaces or VLANs.

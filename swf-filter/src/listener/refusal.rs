@@ -127,14 +127,13 @@ impl Refusal {
             Self::ExpiredToken => "expired-token",
             Self::Head(_) => "bad-head",
             Self::NoNetwork => "unknown-network",
-            Self::NoCaller(_) => "unknown-caller",
+            Self::NoCaller(_) | Self::NotJudged(Refused::UnknownCaller { .. }) => "unknown-caller",
             Self::NoPolicy => "no-policy",
             Self::NoRandomness(_) => "no-randomness",
             Self::NotJudged(Refused::Elsewhere { .. } | Refused::NotDomain { .. }) => {
                 "other-resource"
             }
             Self::NotJudged(Refused::NoDocuments) => "no-documents",
-            Self::NotJudged(Refused::UnknownCaller { .. }) => "unknown-caller",
             Self::NotJudged(Refused::UnknownToken) => "unknown-task-token",
             Self::PollAnswer(_) | Self::Upstream(_) => "upstream-failed",
             Self::Signature(_) => "bad-signature",
@@ -178,7 +177,7 @@ impl Refusal {
             Self::ExpiredToken => Some(sts::Fault::Expired),
             Self::Signature(fault) => Some(fault.clone().into()),
             Self::Sts(fault) => Some(fault.clone()),
-            Self::Token(fault) => Some(fault.clone().into()),
+            Self::Token(fault) => Some((*fault).into()),
             Self::UnknownKey { .. } | Self::NoCaller(_) => Some(sts::Fault::UnknownCaller),
             _ => None,
         }
@@ -217,7 +216,10 @@ impl Refusal {
                 | CallFault::Type { .. }
                 | CallFault::UnknownDecision { .. }),
             ) => Told::bad("ValidationException", fault.to_string()),
-            Self::Denied(_) | Self::NotJudged(_) | Self::NoNetwork => Told::bad(DENIED, denied),
+            // What STS has words for is answered in them.
+            Self::Denied(_) | Self::NotJudged(_) | Self::NoNetwork | Self::Sts(_) => {
+                Told::bad(DENIED, denied)
+            }
             Self::ExpiredToken => Told::bad(
                 "ExpiredTokenException",
                 "The security token included in the request is expired",
@@ -253,8 +255,6 @@ impl Refusal {
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
             ),
-            // What STS has words for is answered in them.
-            Self::Sts(_) => Told::bad(DENIED, denied),
             Self::NoRandomness(_) | Self::PollAnswer(_) => Told {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 code: "InternalFailure",

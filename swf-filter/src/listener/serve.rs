@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::server::conn::{http1, http2};
@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 
 use super::arrival::Arrival;
 use super::exchange::Connection;
-use super::guard::{Guard, Reading, Slot};
+use super::guard::Guard;
 use super::policy::{Current, Enforced};
 use super::settings::{Http, Proxy};
 use super::shared::{Fronting, Shared, TurnedAway};
@@ -48,6 +48,25 @@ impl Seats {
             endpoints: Crowd::new(limits.connections_per_endpoint),
         }
     }
+
+    /// Counts a connection. What comes through an endpoint has the address of a balancer, which all its clients share.
+    fn take(&self, arrival: &Arrival) -> Result<Seat, TurnedAway> {
+        match arrival.endpoint() {
+            None => (self.addresses.enter(arrival.source()))
+                .map(Seat::Address)
+                .ok_or(TurnedAway::TooManyOfAddress),
+            Some(endpoint) => (self.endpoints.enter(endpoint.into()))
+                .map(Seat::Endpoint)
+                .ok_or(TurnedAway::TooManyOfEndpoint),
+        }
+    }
+}
+
+/// A place among those of an address, or of an endpoint.
+#[expect(dead_code, reason = "they are there to be dropped")]
+enum Seat {
+    Address(Member<IpAddr>),
+    Endpoint(Member<Box<str>>),
 }
 
 /// How many there are of each kind, none of which may be too many.
@@ -136,16 +155,31 @@ pub(super) async fn listen(
             stop: stop.clone(),
         };
         visits.spawn(async move {
-            visit.fronting.counters.open.fetch_add(1, Ordering::Relaxed);
+            let _open = Open::new(&visit.fronting.counters.open);
             if let Err(reason) = visit.serve(stream, canonical(peer)).await {
                 visit.fronting.turn_away(reason);
             }
-            visit.fronting.counters.open.fetch_sub(1, Ordering::Relaxed);
             drop(seat);
         });
     }
     drop(socket);
     while visits.join_next().await.is_some() {}
+}
+
+/// A connection that is open, whatever becomes of what serves it.
+struct Open<'a>(&'a AtomicUsize);
+
+impl<'a> Open<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Before accepting is tried again.
@@ -189,15 +223,7 @@ impl Visit {
             }
         };
         self.check(&arrival)?;
-        let _of_address =
-            (self.seats.addresses.enter(arrival.source())).ok_or(TurnedAway::TooManyOfAddress)?;
-        let _of_endpoint = match arrival.endpoint() {
-            Some(endpoint) => Some(
-                (self.seats.endpoints.enter(endpoint.into()))
-                    .ok_or(TurnedAway::TooManyOfEndpoint)?,
-            ),
-            None => None,
-        };
+        let _seat = self.seats.take(&arrival)?;
         if let Err(error) = sockets::prepare(&stream) {
             debug!("options of a connection cannot be set: {error}");
         }
@@ -219,6 +245,7 @@ impl Visit {
             arrival,
             tls,
             slot: (http == Http::One).then(Arc::default),
+            pace: Arc::default(),
         };
         match http {
             Http::One => self.speak_one(stream, connection).await,
@@ -266,7 +293,7 @@ impl Visit {
         let mut served = pin!(served);
         let mut stop = self.stop.clone();
         let mut stopping = false;
-        let mut overdue = pin!(overdue(&slot));
+        let mut overdue = pin!(connection.pace.overdue(Some(&slot)));
         let mut shut_out = pin!(self.shut_out(&connection.arrival));
         loop {
             tokio::select! {
@@ -305,6 +332,7 @@ impl Visit {
         let mut served = pin!(served);
         let mut stop = self.stop.clone();
         let mut stopping = false;
+        let mut overdue = pin!(connection.pace.overdue(None));
         let mut shut_out = pin!(self.shut_out(&connection.arrival));
         loop {
             tokio::select! {
@@ -314,6 +342,7 @@ impl Visit {
                     }
                     return;
                 }
+                () = overdue.as_mut() => return,
                 () = shut_out.as_mut() => return,
                 _ = stop.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
@@ -326,27 +355,6 @@ impl Visit {
 
 /// Requests of one HTTP/2 connection at a time: a process of workers that polls with some threads.
 const STREAMS: u32 = 100;
-
-/// Ends when a client takes too long over what it sends.
-async fn overdue(slot: &Slot) {
-    let mut reading = slot.reading();
-    let mut is_first = true;
-    loop {
-        let now = *reading.borrow_and_update();
-        let time = match now {
-            Reading::Body => limits::BODY_TIME,
-            Reading::Head => limits::HEAD_TIME,
-            Reading::Idle if is_first => limits::HEAD_TIME,
-            // An answer may be under way, which has its own times.
-            Reading::Idle | Reading::Over => limits::UPSTREAM + limits::IDLE,
-        };
-        is_first &= now == Reading::Idle;
-        match timeout(time, reading.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
-        }
-    }
-}
 
 /// Reads the PROXY header of a connection. None for those that are about nobody, such as health checks.
 async fn proxied(

@@ -185,14 +185,6 @@ impl Shared {
         lock(&self.tokens)
     }
 
-    /// What a new access key is made of.
-    pub(super) fn lots(&self) -> Result<Lots, Refusal> {
-        Ok(Lots {
-            id: random()?,
-            secret: random()?,
-        })
-    }
-
     /// The token of a session.
     pub(super) fn seal(&self, session: &Session) -> Result<String, Refusal> {
         Ok(self.ring.load().seal(session, random()?))
@@ -237,6 +229,14 @@ impl Shared {
         let key = keys.get(access_key_id);
         key.is_some_and(|key| key.status == Status::Active)
     }
+}
+
+/// What a new access key is made of.
+pub(super) fn lots() -> Result<Lots, Refusal> {
+    Ok(Lots {
+        id: random()?,
+        secret: random()?,
+    })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Refusal> {

@@ -167,11 +167,7 @@ impl Source {
             uptime_seconds: self.shared.started.elapsed().as_secs(),
             policy: policy.map(|policy| policy.info.clone()),
             listeners,
-            upstreams: self
-                .upstreams
-                .iter()
-                .flat_map(|one| upstream(one))
-                .collect(),
+            upstreams: self.upstreams.iter().flat_map(upstream).collect(),
             requests: verdicts
                 .into_iter()
                 .map(|verdict| {

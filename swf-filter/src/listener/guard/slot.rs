@@ -102,7 +102,7 @@ impl Slot {
         self.arrived.store(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn turn(&self, reading: Reading) {
+    pub(in crate::listener) fn turn(&self, reading: Reading) {
         self.reading.send_if_modified(|last| {
             let changed = *last != reading;
             *last = reading;

@@ -12,6 +12,7 @@ use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::limits::ANSWER_TIME;
 use super::settings::{Listener, Socket};
 
 /// Why a socket cannot be listened on.
@@ -145,10 +146,13 @@ pub fn open(
     Ok(open)
 }
 
-/// Prepares a connection that was accepted: answers go out at once, and a peer that is gone without a word is noticed.
+/// Prepares a connection that was accepted: answers go out at once, and a peer that is gone without a word, or takes nothing of
+/// its answer, is noticed.
 pub fn prepare(connection: &TcpStream) -> io::Result<()> {
     connection.set_nodelay(true)?;
-    SockRef::from(connection).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))
+    let options = SockRef::from(connection);
+    options.set_tcp_user_timeout(Some(ANSWER_TIME))?;
+    options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))
 }
 
 fn bind(

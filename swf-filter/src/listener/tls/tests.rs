@@ -898,10 +898,7 @@ fn a_certificate_says_when_it_runs_out() {
     assert_eq!(certificate.not_before.to_string(), "1975-01-01T00:00:00Z");
     assert_eq!(certificate.not_after.to_string(), "2999-01-01T00:00:00Z");
     assert_eq!(certificate.sha256.len(), 64);
-    assert_eq!(
-        *certificate.names,
-        ["a.example".into(), "*.b.example".into()]
-    );
+    assert_eq!(certificate.names.join(" "), "a.example *.b.example");
     assert_eq!(good.doubts, []);
     let late = read("2999-01-01T00:00:01Z");
     assert!(matches!(
