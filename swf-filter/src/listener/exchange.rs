@@ -546,3 +546,6 @@ fn is_poll(action: Action) -> bool {
 fn microseconds(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -256,3 +256,6 @@ async fn load(state: &Path) -> Result<Option<Arc<Enforced>>> {
     });
     Ok(Some(Arc::new(enforced.await??)))
 }
+
+#[cfg(test)]
+pub(in crate::listener) mod tests;

@@ -413,3 +413,6 @@ fn wanted(bytes: &[u8]) -> usize {
         _ => FIXED.saturating_sub(bytes.len()).max(1),
     }
 }
+
+#[cfg(test)]
+mod tests;
