@@ -87,7 +87,7 @@ pub fn admit(
             let zone = generation.zones.iter().position(has_member);
             match zone.filter(|_| is_inside) {
                 Some(zone) => by_table(generation, host, zone, address)?,
-                None => by_vpc(own, vpc),
+                None => by_vpc(policy, own, vpc, address),
             }
         }
     };
@@ -124,20 +124,24 @@ fn by_table(generation: &Generation, host: usize, zone: usize, address: IpAddr) 
     Some((effect, rule.list, Arc::clone(&rule.text)))
 }
 
-/// For whom no more than the VPC is known. What documents say of it is for the request.
-fn by_vpc(host: &Host, vpc: usize) -> Decided {
-    let find = |entries: &[Entry]| {
-        let named = |entry: &&Entry| entry.source == Source::Vpc(vpc);
-        entries
-            .iter()
-            .find(named)
-            .map(|entry| Arc::clone(&entry.text))
+/// For whom no more than the VPC is known, and an address that is not in it: a balancer's perhaps, which opens nothing. What is
+/// denied stays denied. What documents say of it is for the request.
+fn by_vpc(policy: &Policy, host: &Host, vpc: usize, address: IpAddr) -> Decided {
+    let is_own = |entry: &&Entry| entry.source == Source::Vpc(vpc);
+    let is_address = |entry: &&Entry| match &entry.source {
+        Source::Prefixes(prefixes) => prefixes.longest(address).is_some(),
+        Source::Set(set) => policy
+            .sets
+            .get(*set)
+            .is_some_and(|set| set.prefixes.longest(address).is_some()),
+        Source::Vpc(_) => false,
     };
-    if let Some(text) = find(&host.deny) {
-        return (Effect::Drop, List::Deny, text);
+    let mut deny = host.deny.iter();
+    if let Some(entry) = deny.find(|entry| is_own(entry) || is_address(entry)) {
+        return (Effect::Drop, List::Deny, Arc::clone(&entry.text));
     }
-    if let Some(text) = find(&host.allow) {
-        return (Effect::Pass, List::Allow, text);
+    if let Some(entry) = host.allow.iter().find(is_own) {
+        return (Effect::Pass, List::Allow, Arc::clone(&entry.text));
     }
     let effect = if host.documents.is_some() && host.allow.is_empty() {
         Effect::Pass
@@ -251,6 +255,16 @@ mod tests {
         assert_eq!(
             verdict(0, 0, "10.0.0.1"),
             (Effect::Pass, enforced, List::Allow)
+        );
+        let denied = (Effect::Drop, enforced, List::Deny);
+        assert_eq!(verdict(0, 0, "203.0.113.66"), denied);
+        assert_eq!(
+            verdict(0, 0, "203.0.113.67"),
+            (Effect::Pass, enforced, List::Allow)
+        );
+        assert_eq!(
+            verdict(0, 1, "203.0.113.67"),
+            (Effect::Drop, enforced, List::Default)
         );
         assert_eq!(
             verdict(0, 1, "10.0.0.1"),

@@ -13,7 +13,7 @@ use crate::iam::principal::{Caller, CallerKind, role_name};
 use crate::iam::{Context, arn};
 use crate::policy::{Host, HostDocuments, Identity, Policy, Vpc};
 use crate::sts;
-use crate::swf::{Action, Call, Keys, Scope, TokenCache};
+use crate::swf::{Action, Call, Keys, Scope};
 
 /// The documents of a policy, ready to judge requests.
 #[derive(Debug, Default)]
@@ -342,13 +342,14 @@ impl Judge {
 
     /// Judges a whole call to a host: its operation, and each decision in it.
     ///
-    /// `context` is that of [`Judge::context`], with what else is known of the connection and the credentials.
+    /// `context` is that of [`Judge::context`], with what else is known of the connection and the credentials. `domain_of` knows the
+    /// domains of task tokens.
     pub fn call(
         &self,
         host: usize,
         caller: &Caller,
         call: &Call,
-        tokens: &TokenCache,
+        domain_of: impl FnOnce(&str) -> Option<String>,
         context: &Context,
         session: Option<&Index>,
     ) -> Result<Ruling, Refused> {
@@ -360,7 +361,7 @@ impl Judge {
                 let Attached { documents, .. } = self.host(host).ok_or(Refused::NoDocuments)?;
                 located(arn, documents, caller)?.into_owned()
             }
-            Scope::TaskToken(token) => domain(tokens.domain(token).ok_or(Refused::UnknownToken)?)?,
+            Scope::TaskToken(token) => domain(&domain_of(token).ok_or(Refused::UnknownToken)?)?,
         };
         let decide = |action, context: &Context| {
             self.decide(host, caller, action, &resource, context, session)

@@ -26,7 +26,8 @@ CONFIG = botocore.config.Config(retries={"max_attempts": 1}, connect_timeout=3, 
 
 def client(service, endpoint, **more):
     """A client with the credentials of the environment, but for what is said otherwise."""
-    if any(name.startswith("aws_") for name in more):
+    if "aws_secret_access_key" not in more or "aws_access_key_id" not in more:
+        # botocore takes a whole pair, or none.
         more.setdefault("aws_access_key_id", os.environ["AWS_ACCESS_KEY_ID"])
         more.setdefault("aws_secret_access_key", os.environ["AWS_SECRET_ACCESS_KEY"])
     return boto3.client(service, endpoint_url=endpoint, config=CONFIG, **more)

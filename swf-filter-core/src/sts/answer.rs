@@ -78,10 +78,25 @@ impl Outcome {
     }
 }
 
-/// The body of an error.
-pub(super) fn error_body(error: &Element, request_id: &str) -> String {
-    let id = Element::text("RequestId", request_id);
-    format!("<ErrorResponse xmlns=\"{NAMESPACE}\">{error}{id}</ErrorResponse>")
+impl Answer {
+    /// An error, as this protocol has it.
+    #[must_use]
+    pub fn error(status: u16, code: &str, message: &str, request_id: &str) -> Self {
+        let fault = if status < 500 { "Sender" } else { "Receiver" };
+        let error = Element::list(
+            "Error",
+            [
+                Element::text("Type", fault),
+                Element::text("Code", code),
+                Element::text("Message", message),
+            ],
+        );
+        let id = Element::text("RequestId", request_id);
+        Self {
+            status,
+            body: format!("<ErrorResponse xmlns=\"{NAMESPACE}\">{error}{id}</ErrorResponse>"),
+        }
+    }
 }
 
 /// The unique id of a caller, as in `aws:userid`. The identity is the user, or the session's role.

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::Action;
-use super::answer::{Answer, Element, error_body};
+use super::answer::Answer;
 use crate::iam::authorize::Reason;
 use crate::prefix::text::excerpt;
 use crate::session::TokenFault;
@@ -108,18 +108,7 @@ impl Fault {
     #[must_use]
     pub fn answer(&self, request_id: &str) -> Answer {
         let (status, code) = self.code();
-        let error = Element::list(
-            "Error",
-            [
-                Element::text("Type", "Sender"),
-                Element::text("Code", code),
-                Element::text("Message", &self.message()),
-            ],
-        );
-        Answer {
-            status,
-            body: error_body(&error, request_id),
-        }
+        Answer::error(status, code, &self.message(), request_id)
     }
 
     /// The HTTP status, and the error's name.

@@ -13,7 +13,7 @@ mod token;
 pub use self::action::{Action, condition_key_names, is_condition_key};
 pub use self::call::{Call, CallFault, Decision, Keys, MAX_BODY, Scope, read_call};
 pub use self::made_up::{ScopeFault, made_up_call};
-pub use self::token::{DEFAULT_CAPACITY, MAX_BYTES, TokenCache, TokenFault};
+pub use self::token::{DEFAULT_CAPACITY, MAX_BYTES, TokenCache, TokenFault, task_token};
 
 #[cfg(test)]
 mod tests;

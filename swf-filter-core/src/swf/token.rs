@@ -101,18 +101,6 @@ impl TokenCache {
         Ok(())
     }
 
-    /// Learns from AWS's answer to a poll of this domain. An answer without token, or with an empty one, says that no
-    /// task was waiting. Nothing of the answer but `taskToken` is looked at.
-    pub fn learn_from_answer(&mut self, domain: &str, answer: &[u8]) -> Result<(), TokenFault> {
-        let Answer(token) = serde_json::from_slice(answer).map_err(|error| TokenFault::Answer {
-            reason: error.to_string(),
-        })?;
-        match token {
-            Some(token) if !token.is_empty() => self.learn(&token, domain),
-            _ => Ok(()),
-        }
-    }
-
     /// The domain that a token was last learned for.
     #[must_use]
     pub fn domain(&self, token: &str) -> Option<&str> {
@@ -167,6 +155,15 @@ impl TokenCache {
             self.remove(&hash);
         }
     }
+}
+
+/// The task token in AWS's answer to a poll. None if no task was waiting: then there is no token, or an empty one. Nothing
+/// else of the answer is looked at.
+pub fn task_token(answer: &[u8]) -> Result<Option<Cow<'_, str>>, TokenFault> {
+    let Answer(token) = serde_json::from_slice(answer).map_err(|error| TokenFault::Answer {
+        reason: error.to_string(),
+    })?;
+    Ok(token.filter(|token| !token.is_empty()))
 }
 
 /// A cache of [`DEFAULT_CAPACITY`].

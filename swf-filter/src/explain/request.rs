@@ -69,7 +69,8 @@ pub(super) fn explain(
         statements: Vec::new(),
         decisions: Vec::new(),
     };
-    match judge.call(host, &caller, &call, &tokens, &context, None) {
+    let domain_of = |token: &str| tokens.domain(token).map(Into::into);
+    match judge.call(host, &caller, &call, domain_of, &context, None) {
         Ok(ruling) => fill(&mut explanation, ruling),
         Err(refused) => explanation.words = refused.to_string(),
     }

@@ -53,7 +53,7 @@ pub(super) fn passed_on((status, headers): Head, body: Body, id: RequestId) -> R
 /// An answer of STS.
 pub(super) fn xml(answer: sts::Answer, id: RequestId) -> Response<Body> {
     let mut response = Response::new(whole(answer.body));
-    // INVARIANT: it is one of the constants of `sts`.
+    // INVARIANT: it is a constant of `sts`, or was a status before.
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or_default();
     let kind = HeaderValue::from_static(sts::CONTENT_TYPE);
     response.headers_mut().insert(CONTENT_TYPE, kind);
@@ -71,6 +71,17 @@ pub(super) fn told(told: &Told, id: RequestId) -> Response<Body> {
     *response.status_mut() = told.status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     with_id(response, id)
+}
+
+/// The same, as STS has it. Codes of its protocol do not say what they are.
+pub(super) fn told_in_xml(told: &Told, id: RequestId) -> Response<Body> {
+    let code = told.code.strip_suffix("Exception").unwrap_or(told.code);
+    let message = told.message.as_deref().unwrap_or_default();
+    let status = told.status.as_u16();
+    xml(
+        sts::Answer::error(status, code, message, &id.to_string()),
+        id,
+    )
 }
 
 fn with_id(mut response: Response<Body>, id: RequestId) -> Response<Body> {

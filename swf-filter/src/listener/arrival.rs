@@ -46,6 +46,11 @@ impl Arrival {
         self.peer
     }
 
+    /// Whether a proxy told it.
+    pub(super) fn is_proxied(&self) -> bool {
+        matches!(self.view, SourceView::Proxied { .. })
+    }
+
     /// The client's address.
     pub(super) fn source(&self) -> IpAddr {
         match self.view {

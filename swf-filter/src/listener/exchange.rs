@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ use swf_filter_core::policy::{Effect, HostDocuments};
 use swf_filter_core::session::Session;
 use swf_filter_core::sigv4::{BodyHash, Claim, Head, QueryForm, Rules};
 use swf_filter_core::sts::{self, Asker};
-use swf_filter_core::swf::{Action, Call, CallFault, Scope, read_call};
+use swf_filter_core::swf::{Action, Call, CallFault, Scope, read_call, task_token};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -30,6 +31,7 @@ use super::arrival::Arrival;
 use super::audit::{Record, Tls, Verdict};
 use super::guard::Slot;
 use super::limits;
+use super::pace::{Pace, Paced};
 use super::policy::Enforced;
 use super::refusal::Refusal;
 use super::request::{AuthorizedRequest, Identity, RequestId};
@@ -47,6 +49,7 @@ pub(super) struct Connection {
     pub(super) tls: tls::Session,
     /// Tells which heads were refused; none where HTTP/2 is spoken.
     pub(super) slot: Option<Arc<Slot>>,
+    pub(super) pace: Arc<Pace>,
 }
 
 /// The services that a listener answers for.
@@ -105,52 +108,36 @@ const LONGEST_POLL: usize = 48 << 20;
 
 impl Connection {
     /// Answers a request.
-    pub(super) async fn respond<B>(&self, request: Request<B>) -> Result<Response<Body>, Infallible>
+    pub(super) async fn respond<B>(
+        &self,
+        request: Request<B>,
+    ) -> Result<Response<Paced<Body>>, Infallible>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let start = Instant::now();
+        let under_way = self.pace.begin();
         let id = self.shared.next_id();
         let service = Service::of(request.headers());
-        let policy = self.shared.policy.borrow().clone();
-        let mut record = self.record(id, service, policy.as_deref(), request.headers());
-        let mut pending = Pending {
-            shared: &self.shared,
-            start,
-            record: &mut record,
-            is_answered: false,
-        };
-        let decided = self
-            .decide(request, service, id, policy.as_deref(), pending.record)
-            .await;
-        pending.is_answered = true;
-        drop(pending);
+        let record = self.record(id, service, request.headers());
+        let mut record = Pending::new(&self.shared, record);
+        let decided = self.decide(request, service, id, &mut record).await;
         let Outcome { response, verdict } =
             decided.unwrap_or_else(|refusal| refuse(&refusal, service, id, &mut record));
         record.verdict = verdict;
         record.status = Some(response.status().as_u16());
-        record.microseconds = microseconds(start);
-        self.shared.counters.request(verdict);
-        self.shared.audit.record(record);
-        Ok(response)
+        Ok(response.map(|body| Paced::new(body, under_way)))
     }
 
-    fn record(
-        &self,
-        id: RequestId,
-        service: Service,
-        policy: Option<&Enforced>,
-        headers: &HeaderMap,
-    ) -> Record {
+    fn record(&self, id: RequestId, service: Service, headers: &HeaderMap) -> Record {
         let settings = &self.listener.settings;
         let mut record = Record::new(
             Timestamp::now(),
-            policy.map_or(0, |policy| policy.info.generation),
+            0,
             [&settings.name, &settings.host],
             self.arrival.peer(),
             Verdict::Refused,
-            "allowed",
+            GONE,
         );
         record.request_id = Some(id.to_string().into());
         record.source = self.arrival.source();
@@ -169,7 +156,6 @@ impl Connection {
         request: Request<B>,
         service: Service,
         id: RequestId,
-        policy: Option<&Enforced>,
         record: &mut Record,
     ) -> Result<Outcome, Refusal>
     where
@@ -181,9 +167,12 @@ impl Connection {
             None => request,
         };
         let (head, body) = request.into_parts();
-        // Whatever is wrong: a client that is still sending would not see the answer.
+        // Before anything is answered: a client that still sends would see its connection break, and not the answer.
         let body = whole(body).await?;
-        let policy = policy.ok_or(Refusal::NoPolicy)?;
+        // Only now: a body takes its time, and the policy may have changed in it.
+        let policy = self.shared.policy.borrow().clone();
+        let policy = policy.as_deref().ok_or(Refusal::NoPolicy)?;
+        record.generation = policy.info.generation;
         let host = policy.host(&self.listener.settings.host);
         let host = host.ok_or(Refusal::NoPolicy)?;
         self.admit(policy, host)?;
@@ -249,12 +238,9 @@ impl Connection {
         let Some(request) = authorized else {
             return Err(Refusal::Denied(Box::new(ruling)));
         };
-        ruling
-            .operation
-            .reason
-            .name()
-            .clone_into(record.reason.to_mut());
-        self.forward(&request, &call, record).await
+        let outcome = self.forward(&request, &call, record).await?;
+        record.reason = ruling.operation.reason.name().into();
+        Ok(outcome)
     }
 
     fn judge(
@@ -273,7 +259,7 @@ impl Connection {
             arrived.host,
             &signer.caller,
             call,
-            &self.shared.tokens(),
+            |token| self.shared.tokens().domain(token).map(Into::into),
             &context,
             limit.as_ref(),
         )?)
@@ -292,11 +278,11 @@ impl Connection {
         let call = sts::Call::read(&arrived.body)?;
         record.action = Some(format!("sts:{}", call.name()).into());
         let judge = &arrived.policy.judge;
-        let lots = lots()?;
-        let outcome = sts::decide(judge, &call, asker, &context, Timestamp::now(), lots)?;
+        let outcome = sts::decide(judge, &call, asker, &context, Timestamp::now(), lots()?)?;
         let token = outcome.session().map(|session| self.shared.seal(session));
         let token = token.transpose()?.unwrap_or_default();
         let answer = outcome.answer(&token, &arrived.id.to_string());
+        record.reason = "allowed".into();
         Ok(Outcome {
             response: answer::xml(answer, arrived.id),
             verdict: Verdict::Allowed,
@@ -369,6 +355,8 @@ impl Connection {
         record: &mut Record,
     ) -> Result<Outcome, Refusal> {
         record.upstream = Some(self.listener.upstream_name.clone());
+        // From here on it may be done, whether or not anybody is left to be told.
+        record.verdict = Verdict::Failed;
         let start = Instant::now();
         let sent = self.listener.upstream.send(request).await;
         record.upstream_microseconds = Some(microseconds(start));
@@ -400,62 +388,97 @@ impl Connection {
         let body = Limited::new(body, LONGEST_POLL).collect().await;
         let body = body.map_err(|error| Refusal::PollAnswer(error.to_string()))?;
         let body = body.to_bytes();
-        if let Err(fault) = self.shared.tokens().learn_from_answer(domain, &body) {
+        let learned = task_token(&body).and_then(|token| match token {
+            Some(token) => self.shared.tokens().learn(&token, domain),
+            None => Ok(()),
+        });
+        if let Err(fault) = learned {
             warn!("the domain of a task token cannot be learned: {fault}");
         }
         Ok(answer::passed_on(head, answer::whole(body), id))
     }
 }
 
-/// Answers a request that gets no further.
-fn refuse(refusal: &Refusal, service: Service, id: RequestId, record: &mut Record) -> Outcome {
-    record.reason = refusal.name().into();
-    record.words = Some(refusal.to_string().into());
-    if let Refusal::Denied(ruling) = refusal {
-        record.decisions = decisions(ruling);
-        record.decisions.retain(|decision| !decision.allowed);
-    }
-    let known = |text: Option<&str>| text.unwrap_or("*").to_owned();
-    let denied = format!(
-        "User: {} is not authorized to perform: {} on resource: {}",
-        known(record.principal.as_deref()),
-        known(record.action.as_deref()),
-        known(record.resource.as_deref()),
-    );
-    let response = match (service, refusal.sts()) {
-        (Service::Sts, Some(fault)) => answer::xml(fault.answer(&id.to_string()), id),
-        _ => answer::told(&refusal.told(denied), id),
-    };
-    Outcome {
-        response,
-        verdict: refusal.verdict(),
-    }
-}
-
-/// A request without an answer so far. Whoever drops it ends the request: its client is gone, or shut out. What it did at the
-/// upstream stays done, so that it has to be in the audit log.
+/// A record that is written whatever becomes of its request. When a client goes away, hyper drops what answers it, and SWF may
+/// have done by then what was asked.
 struct Pending<'a> {
     shared: &'a Shared,
     start: Instant,
-    record: &'a mut Record,
-    is_answered: bool,
+    /// None once it is written.
+    record: Option<Record>,
+}
+
+impl<'a> Pending<'a> {
+    fn new(shared: &'a Shared, record: Record) -> Self {
+        Self {
+            shared,
+            start: Instant::now(),
+            record: Some(record),
+        }
+    }
+}
+
+impl Deref for Pending<'_> {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        match &self.record {
+            Some(record) => record,
+            None => unreachable!("it is there until this is dropped"),
+        }
+    }
+}
+
+impl DerefMut for Pending<'_> {
+    fn deref_mut(&mut self) -> &mut Record {
+        match &mut self.record {
+            Some(record) => record,
+            None => unreachable!("it is there until this is dropped"),
+        }
+    }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        if self.is_answered {
-            return;
+        if let Some(mut record) = self.record.take() {
+            record.microseconds = microseconds(self.start);
+            self.shared.counters.request(record.verdict);
+            self.shared.audit.record(record);
         }
-        let mut record = self.record.clone();
-        record.verdict = match record.upstream {
-            Some(_) => Verdict::Failed,
-            None => Verdict::Refused,
-        };
-        record.reason = "connection-ended".into();
-        record.words = Some("the connection ended before the answer".into());
-        record.microseconds = microseconds(self.start);
-        self.shared.counters.request(record.verdict);
-        self.shared.audit.record(record);
+    }
+}
+
+/// Why there is no answer, unless another reason takes its place.
+const GONE: &str = "connection-ended";
+
+/// Answers a request that gets no further.
+fn refuse(refusal: &Refusal, service: Service, id: RequestId, record: &mut Record) -> Outcome {
+    record.reason = refusal.name().into();
+    record.words = Some(refusal.to_string().into());
+    let mut inside = None;
+    if let Refusal::Denied(ruling) = refusal {
+        record.decisions = decisions(ruling);
+        record.decisions.retain(|decision| !decision.allowed);
+        inside = ruling.refused().and_then(|(inside, _)| inside);
+    }
+    let known = |text: Option<&str>| text.unwrap_or("?").to_owned();
+    let action = match inside {
+        Some(decision) => decision.action.to_string(),
+        None => known(record.action.as_deref()),
+    };
+    let denied = format!(
+        "User: {} is not authorized to perform: {action} on resource: {}",
+        known(record.principal.as_deref()),
+        known(record.resource.as_deref()),
+    );
+    let response = match (service, refusal.sts()) {
+        (Service::Sts, Some(fault)) => answer::xml(fault.answer(&id.to_string()), id),
+        (Service::Sts, None) => answer::told_in_xml(&refusal.told(denied), id),
+        (Service::Swf, _) => answer::told(&refusal.told(denied), id),
+    };
+    Outcome {
+        response,
+        verdict: refusal.verdict(),
     }
 }
 
@@ -523,3 +546,6 @@ fn is_poll(action: Action) -> bool {
 fn microseconds(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

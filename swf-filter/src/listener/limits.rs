@@ -32,10 +32,15 @@ pub const UPSTREAM_CONNECTIONS: usize = 20_000;
 pub const BACK_OFF: Duration = Duration::from_millis(250);
 /// Before an address is tried again, at most.
 pub const BACK_OFF_MOST: Duration = Duration::from_secs(10);
-/// For a client to take a piece of its answer.
+/// For a client to take a piece of its answer: for its system to acknowledge one.
 pub const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// Without anything that moves while requests are under way: more than a body, an upstream that is waited for, and a pause of its
+/// answer take together.
+pub const STANDSTILL: Duration = Duration::from_mins(3);
 /// For requests under way to end when the listener is told to: a poll that has just begun, and some time to spare.
 pub const DRAIN: Duration = Duration::from_secs(90);
+/// For records that wait to be written, at the end of the process.
+pub const FLUSH: Duration = Duration::from_secs(10);
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

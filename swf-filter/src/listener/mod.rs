@@ -9,6 +9,7 @@ pub mod audit;
 mod exchange;
 pub mod guard;
 pub mod limits;
+mod pace;
 mod policy;
 mod refusal;
 pub mod request;
@@ -31,7 +32,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use swf_filter_core::session::Ring;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -56,10 +57,13 @@ pub fn run(settings: &Path) -> Result<()> {
     let inherited = Inherited::from_environment();
     let settings = Settings::load(settings)?;
     allow_descriptors(settings.limits.connections);
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()?
-        .block_on(async { tokio::spawn(serve(settings, inherited)).await? })
+        .build()?;
+    let ended = runtime.block_on(async { tokio::spawn(serve(settings, inherited)).await? });
+    // A disk that hangs must not keep the process from its end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Takes as many descriptors as the system gives: most programs are started with 1024, because of `select(2)`. Without one left,
@@ -127,7 +131,8 @@ async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
     let policy = policy::follow(
         socket(&settings.paths.run).into(),
         settings.paths.state.as_path().into(),
-    );
+    )
+    .await;
     let (keys, ring) = (Keys::load(&places)?, ring(&places)?);
     let shared = Arc::new(Shared::new(settings, policy, audit, keys, ring)?);
     let frontings: Arc<[_]> = open
@@ -179,9 +184,14 @@ async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
     finish(writing).await
 }
 
-/// Writes what is left of the audit log.
+/// Writes what is left of the audit log, unless its disk hangs.
 async fn finish(writing: Writing) -> Result<()> {
-    Ok(tokio::task::spawn_blocking(move || writing.finish()).await?)
+    let finished = timeout(limits::FLUSH, spawn_blocking(move || writing.finish())).await;
+    let Ok(finished) = finished else {
+        error!("the audit log takes no records: those that wait to be written are lost");
+        return Ok(());
+    };
+    Ok(finished?)
 }
 
 fn tls(listener: &settings::Listener) -> Result<Tls> {
@@ -245,12 +255,14 @@ async fn until_told_to_end(
 ) {
     loop {
         tokio::select! {
-            _ = watches.certificates.changed() => reload_certificates(frontings),
-            _ = watches.keys.changed() => reload_keys(shared, places),
+            _ = watches.certificates.changed() => block_in_place(|| reload_certificates(frontings)),
+            _ = watches.keys.changed() => block_in_place(|| reload_keys(shared, places)),
             _ = signals.hangup.recv() => {
                 shared.audit.reopen();
-                reload_certificates(frontings);
-                reload_keys(shared, places);
+                block_in_place(|| {
+                    reload_certificates(frontings);
+                    reload_keys(shared, places);
+                });
             }
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,

@@ -2,6 +2,8 @@
 //!
 //! A policy comes as text, is read and compiled here as it was there, and takes effect whole. Until there is one, nobody is let in.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use hyper::Method;
 use swf_filter_core::admission::{self, Admission, Entrance};
-use swf_filter_core::compile::{Generation, compile};
+use swf_filter_core::compile::{Generation, Zone, compile};
 use swf_filter_core::judge::{self, Judge, Network};
 use swf_filter_core::policy::{Entry, Policy, Source, Vpc};
 use tokio::sync::watch;
@@ -36,6 +38,8 @@ pub(super) struct Enforced {
     pub(super) policy: Policy,
     pub(super) generation: Generation,
     pub(super) judge: Judge,
+    /// For each zone, the VPCs that it stands for, by their index.
+    members: Box<[Box<[usize]>]>,
     /// Whether it compiles to what the daemon compiled it to.
     pub(super) agreement: Agreement,
 }
@@ -61,6 +65,7 @@ impl Enforced {
         Ok(Self {
             info: report.info.clone(),
             judge: Judge::new(&policy),
+            members: members(&policy, &generation),
             policy,
             generation,
             agreement,
@@ -99,8 +104,11 @@ impl Enforced {
         claiming.any(|vpc| vpc.cidrs.longest(address).is_some())
     }
 
-    /// Whether a connection may be there.
+    /// Whether a connection may be there. None if it cannot be told where it comes in, or if who tells is not trusted any more.
     pub(super) fn admit(&self, host: usize, arrival: &Arrival) -> Option<Admission> {
+        if arrival.is_proxied() && !self.trusts(host, arrival.peer().ip()) {
+            return None;
+        }
         let entrance = self.entrance(arrival)?;
         admission::admit(&self.policy, &self.generation, host, entrance)
     }
@@ -117,10 +125,12 @@ impl Enforced {
                 })
             }
             Entrance::Zone { zone, address } => {
-                let zone = self.generation.zones.get(zone)?;
-                let is_member = |vpc: &&Vpc| zone.vpcs.contains(&vpc.id);
-                let members: Vec<&Vpc> = self.policy.vpcs.iter().filter(is_member).collect();
-                judge::network(&members, zone.public, address, None)
+                let public = self.generation.zones.get(zone)?.public;
+                let members = self.members.get(zone)?.iter();
+                let members: Vec<&Vpc> = members
+                    .filter_map(|&vpc| self.policy.vpcs.get(vpc))
+                    .collect();
+                judge::network(&members, public, address, None)
             }
         }
     }
@@ -137,33 +147,47 @@ impl Enforced {
     }
 }
 
+/// For each zone, the VPCs that it stands for. Requests do not look for them: there may be thousands.
+fn members(policy: &Policy, generation: &Generation) -> Box<[Box<[usize]>]> {
+    let ids = policy.vpcs.iter().map(|vpc| &vpc.id).zip(0..);
+    let indices: HashMap<_, usize> = ids.collect();
+    let of_zone = |zone: &Zone| {
+        let ids = zone.vpcs.iter();
+        ids.filter_map(|id| indices.get(id).copied()).collect()
+    };
+    generation.zones.iter().map(of_zone).collect()
+}
+
 /// What is known of the daemon's policy.
 pub(super) type Current = watch::Receiver<Option<Arc<Enforced>>>;
 
 /// Starts with the last policy that was enforced here, and follows the daemon for ever.
-pub(super) fn follow(socket: Arc<Path>, state: Arc<Path>) -> Current {
-    let (sender, current) = watch::channel(None);
-    tokio::spawn(async move {
-        match load(&state).await {
-            Ok(Some(enforced)) => {
-                info!(
-                    generation = enforced.info.generation,
-                    "the last policy is enforced until the daemon tells of another"
-                );
-                sender.send_replace(Some(enforced));
-            }
-            Ok(None) => {}
-            Err(error) => warn!("the last policy is of no use: {error:#}"),
+///
+/// The last policy is in force when this returns, so that who connects right after a restart is not turned away.
+pub(super) async fn follow(socket: Arc<Path>, state: Arc<Path>) -> Current {
+    let last = match load(&state).await {
+        Ok(Some(enforced)) => {
+            info!(
+                generation = enforced.info.generation,
+                "the last policy is enforced until the daemon tells of another"
+            );
+            Some(enforced)
         }
+        Ok(None) => None,
+        Err(error) => {
+            warn!("the last policy is of no use: {error:#}");
+            None
+        }
+    };
+    let (sender, current) = watch::channel(last);
+    tokio::spawn(async move {
         let mut is_away = false;
         loop {
-            let Err(error) = follow_daemon(&socket, &state, &sender).await else {
-                continue;
-            };
-            if !is_away {
+            let Err(error) = follow_daemon(&socket, &state, &sender).await;
+            if !is_away || error.is::<Left>() {
                 warn!("the daemon is away, the last policy stays in force: {error:#}");
             }
-            is_away = !error.is::<Left>();
+            is_away = true;
             sleep(PAUSE).await;
         }
     });
@@ -180,7 +204,7 @@ async fn follow_daemon(
     socket: &Path,
     state: &Path,
     sender: &watch::Sender<Option<Arc<Enforced>>>,
-) -> Result<()> {
+) -> Result<Infallible> {
     let mut lines = client::follow(socket, "/v1/generations").await?;
     loop {
         let info: PolicyInfo = lines.next().await.map_err(Left)?;
@@ -232,3 +256,6 @@ async fn load(state: &Path) -> Result<Option<Arc<Enforced>>> {
     });
     Ok(Some(Arc::new(enforced.await??)))
 }
+
+#[cfg(test)]
+pub(in crate::listener) mod tests;

@@ -127,13 +127,13 @@ impl Refusal {
             Self::ExpiredToken => "expired-token",
             Self::Head(_) => "bad-head",
             Self::NoNetwork => "unknown-network",
+            Self::NoCaller(_) | Self::NotJudged(Refused::UnknownCaller { .. }) => "unknown-caller",
             Self::NoPolicy => "no-policy",
             Self::NoRandomness(_) => "no-randomness",
             Self::NotJudged(Refused::Elsewhere { .. } | Refused::NotDomain { .. }) => {
                 "other-resource"
             }
             Self::NotJudged(Refused::NoDocuments) => "no-documents",
-            Self::NoCaller(_) | Self::NotJudged(Refused::UnknownCaller { .. }) => "unknown-caller",
             Self::NotJudged(Refused::UnknownToken) => "unknown-task-token",
             Self::PollAnswer(_) | Self::Upstream(_) => "upstream-failed",
             Self::Signature(_) => "bad-signature",

@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::server::conn::{http1, http2};
@@ -29,7 +29,7 @@ use tracing::{debug, warn};
 use super::arrival::Arrival;
 use super::audit::{Record, Verdict};
 use super::exchange::Connection;
-use super::guard::{Guard, Reading, Slot};
+use super::guard::Guard;
 use super::policy::{Current, Enforced};
 use super::settings::{Http, Proxy};
 use super::shared::{Fronting, Shared, TurnedAway};
@@ -50,6 +50,25 @@ impl Seats {
             endpoints: Crowd::new(limits.connections_per_endpoint),
         }
     }
+
+    /// Counts a connection. What comes through an endpoint has the address of a balancer, which all its clients share.
+    fn take(&self, arrival: &Arrival) -> Result<Seat, TurnedAway> {
+        match arrival.endpoint() {
+            None => (self.addresses.enter(arrival.source()))
+                .map(Seat::Address)
+                .ok_or(TurnedAway::TooManyOfAddress),
+            Some(endpoint) => (self.endpoints.enter(endpoint.into()))
+                .map(Seat::Endpoint)
+                .ok_or(TurnedAway::TooManyOfEndpoint),
+        }
+    }
+}
+
+/// A place among those of an address, or of an endpoint.
+#[expect(dead_code, reason = "they are there to be dropped")]
+enum Seat {
+    Address(Member<IpAddr>),
+    Endpoint(Member<Box<str>>),
 }
 
 /// How many there are of each kind, none of which may be too many.
@@ -139,14 +158,29 @@ pub(super) async fn listen(
             continue;
         };
         visits.spawn(async move {
-            visit.fronting.counters.open.fetch_add(1, Ordering::Relaxed);
+            let _open = Open::new(&visit.fronting.counters.open);
             visit.serve(stream, peer).await;
-            visit.fronting.counters.open.fetch_sub(1, Ordering::Relaxed);
             drop(seat);
         });
     }
     drop(socket);
     while visits.join_next().await.is_some() {}
+}
+
+/// A connection that is open, whatever becomes of what serves it.
+struct Open<'a>(&'a AtomicUsize);
+
+impl<'a> Open<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Before accepting is tried again.
@@ -219,15 +253,7 @@ impl Visit {
 
     async fn receive(&self, stream: TcpStream, arrival: Arrival) -> Result<(), TurnedAway> {
         self.check(&arrival)?;
-        let _of_address =
-            (self.seats.addresses.enter(arrival.source())).ok_or(TurnedAway::TooManyOfAddress)?;
-        let _of_endpoint = match arrival.endpoint() {
-            Some(endpoint) => Some(
-                (self.seats.endpoints.enter(endpoint.into()))
-                    .ok_or(TurnedAway::TooManyOfEndpoint)?,
-            ),
-            None => None,
-        };
+        let _seat = self.seats.take(&arrival)?;
         if let Err(error) = sockets::prepare(&stream) {
             debug!("options of a connection cannot be set: {error}");
         }
@@ -252,6 +278,7 @@ impl Visit {
             arrival,
             tls,
             slot: (http == Http::One).then(Arc::default),
+            pace: Arc::default(),
         };
         match http {
             Http::One => self.speak_one(stream, connection).await,
@@ -299,7 +326,7 @@ impl Visit {
         let mut served = pin!(served);
         let mut stop = self.stop.clone();
         let mut stopping = false;
-        let mut overdue = pin!(overdue(&slot));
+        let mut overdue = pin!(connection.pace.overdue(Some(&slot)));
         let mut shut_out = pin!(self.shut_out(&connection.arrival));
         loop {
             tokio::select! {
@@ -338,6 +365,7 @@ impl Visit {
         let mut served = pin!(served);
         let mut stop = self.stop.clone();
         let mut stopping = false;
+        let mut overdue = pin!(connection.pace.overdue(None));
         let mut shut_out = pin!(self.shut_out(&connection.arrival));
         loop {
             tokio::select! {
@@ -347,6 +375,7 @@ impl Visit {
                     }
                     return;
                 }
+                () = overdue.as_mut() => return,
                 () = shut_out.as_mut() => return,
                 _ = stop.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
@@ -359,26 +388,6 @@ impl Visit {
 
 /// Requests of one HTTP/2 connection at a time: a process of workers that polls with some threads.
 const STREAMS: u32 = 100;
-
-/// Ends when a client takes too long over what it sends.
-async fn overdue(slot: &Slot) {
-    let mut reading = slot.reading();
-    loop {
-        let now = *reading.borrow_and_update();
-        let time = match now {
-            Reading::Body => limits::BODY_TIME,
-            Reading::Head => limits::HEAD_TIME,
-            // What is read tells only what it is now: of a request that came in one piece nothing was seen but this.
-            Reading::Idle if !slot.has_begun() => limits::HEAD_TIME,
-            // An answer may be under way, which has its own times.
-            Reading::Idle | Reading::Over => limits::UPSTREAM + limits::IDLE,
-        };
-        match timeout(time, reading.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
-        }
-    }
-}
 
 /// Reads the PROXY header of a connection. None for those that are about nobody, such as health checks.
 async fn proxied(
@@ -439,49 +448,4 @@ fn wanted(bytes: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncWriteExt as _, duplex};
-    use tokio::time::Instant;
-
-    use super::*;
-
-    const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}";
-
-    /// How long a client is waited for that sends bytes in one piece, and nothing else.
-    async fn patience(bytes: &[u8]) -> std::time::Duration {
-        let (mut client, server) = duplex(1 << 16);
-        let slot = Arc::new(Slot::default());
-        let mut guard = Guard::new(server, Arc::clone(&slot));
-        client.write_all(bytes).await.unwrap();
-        let start = Instant::now();
-        let mut read = [0; 1 << 10];
-        let reading = async {
-            while guard.read(&mut read).await.is_ok_and(|read| read > 0) {}
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            // As where it is used: it looks when all of the bytes were read.
-            biased;
-            () = reading => {}
-            () = overdue(&slot) => {}
-        }
-        start.elapsed()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_first_request_in_one_piece_has_all_the_time_of_a_poll() {
-        assert_eq!(patience(REQUEST).await, limits::UPSTREAM + limits::IDLE);
-        let two = [REQUEST, REQUEST].concat();
-        assert_eq!(patience(&two).await, limits::UPSTREAM + limits::IDLE);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_sends_nothing_or_a_part_has_its_time() {
-        assert_eq!(patience(b"").await, limits::HEAD_TIME);
-        assert_eq!(patience(&REQUEST[..20]).await, limits::HEAD_TIME);
-        let part = &REQUEST[..REQUEST.len() - 1];
-        assert_eq!(patience(part).await, limits::BODY_TIME);
-        let later = [REQUEST, &REQUEST[..20]].concat();
-        assert_eq!(patience(&later).await, limits::HEAD_TIME);
-    }
-}
+mod tests;

@@ -76,12 +76,6 @@ impl Slot {
         self.reading.subscribe()
     }
 
-    /// Whether a head was handed on, be it a whole one or one that stands for a refused one.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.count().handed > 0
-    }
-
     /// Bytes of the current head that are there; those of the last one while there is no other.
     #[must_use]
     pub fn arrived(&self) -> usize {
@@ -108,7 +102,7 @@ impl Slot {
         self.arrived.store(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn turn(&self, reading: Reading) {
+    pub(in crate::listener) fn turn(&self, reading: Reading) {
         self.reading.send_if_modified(|last| {
             let changed = *last != reading;
             *last = reading;

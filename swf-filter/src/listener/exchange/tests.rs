@@ -1,0 +1,319 @@
+use std::fs;
+use std::path::PathBuf;
+
+use http_body_util::{BodyExt, Full};
+use hyper::http::request::Builder;
+use swf_filter_core::session::Ring;
+use swf_filter_core::sigv4::{Secret, SigningKey};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use super::*;
+use crate::keys::{self, Keys, NewKey, Places, Store};
+use crate::listener::audit::{Audit, Entry, Journal, Targets, Writing};
+use crate::listener::policy::tests::enforced;
+use crate::listener::settings::{Http, Settings};
+use crate::listener::shared::ListenerCounters;
+use crate::listener::upstream::Upstream;
+use crate::listener::{tls::Tls as Terminator, ways};
+
+const ALICE: &str = "arn:aws:iam::111122223333:user/alice";
+const TARGET: &str = "SimpleWorkflowService.DescribeDomain";
+const ORDERS: &str = r#"{"name":"orders"}"#;
+
+struct Stage {
+    folder: TempDir,
+    connection: Connection,
+    key: NewKey,
+    store: Store,
+    writing: Writing,
+    /// A message for each request that comes to the upstream.
+    arrived: mpsc::UnboundedReceiver<()>,
+    policy: watch::Sender<Option<Arc<Enforced>>>,
+}
+
+/// What the upstream does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Answers,
+    Hangs,
+}
+
+async fn stage(behind: Behind) -> Stage {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let own = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    fs::write(path("a.pem"), own.cert.pem()).unwrap();
+    fs::write(path("a.key"), own.signing_key.serialize_pem()).unwrap();
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let text = format!(
+        r#"
+        version = 1
+        [[listener]]
+        name = "one"
+        listen = ["127.0.0.1:443"]
+        host = "swf"
+        certificates = [{{ chain = "{0}/a.pem", key = "{0}/a.key" }}]
+        upstream = "swf"
+        [[upstream]]
+        name = "swf"
+        addresses = ["http://{1}"]
+        identity = "headers"
+        [paths]
+        state = "{0}/state"
+        keys = "{0}/keys"
+        "#,
+        folder.path().display(),
+        upstream.local_addr().unwrap()
+    );
+    fs::write(path("listener.toml"), text).unwrap();
+    let settings = Settings::load(&path("listener.toml")).unwrap();
+    let places = Places::with_credentials(&settings.paths, None);
+    let store = Store::new(places.clone());
+    let key = store.create(ALICE, Timestamp::now()).unwrap();
+    keys::rotate(&places, 2).unwrap();
+    let (audit, writing) = Audit::start(&Targets {
+        file: Some(path("audit.jsonl")),
+        journal: Journal::Off,
+    })
+    .unwrap();
+    let (policy, current) = watch::channel(Some(Arc::new(enforced(7))));
+    let of = settings.listeners[0].clone();
+    let listener = Fronting {
+        tls: Terminator::new(&of.certificates, &of.clients, of.http).unwrap(),
+        upstream: Upstream::new(&settings.upstreams[0]).await.unwrap(),
+        upstream_name: "swf".into(),
+        counters: ListenerCounters::default(),
+        settings: of,
+    };
+    let ring = Ring::new(keys::session_keys(&places).unwrap()).unwrap();
+    let keys = Keys::load(&places).unwrap();
+    let shared = Shared::new(settings, current, audit, keys, ring).unwrap();
+    let connection = Connection {
+        shared: Arc::new(shared),
+        listener: Arc::new(listener),
+        arrival: direct("203.0.113.7:4000"),
+        tls: tls::Session {
+            version: "TLSv1.3",
+            suite: "TLS_AES_128_GCM_SHA256",
+            group: None,
+            server_name: None,
+            client_certificate: None,
+            http: Http::One,
+        },
+        slot: None,
+        pace: Arc::default(),
+    };
+    Stage {
+        folder,
+        connection,
+        key,
+        store,
+        writing,
+        arrived: backend(upstream, behind),
+        policy,
+    }
+}
+
+fn backend(socket: TcpListener, behind: Behind) -> mpsc::UnboundedReceiver<()> {
+    let (sender, arrived) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = socket.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            let _ = sender.send(());
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+            match behind {
+                Behind::Answers => stream.write_all(answer).await.unwrap(),
+                Behind::Hangs => std::future::pending().await,
+            }
+        }
+    });
+    arrived
+}
+
+fn direct(peer: &str) -> Arrival {
+    Arrival::direct(peer.parse().unwrap(), Arc::new(ways::unknown()))
+}
+
+fn unsigned(target: &str) -> Builder {
+    Request::post("/")
+        .header("host", "a.example")
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amz-target", target)
+}
+
+impl Stage {
+    fn signed(&self, target: &str, body: &str) -> Request<Full<Bytes>> {
+        let now = Timestamp::now();
+        let (time, day) = (now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d"));
+        let scope = format!("{day}/us-east-1/swf/aws4_request");
+        let names = "host;x-amz-date;x-amz-target";
+        let canonical = format!(
+            "POST\n/\n\nhost:a.example\nx-amz-date:{time}\nx-amz-target:{target}\n\n{names}\n{}",
+            BodyHash::of(body.as_bytes())
+        );
+        let hash = BodyHash::of(canonical.as_bytes());
+        let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{hash}");
+        let day = day.to_string();
+        let secret = Secret::new(self.key.secret_access_key.to_string());
+        let key = SigningKey::derive(&secret, &day, "us-east-1", "swf");
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={}",
+            self.key.info.access_key_id,
+            key.sign(&text)
+        );
+        unsigned(target)
+            .header("x-amz-date", time.to_string())
+            .header("authorization", authorization)
+            .body(body.to_owned().into())
+            .unwrap()
+    }
+
+    /// The status of an answer, and what kind of exception it is.
+    async fn ask(&self, request: Request<Full<Bytes>>) -> (u16, String) {
+        let response = self.connection.respond(request).await.unwrap();
+        assert!(response.headers().contains_key("x-amzn-requestid"));
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let kind = json["__type"].as_str().unwrap_or_default();
+        (status, kind.rsplit('#').next().unwrap().to_owned())
+    }
+
+    /// The verdict, reason and principal of each request.
+    fn records(self) -> Vec<Record> {
+        self.writing.finish();
+        let path: PathBuf = self.folder.path().join("audit.jsonl");
+        let text = fs::read_to_string(path).unwrap();
+        let entries = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let records = entries.map(|entry| match entry {
+            Entry::Request(record) => *record,
+            Entry::Lost(lost) => panic!("{lost:?}"),
+        });
+        records.collect()
+    }
+}
+
+#[tokio::test]
+async fn checks_come_in_the_order_of_aws_and_each_has_its_answer() {
+    let mut stage = stage(Behind::Answers).await;
+    let bad = |code: &str| (400, code.to_owned());
+    let plain = |target, body: &'static str| unsigned(target).body(body.into()).unwrap();
+    // What is wrong with the body and the operation comes before the signature, and all else after it.
+    assert_eq!(
+        stage.ask(plain(TARGET, "{")).await,
+        bad("SerializationException")
+    );
+    assert_eq!(
+        stage.ask(plain("X.Y", "{")).await,
+        bad("SerializationException")
+    );
+    assert_eq!(
+        stage.ask(plain("X.Y", "{}")).await,
+        bad("UnknownOperationException")
+    );
+    let missing = bad("MissingAuthenticationTokenException");
+    assert_eq!(stage.ask(plain(TARGET, ORDERS)).await, missing);
+    assert_eq!(stage.ask(plain(TARGET, "{}")).await, missing);
+    let mut altered = stage.signed(TARGET, ORDERS);
+    *altered.body_mut() = r#"{"name":"Orders"}"#.into();
+    assert_eq!(stage.ask(altered).await, bad("InvalidSignatureException"));
+    let incomplete = stage.signed(TARGET, "{}");
+    assert_eq!(stage.ask(incomplete).await, bad("ValidationException"));
+    let other = stage.signed(TARGET, r#"{"name":"other"}"#);
+    assert_eq!(stage.ask(other).await, bad("AccessDeniedException"));
+    assert!(
+        stage.arrived.try_recv().is_err(),
+        "nothing of this is sent on"
+    );
+
+    let fine = stage.signed(TARGET, ORDERS);
+    assert_eq!(stage.ask(fine).await, (200, String::new()));
+    stage.arrived.recv().await.unwrap();
+    let elsewhere = Request::get("/x").body(Full::default()).unwrap();
+    assert_eq!(stage.ask(elsewhere).await.0, 404);
+
+    let records = stage.records();
+    let reasons: Vec<&str> = records.iter().map(|record| &*record.reason).collect();
+    let (signature, call) = ("bad-signature", "bad-call");
+    assert_eq!(
+        reasons[..5],
+        [call, call, "unknown-operation", signature, signature]
+    );
+    assert_eq!(reasons[5..7], [signature, call]);
+    assert_eq!(reasons[9], "bad-target");
+    // Nobody is named who has not signed.
+    let named = records.iter().map(|record| record.principal.is_some());
+    let named: Vec<bool> = named.collect();
+    assert_eq!(named[..6], [false; 6]);
+    assert_eq!(named[6..], [true, true, true, false]);
+    let verdicts = [&records[7], &records[8]].map(|record| record.verdict);
+    assert_eq!(verdicts, [Verdict::Denied, Verdict::Allowed]);
+    assert!(records.iter().all(|record| record.generation == 7));
+}
+
+#[tokio::test]
+async fn keys_that_are_disabled_and_sources_that_are_denied_get_nothing() {
+    let mut stage = stage(Behind::Answers).await;
+    let request = stage.signed(TARGET, ORDERS);
+    stage.connection.arrival = direct("203.0.113.66:4000");
+    assert_eq!(stage.ask(request).await.0, 403);
+    stage.connection.arrival = direct("203.0.113.7:4000");
+
+    let request = stage.signed(TARGET, ORDERS);
+    assert_eq!(stage.ask(request).await.0, 200);
+    let id = stage.key.info.access_key_id.clone();
+    stage.store.set_status(&id, keys::Status::Inactive).unwrap();
+    let places = Places::with_credentials(&stage.connection.shared.settings.paths, None);
+    let keys = stage.connection.shared.keys.load().reload(&places).unwrap();
+    stage.connection.shared.replace_keys(keys);
+    let request = stage.signed(TARGET, ORDERS);
+    let unknown = (400, "UnrecognizedClientException".to_owned());
+    assert_eq!(stage.ask(request).await, unknown);
+
+    stage.policy.send_replace(None);
+    let request = stage.signed(TARGET, ORDERS);
+    assert_eq!(stage.ask(request).await.0, 503);
+    let reasons: Vec<_> = stage.records().into_iter().map(|one| one.reason).collect();
+    assert_eq!(reasons[0], "source-not-allowed");
+    assert_eq!(reasons[2..], ["unknown-access-key", "no-policy"]);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_its_record() {
+    let mut stage = stage(Behind::Hangs).await;
+    let request = stage.signed(TARGET, ORDERS);
+    tokio::select! {
+        _ = stage.connection.respond(request) => unreachable!("the upstream hangs"),
+        came = stage.arrived.recv() => came.unwrap(),
+    }
+    let records = stage.records();
+    let [record] = &*records else {
+        panic!("{records:?}")
+    };
+    assert_eq!((record.verdict, &*record.reason), (Verdict::Failed, GONE));
+    assert_eq!(record.principal.as_deref(), Some(ALICE));
+    assert_eq!(record.action.as_deref(), Some("swf:DescribeDomain"));
+    assert_eq!(record.status, None);
+}
+
+#[tokio::test]
+async fn sts_answers_everything_in_xml() {
+    let stage = stage(Behind::Answers).await;
+    stage.policy.send_replace(None);
+    let request = Request::post("/")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Full::from("Action=GetCallerIdentity"))
+        .unwrap();
+    let response = stage.connection.respond(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert!(
+        text.contains("<Type>Receiver</Type><Code>ServiceUnavailable</Code>"),
+        "{text}"
+    );
+}
