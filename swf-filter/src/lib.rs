@@ -13,6 +13,7 @@ pub mod explain;
 pub mod files;
 pub mod keys;
 pub mod listener;
+mod log;
 pub mod report;
 pub mod sources;
 pub mod state;

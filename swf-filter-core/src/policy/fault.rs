@@ -71,7 +71,15 @@ impl Block {
                 "trusted_proxies",
             ],
             Self::Role => &[
-                "name", "account", "path", "id", "policies", "boundary", "tags", "trust",
+                "name",
+                "account",
+                "path",
+                "id",
+                "policies",
+                "boundary",
+                "tags",
+                "trust",
+                "max_session_duration",
             ],
             Self::Set => &["name", "cidrs", "file"],
             Self::User => &[
@@ -250,6 +258,12 @@ pub enum Fault {
         /// The field.
         field: &'static str,
     },
+    /// The time that sessions of a role may last is not one that they have.
+    #[error("sessions of a role cannot last `{found}`", found = excerpt(.found))]
+    SessionDuration {
+        /// The time as written.
+        found: String,
+    },
     /// A set has neither `cidrs` nor `file`.
     #[error("set without `cidrs` and `file`")]
     SetWithoutContent,
@@ -386,6 +400,7 @@ impl Fault {
             Self::IdentityPath { .. } => "write `/`, or words between slashes, such as `/team/`".into(),
             Self::WithoutDocuments { .. } => "requests to this host are judged by no policy document; attach one".into(),
             Self::DocumentFile { .. } | Self::SetFile { .. } => "a path is relative to the file that names it".into(),
+            Self::SessionDuration { .. } => "write a number of seconds from 3600 to 43200: 1 to 12 hours".into(),
             Self::SetWithoutContent => "add `cidrs = [...]`, `file = \"...\"` or both".into(),
             Self::TagTwice { .. } => "take one of them out: keys of tags compare without case".into(),
             Self::TooMany { limit } => too_many_help(*limit).into(),

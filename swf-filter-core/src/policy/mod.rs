@@ -162,6 +162,8 @@ pub struct Identity {
     pub boundary: Option<Arc<iam::Document>>,
     /// Who may assume it, if it is a role.
     pub trust: Option<Arc<iam::Document>>,
+    /// Seconds that sessions of it last at most, if it is a role.
+    pub max_session_duration: i64,
 }
 
 /// A packet to a host, perhaps with a request, and what has to become of both.

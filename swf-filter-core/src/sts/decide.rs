@@ -171,6 +171,11 @@ fn assume(
         let seconds = wish.seconds;
         return Err(Fault::ChainedTooLong { seconds });
     }
+    if wish.seconds > role.max_session_duration {
+        return Err(Fault::AboveMaximum {
+            most: role.max_session_duration,
+        });
+    }
     let packed = packed(wish.policy.as_deref(), &tags)?;
     let caller = caller_of(role, &wish.session_name).ok_or(Fault::UnknownCaller)?;
     Ok(Outcome::AssumeRole {

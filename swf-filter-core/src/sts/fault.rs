@@ -24,6 +24,12 @@ pub enum Fault {
         /// Why not; none if the policy has no such role.
         reason: Option<Reason>,
     },
+    /// A session was to last longer than the role's do.
+    #[error("sessions of the role last {most} s at most")]
+    AboveMaximum {
+        /// What the role has.
+        most: i64,
+    },
     /// A session asks for a session token.
     #[error("a session asked for a session token")]
     BySession,
@@ -116,7 +122,9 @@ impl Fault {
     pub fn code(&self) -> (u16, &'static str) {
         match self {
             Self::AccessDenied { .. } | Self::BySession | Self::Mfa => (403, "AccessDenied"),
-            Self::ChainedTooLong { .. } | Self::Parameter { .. } => (400, "ValidationError"),
+            Self::AboveMaximum { .. } | Self::ChainedTooLong { .. } | Self::Parameter { .. } => {
+                (400, "ValidationError")
+            }
             Self::Expired => (403, "ExpiredToken"),
             Self::Form { .. } => (400, "InvalidQueryParameter"),
             Self::NoAction => (400, "MissingAction"),
@@ -138,6 +146,9 @@ impl Fault {
                 role,
                 ..
             } => format!("User: {caller} is not authorized to perform: {action} on resource: {role}"),
+            Self::AboveMaximum { .. } => {
+                "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.".into()
+            }
             Self::BySession => "Cannot call GetSessionToken with session credentials".into(),
             Self::ChainedTooLong { .. } => {
                 "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining".into()

@@ -6,14 +6,16 @@
 
 mod action;
 mod call;
+mod finder;
 mod json;
 mod made_up;
 mod token;
 
 pub use self::action::{Action, condition_key_names, is_condition_key};
 pub use self::call::{Call, CallFault, Decision, Keys, MAX_BODY, Scope, read_call};
+pub use self::finder::TokenFinder;
 pub use self::made_up::{ScopeFault, made_up_call};
-pub use self::token::{DEFAULT_CAPACITY, MAX_BYTES, TokenCache, TokenFault, task_token};
+pub use self::token::{DEFAULT_CAPACITY, MAX_BYTES, TokenCache, TokenFault};
 
 #[cfg(test)]
 mod tests;

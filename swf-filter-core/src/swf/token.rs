@@ -4,15 +4,9 @@
 //! Tokens come from AWS, but which of them are learned is up to callers, so that the cache is bounded in entries and in
 //! bytes, whatever they poll. Of a token only its hash is kept: a copy of the cache lets nobody answer a task.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 
-use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use thiserror::Error;
-
-use super::json::Text;
 
 /// Tokens that a cache holds unless told otherwise.
 pub const DEFAULT_CAPACITY: usize = 65_536;
@@ -42,12 +36,6 @@ struct Learned {
 /// Why nothing was learned.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TokenFault {
-    /// The answer to a poll could not be read.
-    #[error("the answer to the poll cannot be read: {reason}")]
-    Answer {
-        /// What is wrong with it.
-        reason: String,
-    },
     /// The domain's name has a length that SWF gives none.
     #[error("the domain has {characters} characters, not 1 to {DOMAIN}")]
     DomainLength {
@@ -157,15 +145,6 @@ impl TokenCache {
     }
 }
 
-/// The task token in AWS's answer to a poll. None if no task was waiting: then there is no token, or an empty one. Nothing
-/// else of the answer is looked at.
-pub fn task_token(answer: &[u8]) -> Result<Option<Cow<'_, str>>, TokenFault> {
-    let Answer(token) = serde_json::from_slice(answer).map_err(|error| TokenFault::Answer {
-        reason: error.to_string(),
-    })?;
-    Ok(token.filter(|token| !token.is_empty()))
-}
-
 /// A cache of [`DEFAULT_CAPACITY`].
 impl Default for TokenCache {
     fn default() -> Self {
@@ -180,39 +159,6 @@ fn hash(token: &str) -> Hash {
 /// Bytes that an entry takes, about.
 pub(super) fn cost(domain: &str) -> usize {
     ENTRY + domain.len()
-}
-
-/// The token in an answer to a poll. The rest, which may be a long history, is passed over without being kept.
-struct Answer<'a>(Option<Cow<'a, str>>);
-
-impl<'de> Deserialize<'de> for Answer<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(AnswerVisitor)
-    }
-}
-
-struct AnswerVisitor;
-
-impl<'de> Visitor<'de> for AnswerVisitor {
-    type Value = Answer<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut token = None;
-        while let Some(Text(name)) = members.next_key()? {
-            if name != "taskToken" {
-                members.next_value::<IgnoredAny>()?;
-            } else if token.is_some() {
-                return Err(A::Error::duplicate_field("taskToken"));
-            } else {
-                token = Some(members.next_value::<Option<Text<'_>>>()?);
-            }
-        }
-        Ok(Answer(token.flatten().map(|Text(token)| token)))
-    }
 }
 
 /// Characters of the longest token that SWF gives out.

@@ -8,7 +8,6 @@ mod headers;
 mod listing;
 
 use std::fs;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +30,7 @@ use crate::control::server::{self, Command, Control};
 use crate::control::socket;
 use crate::dataplane::interfaces::{self, Interfaces};
 use crate::dataplane::{Events, Kernel, Pins, preflight};
+use crate::log;
 
 /// Stack of a thread: an image is half a MiB, and travels by value.
 const STACK: usize = 16 << 20;
@@ -43,11 +43,7 @@ const REFILLS_PER_SECOND: u32 = 10;
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: &Path) -> Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .init();
+    log::start()?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK)
@@ -158,7 +154,9 @@ async fn pump(mut events: Events, rate: u32, daemon: Arc<Daemon>) {
     deprecated,
     reason = "its successor is unsafe; the logger keeps its descriptor open, which is all it asks for"
 )]
-fn log_trace(logger: EbpfLogger<&'static dyn log::Log>) -> Result<impl Future<Output = ()> + Send> {
+fn log_trace(
+    logger: EbpfLogger<&'static dyn ::log::Log>,
+) -> Result<impl Future<Output = ()> + Send> {
     let mut logger = AsyncFd::with_interest(logger, Interest::READABLE)?;
     Ok(async move {
         while let Ok(mut ready) = logger.readable_mut().await {

@@ -15,7 +15,9 @@ use super::request::RequestId;
 use super::upstream::{Answer, AnswerBody};
 
 /// What is answered.
-pub(super) type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
+pub(super) type Body = UnsyncBoxBody<Bytes, BodyError>;
+/// Why an answer has no end.
+pub(super) type BodyError = Box<dyn Error + Send + Sync>;
 
 /// The status of an answer, and its header fields.
 pub(super) type Head = (StatusCode, HeaderMap);

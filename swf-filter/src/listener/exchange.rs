@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,23 +21,23 @@ use swf_filter_core::policy::{Effect, HostDocuments};
 use swf_filter_core::session::Session;
 use swf_filter_core::sigv4::{BodyHash, Claim, Head, QueryForm, Rules};
 use swf_filter_core::sts::{self, Asker};
-use swf_filter_core::swf::{Action, Call, CallFault, Scope, read_call, task_token};
+use swf_filter_core::swf::{Action, Call, CallFault, Scope, read_call};
 use tokio::time::timeout;
-use tracing::warn;
 
 use super::answer::{self, Body};
 use super::arrival::Arrival;
 use super::audit::{Record, Tls, Verdict};
 use super::guard::Slot;
+use super::learning::Learning;
 use super::limits;
 use super::pace::{Pace, Paced};
 use super::policy::Enforced;
+use super::recording::{GONE, Recorded, Recording, microseconds};
 use super::refusal::Refusal;
 use super::request::{AuthorizedRequest, Identity, RequestId};
 use super::settings::QuerySignatures;
 use super::shared::{Fronting, Shared, lots};
 use super::tls;
-use super::upstream::Answer;
 use crate::explain::{decisions, statements};
 
 /// The connection that requests come over.
@@ -103,15 +102,13 @@ struct Outcome {
 
 /// The region of hosts that name none.
 const DEFAULT_REGION: &str = "us-east-1";
-/// Bytes of an answer to a poll at most, to find its task token in: a history of 1,000 events of 32 KiB is not as long.
-const LONGEST_POLL: usize = 48 << 20;
 
 impl Connection {
     /// Answers a request.
     pub(super) async fn respond<B>(
         &self,
         request: Request<B>,
-    ) -> Result<Response<Paced<Body>>, Infallible>
+    ) -> Result<Response<Recorded<Paced<Body>>>, Infallible>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -120,13 +117,13 @@ impl Connection {
         let id = self.shared.next_id();
         let service = Service::of(request.headers());
         let record = self.record(id, service, request.headers());
-        let mut record = Pending::new(&self.shared, record);
+        let mut record = Recording::new(Arc::clone(&self.shared), record);
         let decided = self.decide(request, service, id, &mut record).await;
         let Outcome { response, verdict } =
             decided.unwrap_or_else(|refusal| refuse(&refusal, service, id, &mut record));
         record.verdict = verdict;
         record.status = Some(response.status().as_u16());
-        Ok(response.map(|body| Paced::new(body, under_way)))
+        Ok(response.map(|body| Recorded::new(Paced::new(body, under_way), record)))
     }
 
     fn record(&self, id: RequestId, service: Service, headers: &HeaderMap) -> Record {
@@ -362,94 +359,21 @@ impl Connection {
         record.upstream_microseconds = Some(microseconds(start));
         let sent = sent?;
         record.upstream_status = Some(sent.status.as_u16());
-        let response = match &call.scope {
-            Scope::Domain(domain) if is_poll(call.action) && sent.status == StatusCode::OK => {
-                self.learn(sent, domain, request.id()).await?
+        let (head, body) = answer::head(sent);
+        let body = match &call.scope {
+            // Whoever gets a task may speak of it, so that its domain has to be known before.
+            Scope::Domain(domain) if is_poll(call.action) && head.0 == StatusCode::OK => {
+                let shared = Arc::clone(&self.shared);
+                Learning::new(body, shared, domain).boxed_unsync()
             }
-            _ => {
-                let (head, body) = answer::head(sent);
-                answer::passed_on(head, body.map_err(Into::into).boxed_unsync(), request.id())
-            }
+            _ => body.map_err(Into::into).boxed_unsync(),
         };
         Ok(Outcome {
-            response,
+            response: answer::passed_on(head, body, request.id()),
             verdict: Verdict::Allowed,
         })
     }
-
-    /// Reads the answer to a poll, to know the domain of its task token, before the client can make use of it.
-    async fn learn(
-        &self,
-        sent: Answer,
-        domain: &str,
-        id: RequestId,
-    ) -> Result<Response<Body>, Refusal> {
-        let (head, body) = answer::head(sent);
-        let body = Limited::new(body, LONGEST_POLL).collect().await;
-        let body = body.map_err(|error| Refusal::PollAnswer(error.to_string()))?;
-        let body = body.to_bytes();
-        let learned = task_token(&body).and_then(|token| match token {
-            Some(token) => self.shared.tokens().learn(&token, domain),
-            None => Ok(()),
-        });
-        if let Err(fault) = learned {
-            warn!("the domain of a task token cannot be learned: {fault}");
-        }
-        Ok(answer::passed_on(head, answer::whole(body), id))
-    }
 }
-
-/// A record that is written whatever becomes of its request. When a client goes away, hyper drops what answers it, and SWF may
-/// have done by then what was asked.
-struct Pending<'a> {
-    shared: &'a Shared,
-    start: Instant,
-    /// None once it is written.
-    record: Option<Record>,
-}
-
-impl<'a> Pending<'a> {
-    fn new(shared: &'a Shared, record: Record) -> Self {
-        Self {
-            shared,
-            start: Instant::now(),
-            record: Some(record),
-        }
-    }
-}
-
-impl Deref for Pending<'_> {
-    type Target = Record;
-
-    fn deref(&self) -> &Record {
-        match &self.record {
-            Some(record) => record,
-            None => unreachable!("it is there until this is dropped"),
-        }
-    }
-}
-
-impl DerefMut for Pending<'_> {
-    fn deref_mut(&mut self) -> &mut Record {
-        match &mut self.record {
-            Some(record) => record,
-            None => unreachable!("it is there until this is dropped"),
-        }
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        if let Some(mut record) = self.record.take() {
-            record.microseconds = microseconds(self.start);
-            self.shared.counters.request(record.verdict);
-            self.shared.audit.record(record);
-        }
-    }
-}
-
-/// Why there is no answer, unless another reason takes its place.
-const GONE: &str = "connection-ended";
 
 /// Answers a request that gets no further.
 fn refuse(refusal: &Refusal, service: Service, id: RequestId, record: &mut Record) -> Outcome {
@@ -541,10 +465,6 @@ fn is_poll(action: Action) -> bool {
         action,
         Action::PollForActivityTask | Action::PollForDecisionTask
     )
-}
-
-fn microseconds(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@ mod arrival;
 pub mod audit;
 mod exchange;
 pub mod guard;
+mod learning;
 pub mod limits;
 mod pace;
 mod policy;
+mod recording;
 mod refusal;
 pub mod request;
 mod serve;
@@ -23,7 +25,6 @@ pub mod upstream;
 pub mod watch;
 mod ways;
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,14 +47,11 @@ use self::upstream::Upstream;
 use self::watch::Watch;
 use crate::control::{server, socket};
 use crate::keys::{self, Keys, Places};
+use crate::log;
 
 /// Runs until SIGTERM or SIGINT, and then until requests under way are answered.
 pub fn run(settings: &Path) -> Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .init();
+    log::start()?;
     let inherited = Inherited::from_environment();
     let settings = Settings::load(settings)?;
     allow_descriptors(settings.limits.connections);

@@ -49,9 +49,6 @@ pub(super) enum Refusal {
     /// There is no policy, or it has no such host.
     #[error("no policy is in force for this listener")]
     NoPolicy,
-    /// The answer to a poll breaks off.
-    #[error("the upstream's answer to a poll broke off: {0}")]
-    PollAnswer(String),
     /// STS does not do what it is asked for.
     #[error("{0}")]
     Sts(#[from] sts::Fault),
@@ -135,7 +132,7 @@ impl Refusal {
             }
             Self::NotJudged(Refused::NoDocuments) => "no-documents",
             Self::NotJudged(Refused::UnknownToken) => "unknown-task-token",
-            Self::PollAnswer(_) | Self::Upstream(_) => "upstream-failed",
+            Self::Upstream(_) => "upstream-failed",
             Self::Signature(_) => "bad-signature",
             Self::Source { .. } => "source-not-allowed",
             Self::Sts(fault) => match fault.code() {
@@ -154,7 +151,7 @@ impl Refusal {
         match self {
             Self::Denied(_) | Self::NotJudged(_) | Self::NoNetwork => Verdict::Denied,
             Self::Sts(fault) if fault.code().0 == 403 => Verdict::Denied,
-            Self::NoRandomness(_) | Self::PollAnswer(_) | Self::Upstream(_) => Verdict::Failed,
+            Self::NoRandomness(_) | Self::Upstream(_) => Verdict::Failed,
             Self::Body(_)
             | Self::Call(_)
             | Self::ExpiredToken
@@ -255,7 +252,7 @@ impl Refusal {
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
             ),
-            Self::NoRandomness(_) | Self::PollAnswer(_) => Told {
+            Self::NoRandomness(_) => Told {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 code: "InternalFailure",
                 message: None,

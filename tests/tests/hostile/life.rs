@@ -340,6 +340,12 @@ fn an_upstream_that_fails_amid_its_answer_is_never_taken_for_a_success() -> Resu
         client.send(scene.describe(name)?)?;
         ensure!(is_ended(&mut client)?, "{name}");
     }
+    let failed = ["failed upstream-failed", "allowed allowed"].repeat(2);
+    let cut = ["failed answer-cut-off"; 2];
+    ensure!(
+        verdicts(&scene, "swf:DescribeDomain", 6)? == [&failed[..], &cut].concat(),
+        "what broke off is no success in the audit log"
+    );
     // Valid, if unusual.
     for (name, body) in [
         ("chunked", &br#"{"in":"pieces"}"#[..]),

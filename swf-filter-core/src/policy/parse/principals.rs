@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::super::fault::Block;
 use super::super::{Account, Fault, Identity, Place, Principals, Problem, Problems};
 use super::attached::Library;
-use super::document::{Document, Table, Text};
+use super::document::{Document, Table, Text, integer};
 use super::names::Names;
 use crate::iam::Kind;
 use crate::iam::principal::is_account;
@@ -121,6 +121,7 @@ impl Reader<'_, '_, '_, '_> {
             .library
             .single(table, "boundary", Kind::Identity, problems);
         let trust = self.library.single(table, "trust", Kind::Trust, problems);
+        let max_session_duration = session_duration(table, problems);
         let tags = tags(table, problems);
         let id = table.text("id", problems);
         let (name, account) = (name?, account?);
@@ -152,8 +153,30 @@ impl Reader<'_, '_, '_, '_> {
             policies,
             boundary,
             trust,
+            max_session_duration,
         })
     }
+}
+
+/// Seconds: an hour to twelve, and an hour unless said (IAM User Guide, "Update the maximum session duration for a role").
+fn session_duration(table: &Table<'_>, problems: &mut Problems) -> i64 {
+    const FIELD: &str = "max_session_duration";
+    const HOUR: i64 = 3_600;
+    let Some(item) = table.value(FIELD) else {
+        return HOUR;
+    };
+    if !item.get_ref().is_integer() {
+        table.wrong_type(FIELD, "a number of seconds", item, problems);
+        return HOUR;
+    }
+    let seconds = integer(item.get_ref()).filter(|seconds| (HOUR..=12 * HOUR).contains(seconds));
+    seconds.unwrap_or_else(|| {
+        let fault = Fault::SessionDuration {
+            found: table.written(item).into(),
+        };
+        table.report(fault, item.span(), problems);
+        HOUR
+    })
 }
 
 /// The path before the name in an ARN: it starts and ends with a slash.

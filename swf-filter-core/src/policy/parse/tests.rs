@@ -44,6 +44,16 @@ fn what_is_wrong_is_refused_where_it_stands() {
     // Text after the first line, then line and column of the problem and a part of message and help.
     let cases = [
         (
+            "[[account]]\nid = \"111122223333\"\n[[role]]\nname = \"a\"\nmax_session_duration = 43201\n",
+            (6, 24),
+            "1 to 12 hours",
+        ),
+        (
+            "[[account]]\nid = \"111122223333\"\n[[user]]\nname = \"a\"\nmax_session_duration = 3600\n",
+            (6, 1),
+            "max_session_duration",
+        ),
+        (
             "[[account]]\nid = \"111122223333\"\n[[role]]\nname = \"a\"\n[[role]]\nname = \"A\"\npath = \"/b/\"\n",
             (7, 8),
             "defined twice",

@@ -54,7 +54,7 @@ fn judge(setting: &Setting) -> Judge {
     let text = format!(
         "version = 1\n[[account]]\nid = \"111122223333\"\n[[account]]\nid = \"444455556666\"\n{}{}\
          [[role]]\nname = \"calling\"\naccount = \"111122223333\"\n{policies}\n{boundary_field}\n\
-         [[role]]\nname = \"worker\"\npath = \"/team/\"\nid = \"AROAWORKER\"\naccount = \"111122223333\"\n\
+         [[role]]\nname = \"worker\"\nmax_session_duration = 7200\npath = \"/team/\"\nid = \"AROAWORKER\"\naccount = \"111122223333\"\n\
          trust = \"trust.json\"\ntags = {{ team = \"orders\" }}\n",
         user("alice", "111122223333"),
         user("bob", "444455556666"),

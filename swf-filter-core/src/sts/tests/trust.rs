@@ -259,7 +259,9 @@ fn a_role_from_a_role_lasts_an_hour() {
         of(3_601, CALLING_SESSION).err(),
         Some((400, "ValidationError"))
     );
-    assert!(of(43_200, ALICE).is_ok());
+    assert!(of(7_200, ALICE).is_ok());
+    // The role's own limit.
+    assert_eq!(of(7_201, ALICE).err(), Some((400, "ValidationError")));
 }
 
 #[test]

@@ -18,8 +18,8 @@ mod writer;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
 pub use self::journal::Journal;
@@ -30,6 +30,9 @@ use crate::listener::settings::Paths;
 
 /// Records that wait to be written, at most: a second or more at full rate, and some MiB.
 const QUEUE: usize = 8_192;
+/// What part of the queue records of connections may take that got no further. Anybody can make those, in any number, and they
+/// must not take the place of requests.
+const STRANGERS: usize = 4;
 
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,10 +88,39 @@ enum Message {
 struct Shared {
     /// Records that found the queue full, and that the thread has not taken notice of.
     overflown: AtomicU64,
+    /// Records of connections that got no further, and that wait.
+    strangers: AtomicUsize,
+    /// How many of those may wait.
+    most_strangers: usize,
     /// All records that at least one target did not get.
     lost: AtomicU64,
     /// Whether the file has to be opened again.
     reopen: AtomicBool,
+}
+
+impl Shared {
+    /// Whether there is room for a record among its kind.
+    fn admit(&self, record: &Record) -> bool {
+        if is_of_request(record) {
+            return true;
+        }
+        let waiting = self.strangers.fetch_add(1, Ordering::Relaxed);
+        if waiting >= self.most_strangers {
+            self.strangers.fetch_sub(1, Ordering::Relaxed);
+        }
+        waiting < self.most_strangers
+    }
+
+    /// Takes note that a record that was admitted waits no longer.
+    fn release(&self, record: &Record) {
+        if !is_of_request(record) {
+            self.strangers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn is_of_request(record: &Record) -> bool {
+    record.request_id.is_some()
 }
 
 impl Audit {
@@ -107,20 +139,34 @@ impl Audit {
 
     fn queue(length: usize) -> (Self, Receiver<Message>) {
         let (queue, inbox) = sync_channel(length);
-        let shared = Arc::default();
+        let shared = Arc::new(Shared {
+            most_strangers: length.div_ceil(STRANGERS),
+            ..Shared::default()
+        });
         (Self { queue, shared }, inbox)
     }
 
     /// Takes a record. Never waits: if there is no room, the record is lost and counted.
     pub fn record(&self, mut record: Record) {
         record.shorten();
-        if self
-            .queue
-            .try_send(Message::Record(Box::new(record)))
-            .is_err()
-        {
+        if !self.take(record) {
             self.shared.overflown.fetch_add(1, Ordering::Relaxed);
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn take(&self, record: Record) -> bool {
+        if !self.shared.admit(&record) {
+            return false;
+        }
+        match self.queue.try_send(Message::Record(Box::new(record))) {
+            Ok(()) => true,
+            Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => {
+                if let Message::Record(record) = message {
+                    self.shared.release(&record);
+                }
+                false
+            }
         }
     }
 

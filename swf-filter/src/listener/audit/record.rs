@@ -107,9 +107,9 @@ pub struct Record {
     /// The status that the upstream answered with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
-    /// From the first byte of the request to the last of the answer, in microseconds.
+    /// From the request's head to the end of its answer, in microseconds.
     pub microseconds: u64,
-    /// Of these, those spent waiting for the upstream.
+    /// Of these, those until the upstream's answer began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_microseconds: Option<u64>,
 }

@@ -14,7 +14,9 @@ use crate::control::api::StatementInfo;
 fn record(reason: &'static str) -> Record {
     let peer = "192.0.2.1:40000".parse().unwrap();
     let time = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
-    Record::new(time, 7, ["public", "swf"], peer, Verdict::Denied, reason)
+    let mut record = Record::new(time, 7, ["public", "swf"], peer, Verdict::Denied, reason);
+    record.request_id = Some("0-1".into());
+    record
 }
 
 fn targets(path: &Path) -> Targets {
@@ -65,6 +67,7 @@ fn records_are_written_in_order_before_the_end() {
 #[test]
 fn names_of_fields_are_stable() {
     let mut whole = record("implicit-deny");
+    whole.request_id = None;
     let line = |record: &Record| {
         let entry = Entry::Request(Box::new(record.clone()));
         String::from_utf8(entry.line().unwrap()).unwrap()
@@ -172,6 +175,48 @@ fn a_full_queue_loses_records_and_says_so() {
     drop(audit);
     writer.run(&inbox);
     assert_eq!(read(&path), ["3 lost", "one", "two"]);
+}
+
+#[test]
+fn strangers_do_not_take_the_place_of_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let (audit, inbox) = Audit::queue(8);
+    let stranger = || {
+        let mut record = record("source-not-allowed");
+        record.request_id = None;
+        record
+    };
+    for _ in 0..100 {
+        audit.record(stranger());
+    }
+    for _ in 0..6 {
+        audit.record(record("allowed"));
+    }
+    assert_eq!(audit.lost(), 98);
+    audit.record(record("one too many"));
+    assert_eq!(audit.lost(), 99);
+    let mut writer = Writer::open(&targets(&path), Arc::clone(&audit.shared)).unwrap();
+    // Those that are written make room.
+    let Ok(Message::Record(first)) = inbox.try_recv() else {
+        panic!("no record");
+    };
+    audit.shared.release(&first);
+    writer.write(&Entry::Request(first));
+    audit.record(stranger());
+    assert_eq!(audit.lost(), 99);
+    drop(audit);
+    writer.run(&inbox);
+    let read = read(&path);
+    let count = |reason| read.iter().filter(|line| *line == reason).count();
+    assert_eq!(
+        [
+            count("source-not-allowed"),
+            count("allowed"),
+            count("99 lost")
+        ],
+        [3, 6, 1]
+    );
 }
 
 #[test]

@@ -74,7 +74,10 @@ impl Writer {
             };
             self.look_around();
             match message {
-                Ok(Message::Record(record)) => self.write(&Entry::Request(record)),
+                Ok(Message::Record(record)) => {
+                    self.shared.release(&record);
+                    self.write(&Entry::Request(record));
+                }
                 Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => self.catch_up(),
                 Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
             }
