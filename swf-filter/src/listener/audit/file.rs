@@ -1,4 +1,4 @@
-//! The file of the log: each line with one write, and reopened when its name stands for another file.
+//! The file of the log: whole lines with one write, and reopened when its name stands for another file.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -40,29 +40,47 @@ impl LogFile {
         self.open = None;
     }
 
-    /// Appends a line, which includes its end.
-    pub(super) fn write(&mut self, line: &[u8]) -> io::Result<()> {
+    /// Appends lines, which include their ends, and says how many bytes of them are written, also in vain.
+    pub(super) fn write(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
+        let opened = match self.current() {
+            Ok(opened) => opened,
+            Err(error) => return (0, Err(error)),
+        };
+        let ended;
+        let (before, bytes) = if opened.torn {
+            ended = [b"\n", lines].concat();
+            (1, &ended[..])
+        } else {
+            (0, lines)
+        };
+        let written = loop {
+            match opened.file.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (0, Err(error)),
+                Ok(written) => break written,
+            }
+        };
+        if written == bytes.len() {
+            opened.torn = false;
+            return (lines.len(), Ok(()));
+        }
+        // What is missing is not written later: another line may come between, and it counts as lost.
+        opened.torn = match bytes.get(..written).and_then(<[u8]>::last) {
+            None => opened.torn,
+            Some(last) => *last != b'\n',
+        };
+        let error = io::ErrorKind::StorageFull.into();
+        (written.saturating_sub(before), Err(error))
+    }
+
+    /// The file that has the name now.
+    fn current(&mut self) -> io::Result<&mut Opened> {
         let there = fs::metadata(&self.path).map(|metadata| identity(&metadata));
         let opened = match self.open.take() {
             Some(opened) if there.is_ok_and(|there| there == opened.identity) => opened,
             _ => open(&self.path)?,
         };
-        let opened = self.open.insert(opened);
-        let ended = [b"\n", line].concat();
-        let bytes = if opened.torn { &ended } else { line };
-        let written = loop {
-            match opened.file.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                written => break written?,
-            }
-        };
-        // What is missing of it is not written later: another line may come between, and this one counts as lost.
-        opened.torn |= written > 0;
-        if written < bytes.len() {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        opened.torn = false;
-        Ok(())
+        Ok(self.open.insert(opened))
     }
 }
 

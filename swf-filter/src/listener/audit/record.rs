@@ -229,11 +229,14 @@ impl Entry {
         }
     }
 
-    /// It as a line of JSON, with its end.
-    pub(super) fn line(&self) -> serde_json::Result<Vec<u8>> {
-        let mut line = serde_json::to_vec(self)?;
-        line.push(b'\n');
-        Ok(line)
+    /// Adds it as a line of JSON, with its end.
+    pub(super) fn write(&self, lines: &mut Vec<u8>) {
+        let start = lines.len();
+        if serde_json::to_writer(&mut *lines, self).is_err() {
+            // INVARIANT: a vector takes everything, and all keys are strings.
+            lines.truncate(start);
+        }
+        lines.push(b'\n');
     }
 }
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use swf_filter_core::policy::Origin;
 
 use super::journal::JournalSocket;
+use super::writer::Batch;
 use super::*;
 use crate::control::api::StatementInfo;
 
@@ -17,6 +18,18 @@ fn record(reason: &'static str) -> Record {
     let mut record = Record::new(time, 7, ["public", "swf"], peer, Verdict::Denied, reason);
     record.request_id = Some("0-1".into());
     record
+}
+
+fn batch(entry: Entry) -> Batch {
+    let mut batch = Batch::default();
+    batch.add(entry);
+    batch
+}
+
+fn as_line(entry: &Entry) -> Vec<u8> {
+    let mut line = Vec::new();
+    entry.write(&mut line);
+    line
 }
 
 fn targets(path: &Path) -> Targets {
@@ -70,7 +83,7 @@ fn names_of_fields_are_stable() {
     whole.request_id = None;
     let line = |record: &Record| {
         let entry = Entry::Request(Box::new(record.clone()));
-        String::from_utf8(entry.line().unwrap()).unwrap()
+        String::from_utf8(as_line(&entry)).unwrap()
     };
     assert_eq!(
         line(&whole),
@@ -119,7 +132,7 @@ fn names_of_fields_are_stable() {
         lost: 3,
     });
     assert_eq!(
-        lost.line().unwrap(),
+        as_line(&lost),
         b"{\"kind\":\"lost\",\"time\":\"2023-11-14T22:13:20.123Z\",\"lost\":3}\n"
     );
 }
@@ -202,7 +215,7 @@ fn strangers_do_not_take_the_place_of_requests() {
         panic!("no record");
     };
     audit.shared.release(&first);
-    writer.write(&Entry::Request(first));
+    writer.write(&batch(Entry::Request(first)));
     audit.record(stranger());
     assert_eq!(audit.lost(), 99);
     drop(audit);
@@ -225,7 +238,9 @@ fn a_log_that_cannot_be_written_is_told_of_its_gap() {
     let path = folder.path().join("audit.jsonl");
     let (audit, inbox) = Audit::queue(8);
     let mut writer = Writer::open(&targets(&path), Arc::clone(&audit.shared)).unwrap();
-    let put = |writer: &mut Writer, reason| writer.write(&Entry::Request(Box::new(record(reason))));
+    let put = |writer: &mut Writer, reason| {
+        writer.write(&batch(Entry::Request(Box::new(record(reason)))))
+    };
     put(&mut writer, "one");
     fs::rename(&path, folder.path().join("audit.jsonl.1")).unwrap();
     // What cannot be opened as a file, not even by root.
@@ -249,7 +264,7 @@ fn a_gap_is_told_without_another_record() {
     let mut writer = Writer::open(&targets(&path), Arc::clone(&audit.shared)).unwrap();
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    writer.write(&Entry::Request(Box::new(record("one"))));
+    writer.write(&batch(Entry::Request(Box::new(record("one")))));
     fs::remove_dir(&path).unwrap();
     drop(audit);
     writer.run(&inbox);
@@ -295,7 +310,7 @@ fn a_line_that_was_cut_off_takes_no_other_with_it() {
 fn lines_that_are_none_of_ours_are_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");
-    let line = Entry::Request(Box::new(record("right"))).line().unwrap();
+    let line = as_line(&Entry::Request(Box::new(record("right"))));
     let long = vec![b'x'; 3 << 20];
     let garbage: [&[u8]; 4] = [b"\xff\xfe", b"{}", b"{\"kind\":\"other\"}", &long];
     let mut bytes = Vec::new();
@@ -326,7 +341,7 @@ fn the_journal_gets_fields_that_no_text_can_add_to() {
     hostile.access_key_id = Some("x\nPRIORITY=0\n".into());
     hostile.principal = Some("arn:aws:iam::111122223333:user/a".into());
     let entry = Entry::Request(Box::new(hostile));
-    let line = entry.line().unwrap();
+    let line = as_line(&entry);
     JournalSocket::open(&path)
         .unwrap()
         .send(&entry, &line)
@@ -369,7 +384,7 @@ fn the_journal_does_not_hold_up_the_file() {
     let _full = UnixDatagram::bind(&path).unwrap();
     let socket = JournalSocket::open(&path).unwrap();
     let entry = Entry::Request(Box::new(record("one")));
-    let line = entry.line().unwrap();
+    let line = as_line(&entry);
     // Nobody reads: it is an error before long, and not a wait.
     let sent = (0..100_000).find(|_| socket.send(&entry, &line).is_err());
     assert!(sent.is_some());

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -17,6 +18,10 @@ use super::{Message, Shared, Targets};
 const RETRY: Duration = Duration::from_secs(1);
 /// How often losses are told in the log, at most.
 const COMPLAIN: Duration = Duration::from_mins(1);
+/// How long others are waited for after a record, so that a busy listener writes many with one call, and is seldom interrupted.
+const GATHER: Duration = Duration::from_millis(5);
+/// Records that are written with one call, at most.
+const BATCH: usize = 1_024;
 
 /// Writes records to all targets.
 #[derive(Debug)]
@@ -64,7 +69,8 @@ impl Writer {
 
     /// Writes what comes, until it is told to end or nobody is left who could send anything.
     pub(super) fn run(mut self, inbox: &Receiver<Message>) {
-        loop {
+        let mut goes_on = true;
+        while goes_on {
             let is_behind =
                 self.complaint.lost > 0 || self.targets.iter().any(|target| target.lost > 0);
             let message = if is_behind {
@@ -72,19 +78,46 @@ impl Writer {
             } else {
                 inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
+            let mut batch = Batch::default();
+            goes_on = match message {
+                Ok(message) => self.gather(message, inbox, &mut batch),
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => false,
+            };
             self.look_around();
-            match message {
-                Ok(Message::Record(record)) => {
-                    self.shared.release(&record);
-                    self.write(&Entry::Request(record));
-                }
-                Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => self.catch_up(),
-                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
+            if batch.entries.is_empty() {
+                self.catch_up();
+            } else {
+                self.write(&batch);
             }
             self.complaint.make(Some(COMPLAIN));
         }
         self.catch_up();
         self.complaint.make(None);
+    }
+
+    /// Gathers what comes with and after a message. Whether there may be more.
+    fn gather(&self, first: Message, inbox: &Receiver<Message>, batch: &mut Batch) -> bool {
+        if matches!(first, Message::Record(_)) {
+            thread::sleep(GATHER);
+        }
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::End => return false,
+                Message::Record(record) => {
+                    self.shared.release(&record);
+                    batch.add(Entry::Request(record));
+                }
+                Message::Wake => {}
+            }
+            next = if batch.entries.len() < BATCH {
+                inbox.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        true
     }
 
     /// Does what came past the queue.
@@ -112,53 +145,99 @@ impl Writer {
         }
     }
 
-    /// Writes an entry to all targets, and counts it if one did not take it.
-    pub(super) fn write(&mut self, entry: &Entry) {
-        let mut is_lost = false;
-        let line = entry.line();
+    /// Writes entries to all targets, and counts those that one of them did not take.
+    pub(super) fn write(&mut self, batch: &Batch) {
+        let mut missing = vec![false; batch.entries.len()];
         for target in &mut self.targets {
-            let put = match &line {
-                Ok(line) => target.put(entry, line),
-                Err(error) => Err(io::Error::other(error.to_string())),
-            };
-            if let Err(error) = put {
-                target.lost += 1;
-                is_lost = true;
+            if let Err(error) = target.put(batch, &mut missing) {
                 self.complaint.why = Some(error);
             }
         }
-        if is_lost {
-            self.complaint.lost += 1;
-            self.shared.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        let lost = missing.iter().filter(|missing| **missing).count() as u64;
+        self.complaint.lost += lost;
+        self.shared.lost.fetch_add(lost, Ordering::Relaxed);
+    }
+}
+
+/// Entries that are written together.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    entries: Vec<Entry>,
+    lines: Vec<u8>,
+    /// Where each entry's line ends.
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    pub(super) fn add(&mut self, entry: Entry) {
+        entry.write(&mut self.lines);
+        self.ends.push(self.lines.len());
+        self.entries.push(entry);
+    }
+
+    /// Entries with their lines.
+    fn iter(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        let places = starts.zip(&self.ends);
+        let lines = places.map(|(start, end)| self.lines.get(*start..*end).unwrap_or_default());
+        self.entries.iter().zip(lines)
     }
 }
 
 impl Target {
-    fn put(&mut self, entry: &Entry, line: &[u8]) -> io::Result<()> {
-        self.catch_up()?;
-        self.sink.put(entry, line)
+    /// Writes entries, and marks those that could not be. What is missing so far is told before.
+    fn put(&mut self, batch: &Batch, missing: &mut [bool]) -> io::Result<()> {
+        let before = self.catch_up();
+        if before.is_err() {
+            missing.fill(true);
+            self.lost += missing.len() as u64;
+            return before;
+        }
+        self.send(batch, missing)
     }
 
+    /// Tells of what it did not get.
     fn catch_up(&mut self) -> io::Result<()> {
-        if self.lost > 0 {
-            let entry = Entry::Lost(Lost {
-                time: Timestamp::now(),
-                lost: self.lost,
-            });
-            self.sink.put(&entry, &entry.line()?)?;
-            self.lost = 0;
+        if self.lost == 0 {
+            return Ok(());
         }
-        Ok(())
+        let lost = std::mem::take(&mut self.lost);
+        let mut batch = Batch::default();
+        batch.add(Entry::Lost(Lost {
+            time: Timestamp::now(),
+            lost,
+        }));
+        let told = self.send(&batch, &mut [false]);
+        if told.is_err() {
+            self.lost = lost;
+        }
+        told
     }
-}
 
-impl Sink {
-    fn put(&mut self, entry: &Entry, line: &[u8]) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.write(line),
-            Self::Journal(socket) => socket.send(entry, line),
+    fn send(&mut self, batch: &Batch, missing: &mut [bool]) -> io::Result<()> {
+        let mut failed = Ok(());
+        let mut lose = |missing: &mut bool| {
+            *missing = true;
+            self.lost += 1;
+        };
+        match &mut self.sink {
+            Sink::File(file) => {
+                let (written, result) = file.write(&batch.lines);
+                failed = result;
+                let ends = batch.ends.iter().zip(missing);
+                let cut_off = ends.filter(|(end, _)| **end > written);
+                cut_off.for_each(|(_, missing)| lose(missing));
+            }
+            Sink::Journal(socket) => {
+                for ((entry, line), missing) in batch.iter().zip(missing) {
+                    if let Err(error) = socket.send(entry, line) {
+                        failed = Err(error);
+                        lose(missing);
+                    }
+                }
+            }
         }
+        failed
     }
 }
 
