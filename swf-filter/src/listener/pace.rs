@@ -18,7 +18,11 @@ use super::limits;
 
 /// How far requests of a connection are.
 #[derive(Debug)]
-pub(super) struct Pace(watch::Sender<State>);
+pub(super) struct Pace {
+    state: watch::Sender<State>,
+    /// What the guard tells; none where there is no guard, and nothing is known of what is only partly there.
+    slot: Option<Arc<Slot>>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct State {
@@ -26,7 +30,11 @@ struct State {
     under_way: usize,
     /// When one of them went on.
     moved: Instant,
+    /// When the guard last told something else.
+    turned: Instant,
     requests: Requests,
+    /// When the connection is looked at next. It is woken only for what comes before: most requests wake nobody.
+    watched: Instant,
 }
 
 /// Whether a connection ever had a request.
@@ -36,59 +44,90 @@ enum Requests {
     Some,
 }
 
-impl Default for Pace {
-    fn default() -> Self {
-        Self(watch::Sender::new(State {
-            under_way: 0,
-            moved: Instant::now(),
-            requests: Requests::None,
-        }))
-    }
-}
-
 impl Pace {
+    pub(super) fn new(slot: Option<Arc<Slot>>) -> Self {
+        let now = Instant::now();
+        let state = State {
+            under_way: 0,
+            moved: now,
+            turned: now,
+            requests: Requests::None,
+            watched: now,
+        };
+        Self {
+            state: watch::Sender::new(state),
+            slot,
+        }
+    }
+
     /// Counts a request until what is given back is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
-        self.0.send_modify(|state| {
+        self.change(|state| {
             state.under_way += 1;
-            state.moved = Instant::now();
             state.requests = Requests::Some;
         });
         UnderWay(Arc::clone(self))
     }
 
-    /// Ends when a client takes too long. Where there is no guard, nothing is known of what is only partly there.
-    pub(super) async fn overdue(&self, slot: Option<&Slot>) {
-        let mut requests = self.0.subscribe();
-        let reading = watch::Sender::new(Reading::Idle);
-        let mut reading = slot.map_or_else(|| reading.subscribe(), Slot::reading);
-        let mut turned = Instant::now();
+    /// Ends when a client takes too long.
+    pub(super) async fn overdue(&self) {
+        let mut state = self.state.subscribe();
+        let none = watch::Sender::new(Reading::Idle);
+        let mut reading = match &self.slot {
+            Some(slot) => slot.reading(),
+            None => none.subscribe(),
+        };
         loop {
-            let state = *requests.borrow_and_update();
-            let now = *reading.borrow_and_update();
-            let until = turned.max(state.moved) + patience(state, now);
+            state.mark_unchanged();
+            reading.mark_unchanged();
+            let mut until = Instant::now();
+            self.state.send_if_modified(|state| {
+                until = self.deadline(state);
+                state.watched = until;
+                false
+            });
             tokio::select! {
                 () = sleep_until(until) => {
-                    // Pieces of an answer wake nobody.
-                    if requests.borrow().moved <= state.moved {
+                    if self.deadline(&state.borrow()) <= Instant::now() {
                         return;
                     }
                 }
-                _ = requests.changed() => {}
-                Ok(()) = reading.changed() => turned = Instant::now(),
+                _ = state.changed() => {}
+                Ok(()) = reading.changed() => {
+                    self.state.send_if_modified(|state| {
+                        state.turned = Instant::now();
+                        false
+                    });
+                }
             }
         }
     }
-}
 
-fn patience(state: State, reading: Reading) -> Duration {
-    if state.under_way > 0 {
-        return limits::STANDSTILL;
+    /// Takes note that requests go on.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        self.state.send_if_modified(|state| {
+            change(state);
+            state.moved = Instant::now();
+            self.deadline(state) < state.watched
+        });
     }
-    match (reading, state.requests) {
-        (Reading::Body, _) => limits::BODY_TIME,
-        (Reading::Idle, Requests::Some) => limits::IDLE,
-        (Reading::Idle, Requests::None) | (Reading::Head | Reading::Over, _) => limits::HEAD_TIME,
+
+    fn deadline(&self, state: &State) -> Instant {
+        state.turned.max(state.moved) + self.patience(state)
+    }
+
+    fn patience(&self, state: &State) -> Duration {
+        if state.under_way > 0 {
+            return limits::STANDSTILL;
+        }
+        let reading = self.slot.as_ref().map(|slot| slot.now());
+        match (reading.unwrap_or(Reading::Idle), state.requests) {
+            (Reading::Body, _) => limits::BODY_TIME,
+            (Reading::Idle, Requests::Some) => limits::IDLE,
+            (Reading::Idle, Requests::None) | (Reading::Head | Reading::Over, _) => {
+                limits::HEAD_TIME
+            }
+        }
     }
 }
 
@@ -98,19 +137,13 @@ pub(super) struct UnderWay(Arc<Pace>);
 
 impl UnderWay {
     fn moves(&self) {
-        self.0.0.send_if_modified(|state| {
-            state.moved = Instant::now();
-            false
-        });
+        self.0.change(|_| ());
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.0.send_modify(|state| {
-            state.under_way -= 1;
-            state.moved = Instant::now();
-        });
+        self.0.change(|state| state.under_way -= 1);
     }
 }
 
@@ -164,28 +197,35 @@ mod tests {
         [time.mul_f32(0.9), time.mul_f32(0.11)]
     }
 
-    async fn is_overdue_after(pace: &Pace, slot: Option<&Slot>, time: Duration) -> bool {
+    fn guarded() -> (Arc<Pace>, Arc<Slot>) {
+        let slot = Arc::new(Slot::default());
+        (Arc::new(Pace::new(Some(Arc::clone(&slot)))), slot)
+    }
+
+    async fn is_overdue_after(pace: &Pace, time: Duration) -> bool {
         let [before, after] = around(time);
-        let mut overdue = std::pin::pin!(pace.overdue(slot));
+        let mut overdue = std::pin::pin!(pace.overdue());
         timeout(before, overdue.as_mut()).await.is_err() && timeout(after, overdue).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_request_is_waited_for_less_long_than_the_next() {
-        let (pace, slot) = (Arc::new(Pace::default()), Slot::default());
-        assert!(is_overdue_after(&pace, Some(&slot), limits::HEAD_TIME).await);
+        let (pace, _slot) = guarded();
+        assert!(is_overdue_after(&pace, limits::HEAD_TIME).await);
         drop(pace.begin());
-        assert!(is_overdue_after(&pace, Some(&slot), limits::IDLE).await);
+        assert!(is_overdue_after(&pace, limits::IDLE).await);
         drop(pace.begin());
-        assert!(is_overdue_after(&pace, None, limits::IDLE).await);
+        let pace = Arc::new(Pace::new(None));
+        drop(pace.begin());
+        assert!(is_overdue_after(&pace, limits::IDLE).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn half_a_head_is_not_waited_for_longer_byte_by_byte() {
-        let (pace, slot) = (Arc::new(Pace::default()), Slot::default());
+        let (pace, slot) = guarded();
         drop(pace.begin());
         slot.turn(Reading::Head);
-        let mut overdue = std::pin::pin!(pace.overdue(Some(&slot)));
+        let mut overdue = std::pin::pin!(pace.overdue());
         for _ in 1..limits::HEAD_TIME.as_secs() {
             assert!(timeout(SECOND, overdue.as_mut()).await.is_err());
             slot.turn(Reading::Head);
@@ -195,11 +235,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_sent_ahead_does_not_hurry_the_answer() {
-        let (pace, slot) = (Arc::new(Pace::default()), Slot::default());
+        let (pace, slot) = guarded();
         let request = pace.begin();
         for ahead in [Reading::Head, Reading::Body, Reading::Idle] {
             slot.turn(ahead);
-            let mut overdue = std::pin::pin!(pace.overdue(Some(&slot)));
+            let mut overdue = std::pin::pin!(pace.overdue());
             let poll = limits::UPSTREAM + limits::UPSTREAM_IDLE;
             assert!(timeout(poll, overdue.as_mut()).await.is_err());
             request.moves();
@@ -207,15 +247,15 @@ mod tests {
         // Once it is answered, the clock of the head begins.
         slot.turn(Reading::Head);
         drop(request);
-        assert!(is_overdue_after(&pace, Some(&slot), limits::HEAD_TIME).await);
+        assert!(is_overdue_after(&pace, limits::HEAD_TIME).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_nobody_takes_ends() {
-        let pace = Arc::new(Pace::default());
+        let pace = Arc::new(Pace::new(None));
         let request = pace.begin();
         let [before, after] = around(limits::STANDSTILL);
-        let mut overdue = std::pin::pin!(pace.overdue(None));
+        let mut overdue = std::pin::pin!(pace.overdue());
         assert!(timeout(before, overdue.as_mut()).await.is_err());
         request.moves();
         assert!(timeout(before, overdue.as_mut()).await.is_err());

@@ -29,7 +29,8 @@ use tracing::{debug, warn};
 use super::arrival::Arrival;
 use super::audit::{Record, Verdict};
 use super::exchange::Connection;
-use super::guard::Guard;
+use super::guard::{Guard, Slot};
+use super::pace::Pace;
 use super::policy::{Current, Enforced};
 use super::settings::{Http, Proxy};
 use super::shared::{Fronting, Shared, TurnedAway};
@@ -272,13 +273,14 @@ impl Visit {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         let http = tls.http;
+        let slot = (http == Http::One).then(Arc::<Slot>::default);
         let connection = Connection {
             shared: Arc::clone(&self.shared),
             listener: Arc::clone(&self.fronting),
             arrival,
             tls,
-            slot: (http == Http::One).then(Arc::default),
-            pace: Arc::default(),
+            pace: Arc::new(Pace::new(slot.clone())),
+            slot,
         };
         match http {
             Http::One => self.speak_one(stream, connection).await,
@@ -326,7 +328,7 @@ impl Visit {
         let mut served = pin!(served);
         let mut stop = self.stop.clone();
         let mut stopping = false;
-        let mut overdue = pin!(connection.pace.overdue(Some(&slot)));
+        let mut overdue = pin!(connection.pace.overdue());
         let mut shut_out = pin!(self.shut_out(&connection.arrival));
         loop {
             tokio::select! {
@@ -365,7 +367,7 @@ impl Visit {
         let mut served = pin!(served);
         let mut stop = self.stop.clone();
         let mut stopping = false;
-        let mut overdue = pin!(connection.pace.overdue(None));
+        let mut overdue = pin!(connection.pace.overdue());
         let mut shut_out = pin!(self.shut_out(&connection.arrival));
         loop {
             tokio::select! {

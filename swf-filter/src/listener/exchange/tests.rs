@@ -104,7 +104,7 @@ async fn stage(behind: Behind) -> Stage {
             http: Http::One,
         },
         slot: None,
-        pace: Arc::default(),
+        pace: Arc::new(Pace::new(None)),
     };
     Stage {
         folder,

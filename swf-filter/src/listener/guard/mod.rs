@@ -80,14 +80,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Guard<IO> {
             return Poll::Ready(Ok(Flow::Goes));
         };
         let there = self.buffer.filled();
-        if !there.is_empty() {
+        let has_begun = !there.is_empty();
+        if has_begun {
             self.slot.arrive(there.len());
-            self.slot.turn(Reading::Head);
         }
         match scan.advance(there) {
             Ok(None) => {
-                let read = ready!(self.buffer.poll_fill(cx, self.io.get_mut()))?;
-                if read == 0 {
+                let filled = self.buffer.poll_fill(cx, self.io.get_mut());
+                if filled.is_pending() && has_begun {
+                    self.slot.turn(Reading::Head);
+                }
+                if ready!(filled)? == 0 {
                     self.slot.turn(Reading::Over);
                     return Poll::Ready(Ok(Flow::Ended));
                 }
@@ -95,9 +98,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Guard<IO> {
             Ok(Some(head)) => {
                 self.slot.arrive(head.length);
                 self.slot.hand();
-                if head.body > 0 {
-                    self.slot.turn(Reading::Body);
-                }
                 self.step = Step::Pass(head.length + head.body);
             }
             Err(fault) => {
@@ -121,7 +121,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Guard<IO> {
         let passed = if there.is_empty() {
             let before = out.filled().len();
             self.io.set_limit(left as u64);
-            ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
+            let read = Pin::new(&mut self.io).poll_read(cx, out);
+            if read.is_pending() {
+                self.slot.turn(Reading::Body);
+            }
+            ready!(read)?;
             out.filled().len() - before
         } else {
             let length = there.len().min(left).min(out.remaining());

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::fault::HeadFault;
 
-/// What a client is in the middle of, as far as it was read.
+/// What a client is waited for in the middle of. What comes in one piece is not waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reading {
     /// The body of a request, whose head is whole.
@@ -74,6 +74,12 @@ impl Slot {
     #[must_use]
     pub fn reading(&self) -> watch::Receiver<Reading> {
         self.reading.subscribe()
+    }
+
+    /// What the client is in the middle of.
+    #[must_use]
+    pub fn now(&self) -> Reading {
+        *self.reading.borrow()
     }
 
     /// Bytes of the current head that are there; those of the last one while there is no other.
