@@ -15,6 +15,7 @@ pub mod keys;
 pub mod listener;
 mod log;
 pub mod report;
+mod service;
 pub mod sources;
 pub mod state;
 mod toml_reader;

@@ -9,6 +9,7 @@ mod listing;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use crate::control::server::{self, Command, Control};
 use crate::control::socket;
 use crate::dataplane::interfaces::{self, Interfaces};
 use crate::dataplane::{Events, Kernel, Pins, preflight};
-use crate::log;
+use crate::{log, service};
 
 /// Stack of a thread: an image is half a MiB, and travels by value.
 const STACK: usize = 16 << 20;
@@ -86,7 +87,9 @@ async fn serve(path: PathBuf) -> Result<()> {
     }
     tokio::spawn(pump(kernel.events, rate, Arc::clone(&daemon)));
     tokio::spawn(server::serve(listener, Arc::clone(&daemon)));
+    service::ready(&enforcing(&daemon));
     until_told_to_end(daemon, changes, signals).await;
+    service::stopping();
     info!("stopping; the filter stays on");
     Ok(())
 }
@@ -113,17 +116,38 @@ async fn until_told_to_end(
     mut changes: impl Stream<Item = ()> + Unpin,
     mut signals: Signals,
 ) {
+    let mut generations = daemon.generations();
+    let mut alive = pin!(service::keep_alive());
     loop {
         tokio::select! {
-            _ = signals.hangup.recv() => if let Err(error) = daemon.run_blocking(Daemon::reload).await {
-                error!("reload failed, the running policy stays in force: {error:#}");
-            },
+            () = &mut alive => {}
+            Ok(()) = generations.changed() => service::status(&enforcing(&daemon)),
+            _ = signals.hangup.recv() => {
+                service::reloading();
+                if let Err(error) = daemon.run_blocking(Daemon::reload).await {
+                    error!("reload failed, the running policy stays in force: {error:#}");
+                }
+                service::ready(&enforcing(&daemon));
+            }
             Some(()) = changes.next() => if let Err(error) = daemon.run_blocking(Daemon::interfaces_changed).await {
                 error!("interfaces changed, and the filter cannot follow: {error:#}");
             },
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
         }
+    }
+}
+
+/// What is in force, in a line.
+fn enforcing(daemon: &Daemon) -> String {
+    let generation = daemon
+        .generations()
+        .borrow()
+        .as_ref()
+        .map(|info| info.generation);
+    match generation {
+        Some(generation) => format!("enforcing generation {generation}"),
+        None => "enforcing the generation that was pinned".to_owned(),
     }
 }
 

@@ -26,6 +26,7 @@ pub mod watch;
 mod ways;
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -47,7 +48,7 @@ use self::upstream::Upstream;
 use self::watch::Watch;
 use crate::control::{server, socket};
 use crate::keys::{self, Keys, Places};
-use crate::log;
+use crate::{log, service};
 
 /// Runs until SIGTERM or SIGINT, and then until requests under way are answered.
 pub fn run(settings: &Path) -> Result<()> {
@@ -167,7 +168,9 @@ async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
             ));
         }
     }
+    service::ready(&enforcing(&shared));
     until_told_to_end(&shared, &frontings, &places, watches, signals).await;
+    service::stopping();
     stop.send_replace(true);
     info!("stopping: no more connections, and requests under way are answered");
     if timeout(limits::DRAIN, async {
@@ -251,8 +254,12 @@ async fn until_told_to_end(
     mut watches: Watches,
     mut signals: Signals,
 ) {
+    let mut policy = shared.policy.clone();
+    let mut alive = pin!(service::keep_alive());
     loop {
         tokio::select! {
+            () = &mut alive => {}
+            Ok(()) = policy.changed() => service::status(&enforcing(shared)),
             _ = watches.certificates.changed() => block_in_place(|| reload_certificates(frontings)),
             _ = watches.keys.changed() => block_in_place(|| reload_keys(shared, places)),
             _ = signals.hangup.recv() => {
@@ -265,6 +272,14 @@ async fn until_told_to_end(
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
         }
+    }
+}
+
+/// What is in force, in a line.
+fn enforcing(shared: &Shared) -> String {
+    match shared.policy.borrow().as_deref() {
+        Some(policy) => format!("enforcing generation {}", policy.info.generation),
+        None => "without a policy, so that nobody is let in".to_owned(),
     }
 }
 

@@ -239,7 +239,7 @@ fn a_log_that_cannot_be_written_is_told_of_its_gap() {
     let (audit, inbox) = Audit::queue(8);
     let mut writer = Writer::open(&targets(&path), Arc::clone(&audit.shared)).unwrap();
     let put = |writer: &mut Writer, reason| {
-        writer.write(&batch(Entry::Request(Box::new(record(reason)))))
+        writer.write(&batch(Entry::Request(Box::new(record(reason)))));
     };
     put(&mut writer, "one");
     fs::rename(&path, folder.path().join("audit.jsonl.1")).unwrap();
