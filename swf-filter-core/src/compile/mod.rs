@@ -159,14 +159,16 @@ pub fn compile(policy: &Policy) -> Result<Generation, TooLarge> {
             .as_ref()
             .map(|gate| statement_rules(number, host, gate));
         let statements = statements.unwrap_or_default();
+        let verdicts = gate.as_ref().map(|gate| gate.verdicts(&zones));
         let default_ordinal = fit(listed.len() + statements.len(), Limit::Rules)?;
-        let tables = zones
+        let tables = members
             .iter()
-            .zip(&members)
+            .enumerate()
             .map(|(zone, members)| {
-                let judged = gate.as_ref().map(|gate| gate.verdicts(policy, zone));
+                let verdicts = verdicts.as_deref().and_then(|all| all.get(zone));
+                let judged = gate.as_ref().zip(verdicts);
                 let judged =
-                    judged.map(|verdicts| judged_rows(host, gate.as_ref(), verdicts, listed.len()));
+                    judged.map(|(gate, verdicts)| judged_rows(host, gate, verdicts, listed.len()));
                 compiler.table(&listed, &judged.unwrap_or_default(), members)
             })
             .collect::<Result<_, _>>()?;
@@ -271,7 +273,7 @@ fn statement_rules(number: u16, host: &policy::Host, gate: &documents::Gate<'_>)
         text,
         origin: origin.clone(),
     };
-    let statements = gate.statements.iter().map(|attached| {
+    let statements = gate.statements().iter().map(|attached| {
         let statement = attached.statement;
         let text = match &statement.sid {
             Some(sid) => Arc::clone(sid),
@@ -293,20 +295,19 @@ fn statement_rules(number: u16, host: &policy::Host, gate: &documents::Gate<'_>)
 /// only take away.
 fn judged_rows(
     host: &policy::Host,
-    gate: Option<&documents::Gate<'_>>,
-    verdicts: documents::Verdicts,
+    gate: &documents::Gate<'_>,
+    verdicts: &documents::Verdicts,
     first: usize,
 ) -> Judged {
-    let Some(gate) = gate else { return Vec::new() };
     let mut judged: Judged = vec![(
-        first + gate.statements.len(),
+        first + gate.statements().len(),
         Class::Deny,
         verdicts.unmatched.prefixes(),
     )];
-    for (index, set) in verdicts.by_statement {
+    for (index, set) in &verdicts.by_statement {
         let effect = gate
-            .statements
-            .get(index)
+            .statements()
+            .get(*index)
             .map(|attached| attached.statement.effect);
         match effect {
             Some(iam::Effect::Allow) if !host.allow.is_empty() => {}

@@ -100,6 +100,8 @@ pub struct HostDocuments {
     pub domains: Vec<Arc<str>>,
     /// Where the field stands that attaches documents.
     pub origin: Origin,
+    /// What they come to at the packet, once that is worked out.
+    pub(crate) judged: crate::compile::documents::Judged,
 }
 
 impl HostDocuments {

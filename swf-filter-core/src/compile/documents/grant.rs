@@ -1,5 +1,6 @@
 //! Which statements decide about requests of one kind: of the same callers, for the same actions, on the same domains.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -56,6 +57,10 @@ pub(super) struct Grants<'a, 'b> {
     /// By their patterns, in one order whatever the run. Callers with the same ones are many.
     classes: HashMap<Vec<&'b Pattern>, Rc<BTreeSet<names::Class>>>,
     steps: names::Steps,
+    /// What the host's statements call domains.
+    names: BTreeSet<&'b Pattern>,
+    /// Kinds of domains that may still be looked into, for all callers together.
+    kinds: usize,
 }
 
 /// What statements say of a caller. All callers of one profile are granted the same.
@@ -80,6 +85,16 @@ enum Meant {
     ByName,
     /// By its role, or as anybody.
     InOtherWays,
+}
+
+/// Kinds of domains that are looked into for a host's callers together: the work of a second, about.
+const KINDS: usize = 1 << 18;
+
+/// What a statement calls domains: the last parts of its resources.
+fn names_of<'a>(attached: &Attached<'a>) -> impl Iterator<Item = &'a Pattern> + use<'a> {
+    let resources = attached.statement.resources.as_ref();
+    let patterns = resources.map_or(&[][..], Choice::patterns).iter();
+    patterns.filter_map(|pattern| pattern.parts()?.last())
 }
 
 /// The domains that a host's documents are about, as patterns of the last part of ARNs.
@@ -114,11 +129,17 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
             domains,
             classes: HashMap::new(),
             steps: names::Steps::default(),
+            names: statements
+                .iter()
+                .filter(|attached| attached.side == Side::Resource)
+                .flat_map(names_of)
+                .collect(),
+            kinds: KINDS,
         }
     }
 
     /// What statements say of a caller.
-    pub(super) fn profile(&self, party: &Party<'a>, own: Own) -> Profile {
+    pub(super) fn profile(&self, party: &Party<'a>, own: &Own) -> Profile {
         let caller = &party.caller;
         let bounded = own.boundary.is_some();
         let found = principals_for(caller).filter_map(|name| self.by_principal.get(&name));
@@ -141,8 +162,8 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
             resource: of_host
                 .map(|(index, attached)| (index, meant(attached.statement)))
                 .collect(),
-            identity: own.identity,
-            boundary: own.boundary,
+            identity: own.identity.clone(),
+            boundary: own.boundary.clone(),
             account: Arc::clone(self.documents.account.as_ref().unwrap_or(caller.account())),
             is_foreign: !self.documents.is_of_account(caller.account()),
         }
@@ -196,20 +217,13 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
 
     /// Grants what those of some statements do that are about a domain, for each kind of domain.
     fn by_domain(&mut self, profile: &Profile, relevant: &[Relevant<'a>], granted: &mut Granted) {
-        let names = relevant
-            .iter()
-            .filter_map(|(_, attached)| attached.statement.resources.as_ref())
-            .flat_map(Choice::patterns)
-            .filter_map(|pattern| pattern.parts()?.last())
-            .chain(self.domains);
-        let names: BTreeSet<&'b Pattern> = names.collect();
+        let names = relevant.iter().flat_map(|(_, attached)| names_of(attached));
+        let mut names: BTreeSet<&'b Pattern> = names.chain(self.domains).collect();
+        if names.len() > self.names.len() / 2 {
+            // Many callers have almost the same ones, and then share the work.
+            names.extend(&self.names);
+        }
         let names: Vec<&'b Pattern> = names.into_iter().collect();
-        let steps = &mut self.steps;
-        let classes = self
-            .classes
-            .entry(names.clone())
-            .or_insert_with(|| Rc::new(names::classes(&names, steps).into_iter().collect()));
-        let classes = Rc::clone(classes);
         let place = |name: &Pattern| names.binary_search(&name).ok();
         let own = self.domains.iter().filter_map(place).collect();
         let mut about = About::new(relevant, names.len(), own);
@@ -226,6 +240,10 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
                 }
             }
         }
+        let Some(classes) = self.classes(names) else {
+            profile.add(about.of_whatever(), granted);
+            return;
+        };
         let mut widest = None;
         for class in classes.iter() {
             let mut matched = about.of(class);
@@ -240,6 +258,22 @@ impl<'a: 'b, 'b> Grants<'a, 'b> {
             }
             profile.add(matched, granted);
         }
+    }
+
+    /// The kinds of domains that names tell apart; none if too many were looked into already.
+    fn classes(&mut self, names: Vec<&'b Pattern>) -> Option<Rc<BTreeSet<names::Class>>> {
+        if names.len() > self.kinds {
+            return None;
+        }
+        let classes = match self.classes.entry(names) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let classes = names::classes(entry.key(), &mut self.steps);
+                entry.insert(Rc::new(classes.into_iter().collect()))
+            }
+        };
+        self.kinds = self.kinds.saturating_sub(classes.len());
+        Some(Rc::clone(classes))
     }
 
     /// Whether a pattern matches all parts but the last of the ARNs that callers' requests can be about.

@@ -14,10 +14,9 @@ mod view;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use self::grant::{Grant, Grants, Profile};
-use self::known::Known;
 use self::view::{Reach, View, views};
 use super::zone::{Zone, zones};
 use crate::iam::addresses::AddressSet;
@@ -37,16 +36,23 @@ pub(super) struct Attached<'a> {
 
 /// All that decides about requests to a host.
 pub(super) struct Gate<'a> {
-    /// Statements: those of the host first, then those of its callers.
-    pub(super) statements: Vec<Attached<'a>>,
-    /// What they come to, and for whom, where that matters.
-    grants: Vec<(Grant, known::Caller<'a>)>,
+    policy: &'a Policy,
     documents: &'a HostDocuments,
+    pool: Pool<'a>,
+    /// Who may make requests, with the statements that are their own.
+    parties: Vec<(party::Party<'a>, Own)>,
 }
+
+/// What statements come to, and for whom, where that matters.
+type Known<'a> = Vec<(Grant, known::Caller<'a>)>;
+
+/// The sources of all zones, as documents judge them. They are worked out once, for doubts and for tables.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Judged(OnceLock<Arc<[Verdicts]>>);
 
 /// The sources of a zone, as the documents of a host judge them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Verdicts {
+pub(crate) struct Verdicts {
     /// For each statement, by its index: the sources that it lets in, or that it cuts off.
     pub(super) by_statement: Vec<(usize, AddressSet)>,
     /// Sources that no statement lets in.
@@ -61,13 +67,41 @@ impl<'a> Gate<'a> {
         for document in &documents.policies {
             pool.attach(document, Side::Resource);
         }
-        let parties = party::parties(policy, documents);
-        let own: Vec<Own> = parties.iter().map(|party| pool.own(party)).collect();
-        let domains = grant::domains(documents);
-        let mut grants = Grants::new(&pool.statements, documents, &domains);
+        let parties = party::parties(policy, documents).into_iter();
+        let parties = parties.map(|party| {
+            let own = pool.own(&party);
+            (party, own)
+        });
+        let parties = parties.collect();
+        Some(Self {
+            policy,
+            documents,
+            pool,
+            parties,
+        })
+    }
+
+    /// Statements: those of the host first, then those of its callers.
+    pub(super) fn statements(&self) -> &[Attached<'a>] {
+        &self.pool.statements
+    }
+
+    /// Judges the sources of zones, which are those of the policy.
+    pub(super) fn verdicts(&self, zones: &[Zone]) -> Arc<[Verdicts]> {
+        let judged = self.documents.judged.0.get_or_init(|| {
+            let grants = self.grants();
+            let zones = zones.iter();
+            zones.map(|zone| self.of_zone(&grants, zone)).collect()
+        });
+        Arc::clone(judged)
+    }
+
+    fn grants(&self) -> Known<'a> {
+        let domains = grant::domains(self.documents);
+        let mut grants = Grants::new(&self.pool.statements, self.documents, &domains);
         let mut known: HashSet<(Grant, known::Caller<'_>)> = HashSet::new();
         let mut personal: HashMap<Profile, Vec<Grant>> = HashMap::new();
-        for (party, own) in parties.iter().zip(own) {
+        for (party, own) in &self.parties {
             let profile = grants.profile(party, own);
             let personal = match personal.entry(profile) {
                 Entry::Occupied(entry) => entry.into_mut(),
@@ -75,7 +109,7 @@ impl<'a> Gate<'a> {
                     let mut personal = Vec::new();
                     for grant in grants.of(entry.key()) {
                         // What does not depend on who asks is worked out once.
-                        let (own, common) = grant.split(|index| pool.is_personal(index));
+                        let (own, common) = grant.split(|index| self.pool.is_personal(index));
                         personal.extend(own);
                         known.extend(common.map(|grant| (grant, known::Caller::Anyone)));
                     }
@@ -84,21 +118,17 @@ impl<'a> Gate<'a> {
             };
             known.extend(personal.iter().map(|grant| (grant.clone(), party.known)));
         }
-        Some(Self {
-            statements: pool.statements,
-            grants: known.into_iter().collect(),
-            documents,
-        })
+        known.into_iter().collect()
     }
 
-    /// Judges the sources of a zone.
-    pub(super) fn verdicts(&self, policy: &Policy, zone: &Zone) -> Verdicts {
+    fn of_zone(&self, grants: &Known<'a>, zone: &Zone) -> Verdicts {
+        let statements = self.pool.statements.len();
         let mut sets = Attribution {
-            lets_in: vec![Vec::new(); self.statements.len()],
-            cuts: vec![Vec::new(); self.statements.len()],
+            lets_in: vec![Vec::new(); statements],
+            cuts: vec![Vec::new(); statements],
         };
-        for view in views(policy, zone) {
-            self.judge(&view, &mut sets);
+        for view in views(self.policy, zone) {
+            self.judge(grants, &view, &mut sets);
         }
         let lets_in = sets.lets_in.iter().map(AddressSet::union);
         let mut by_statement: Vec<(usize, AddressSet)> = lets_in
@@ -119,7 +149,7 @@ impl<'a> Gate<'a> {
         }
     }
 
-    fn judge(&self, view: &View<'_>, sets: &mut Attribution) {
+    fn judge(&self, grants: &Known<'a>, view: &View<'_>, sets: &mut Attribution) {
         let mut reaches = Reaches {
             gate: self,
             view,
@@ -128,7 +158,7 @@ impl<'a> Gate<'a> {
         // Grants that the same statements deny, and those that have to be allowed by the same, are many.
         let mut denied: HashMap<_, Denied> = HashMap::new();
         let mut limited: HashMap<_, AddressSet> = HashMap::new();
-        for (grant, caller) in &self.grants {
+        for (grant, caller) in grants {
             let mut possible = |list: &[usize]| {
                 let sets: Vec<Arc<Reach>> = reaches.all(list, *caller);
                 AddressSet::union(sets.iter().map(|reach| &reach.possible))
@@ -192,7 +222,7 @@ struct Reaches<'a, 'b> {
 
 impl<'a> Reaches<'a, '_> {
     fn of(&mut self, index: usize, caller: known::Caller<'a>) -> Arc<Reach> {
-        let attached = self.gate.statements.get(index);
+        let attached = self.gate.statements().get(index);
         let conditions = attached.map_or(&[][..], |own| &own.statement.conditions);
         let caller = if conditions.iter().any(known::is_personal) {
             caller
@@ -200,7 +230,7 @@ impl<'a> Reaches<'a, '_> {
             known::Caller::Anyone
         };
         let reach = self.known.entry((index, caller)).or_insert_with(|| {
-            let known = Known {
+            let known = known::Known {
                 host: self.gate.documents,
                 caller,
             };
@@ -293,20 +323,20 @@ pub(crate) fn summary<'a>(policy: &'a Policy, host: &'a Host) -> Option<Summary<
         let mut keys = conditions.iter().map(|condition| condition.key.name());
         actions.set.iter().next().is_some() && keys.any(key::is_source)
     };
-    let restricted = gate.statements.iter().find(is_restricted);
+    let restricted = gate.statements().iter().find(is_restricted);
     let mut summary = Summary {
         open: None,
         restricted: restricted.map(|attached| attached.statement),
         reachable: false,
     };
     let (zones, _) = zones(policy).ok()?;
-    for zone in &zones {
+    for (zone, verdicts) in zones.iter().zip(&*gate.verdicts(&zones)) {
         let public = views(policy, zone).into_iter().find(View::is_public);
-        for (index, set) in gate.verdicts(policy, zone).by_statement {
-            let allow = gate.statements.get(index);
+        for (index, set) in &verdicts.by_statement {
+            let allow = gate.statements().get(*index);
             let allow = allow.filter(|allow| allow.statement.effect == Effect::Allow);
             summary.reachable |= allow.is_some();
-            let is_open = |public: &View<'_>| public.sources.difference(&set).is_empty();
+            let is_open = |public: &View<'_>| public.sources.difference(set).is_empty();
             if public.as_ref().is_some_and(is_open) && summary.open.is_none() {
                 summary.open = allow.map(|allow| allow.statement);
             }

@@ -516,6 +516,42 @@ fn more_kinds_than_fit_let_in_more_and_the_same_each_time() {
     assert_eq!(passing(&again, somewhere), wider);
 }
 
+/// Each user is spared by one statement only, so that no two are granted the same.
+#[test]
+fn more_callers_than_can_be_looked_into_are_let_in_no_less() {
+    let count = 600_u16;
+    let address = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        Ipv4Addr::new(10, 1, high, low)
+    };
+    let mut text = format!(
+        "version = 1\n[[account]]\nid = '{ACCOUNT}'\n[[host]]\nname = 'h'\naddresses = ['198.51.100.1']\n\
+         account = '{ACCOUNT}'\nresource_policies = ['h.json']\n"
+    );
+    let mut statements = vec![
+        json!({"Effect": "Allow", "Principal": "*", "Action": "swf:*", "Resource": "*",
+        "Condition": {"IpAddress": {"aws:SourceIp": "10.1.0.0/16"}}}),
+    ];
+    for number in 0..count {
+        let _ = write!(text, "[[user]]\nname = 'u{number}'\n");
+        statements.push(
+            json!({"Effect": "Deny", "NotPrincipal": {"AWS": format!("arn:aws:iam::{ACCOUNT}:user/u{number}")},
+            "Action": "swf:*", "Resource": format!("arn:aws:swf:*:*:/domain/d{number}"),
+            "Condition": {"IpAddress": {"aws:SourceIp": address(number).to_string()}}}),
+        );
+    }
+    let document = json!({"Statement": statements});
+    let file = SourceFile {
+        name: "a.toml".into(),
+        bytes: text.into_bytes().into(),
+    };
+    let mut read = |_: &Path| Ok(Arc::from(document.to_string().into_bytes()));
+    let policy = policy::parse(&[file], &mut read).expect("a right policy");
+    let generation = compile(&policy).expect("it fits");
+    assert!((0..count).all(|number| passes(&generation, 0, address(number))));
+    assert!(!passes(&generation, 0, Ipv4Addr::new(10, 2, 0, 0)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 400, ..ProptestConfig::default() })]
 

@@ -134,6 +134,7 @@ impl Reader<'_, '_, '_> {
                 .list(table, "resource_policies", Kind::Resource, problems),
             domains,
             origin: table.index.origin(judged.span().start),
+            judged: Default::default(),
         })
     }
 
