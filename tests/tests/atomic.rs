@@ -6,25 +6,29 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use swf_filter_common::image::Image;
+use swf_filter_common::image::{self, Image};
 use swf_filter_common::verdict;
 use swf_filter_core::compile::image::{Placement, write};
 use swf_filter_core::compile::{Generation, Tables, compile};
 use swf_filter_core::policy::{SourceFile, parse};
+use swf_filter_tests::for_each_engine;
 use swf_filter_tests::frames::Frame;
 use swf_filter_tests::link::Mac;
 use swf_filter_tests::rivals::{Flip, Rival, round, switches};
 use swf_filter_tests::traffic::{Record, Stream};
-use swf_filter_tests::world::{Counts, World, counted_since};
+use swf_filter_tests::world::{Counts, Engine, World, counted_since};
 
 /// Reloads, each to the other policy.
 const RELOADS: usize = 200;
 /// Rounds of traffic that each policy judges at least, on each interface.
 const ROUNDS: u64 = 4;
 
-#[test]
-fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload() -> Result<()> {
-    let Some(world) = World::silent("atomic")? else {
+for_each_engine!(no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload);
+
+fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload(
+    engine: Engine,
+) -> Result<()> {
+    let Some(world) = World::silent_on("atomic", engine)? else {
         return Ok(());
     };
     let mut rival = Rival::One;
@@ -86,6 +90,7 @@ fn every_mixture_of_the_two_policies_would_show() {
             number: 1,
             hash: hosts.hash(),
             slot: 0,
+            engine: image::Engine::LpmTrie,
             cpus: 1,
             interfaces: interfaces
                 .iter()
