@@ -63,16 +63,18 @@ pub fn swf_filter_explain(context: XdpContext) -> u32 {
 #[inline(always)]
 fn filter(context: &XdpContext) -> Verdict {
     let packet = Packet::new(context);
+    // Asked for once: it is a call.
+    let length = packet.length();
     let Some(generation) = Generation::active() else {
         let verdict = Verdict::bare(Reason::NoGeneration);
-        record::count_reason(&packet, verdict.reason);
+        record::count_reason(length, verdict.reason);
         return verdict;
     };
     let image = Image::new(generation);
     let verdict = judge(&packet, &image);
-    record::count_reason(&packet, verdict.reason);
+    record::count_reason(length, verdict.reason);
     if verdict.rule != NONE_U32 {
-        record::count_rule(&packet, &image, verdict.rule);
+        record::count_rule(length, &image, verdict.rule);
     }
     if verdict.reason.reported() {
         record::report(&packet, &image, verdict);

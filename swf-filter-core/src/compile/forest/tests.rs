@@ -256,11 +256,18 @@ fn hostile_tables_are_bounded() {
         [30, 61, 95, 128].map(|length| (address, length, (rule + u32::from(length)) % 5))
     });
     let chains: Vec<_> = chains.collect();
-    for (name, shape) in [
+    // A tree that forks every seventh bit, so that each fork is a skip and a branch.
+    let fork = |rule: u32, level: u32| u128::from(rule >> level & 1) << (125 - level * 7);
+    let forks = (0..1 << 16)
+        .map(|rule| ((0..16).map(|level| fork(rule, level)).sum(), 128, rule % 5))
+        .collect();
+    let shapes = [
         ("scattered", scattered),
         ("pairs", pairs),
         ("chains", chains),
-    ] {
+        ("forks", forks),
+    ];
+    for (name, shape) in shapes {
         let rows = rows::<u128>(&shape);
         let bytes = built(&rows).bytes() / rows.len();
         println!("{name}: {} rows, {bytes} bytes each", rows.len());
