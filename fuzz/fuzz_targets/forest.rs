@@ -64,7 +64,9 @@ fuzz_target!(|input: &[u8]| {
 
     let mut words = built.words().to_vec();
     for bytes in input.as_chunks::<12>().0 {
-        let (at, word) = bytes.split_first_chunk().expect("twelve are more than four");
+        let (at, word) = bytes
+            .split_first_chunk()
+            .expect("twelve are more than four");
         let at = u32::from_le_bytes(*at) as usize % words.len();
         words[at] = u64::from_le_bytes(word.try_into().expect("eight are left"));
     }

@@ -9,8 +9,8 @@
 //!
 //! # Layout, in words
 //!
-//! The [`header`] is followed by two words for each table at [`root_at`]: an [`Entry`] or, with the number of its bits in the high
-//! half, the place of a *top*: an entry for each value of the address's first bits. Nodes are four words and aligned:
+//! The [`header`] is followed by two words for each table at [`root_at`]: an [`Entry`] or, for more than a few
+//! prefixes, the place of a *top*: an entry for each value of the first [`TOP`] bits. Nodes are four words and aligned:
 //!
 //! | word | branch | skip |
 //! | --- | --- | --- |
@@ -33,8 +33,8 @@ pub const MAX_WORDS: u32 = 1 << 26;
 pub const NODE_WORDS: u32 = 4;
 /// Bits of an address that a branch takes.
 pub const STRIDE: u32 = 6;
-/// Bits of an address that a top may take, at most.
-pub const MAX_TOP: u32 = 18;
+/// Bits of an address that a top takes.
+pub const TOP: u32 = 2 * STRIDE;
 
 /// Words of the header.
 pub mod header {
@@ -55,6 +55,9 @@ pub const MAGIC: u64 = 0x5357_4654_0000_0000 | crate::abi::VERSION as u64;
 pub const SKIP: u64 = 1 << 63;
 /// In a branch's word 2: its leaves are in a list, two to a word.
 pub const MANY: u64 = 1 << 62;
+
+/// In a root: the table has a top.
+const HAS_TOP: u64 = 1 << 63;
 
 /// Nodes that a lookup passes at most. Each takes [`STRIDE`] bits or more.
 const LEVELS_V4: u32 = 32_u32.div_ceil(STRIDE);
@@ -140,11 +143,11 @@ pub const fn root_at(table: u16, family: Family) -> u32 {
     header::WORDS + table as u32 * 2 + family as u32
 }
 
-/// A root with a top of `bits` bits, whose first word is `at`.
+/// A root with a top, whose first word is `at`.
 #[inline(always)]
 #[must_use]
-pub const fn top_word(at: u32, bits: u32) -> u64 {
-    (bits as u64) << 32 | at as u64
+pub const fn top_word(at: u32) -> u64 {
+    HAS_TOP | at as u64
 }
 
 /// Word 2 of a skip over `bits` bits.
@@ -189,11 +192,10 @@ pub fn leaf_v6<W: Words>(words: &W, table: u16, source: V6) -> Option<Leaf> {
 fn find<W: Words, const LEVELS: u32>(words: &W, root: u32, mut left: Bits) -> Entry {
     let root = words.word(root);
     let mut entry = Entry::half(root, 0);
-    let top = (root >> 32) as u32 % 64;
-    if top != 0 {
-        let slot = (left.high >> (64 - top)) as u32;
+    if root & HAS_TOP != 0 {
+        let slot = (left.high >> (64 - TOP)) as u32;
         entry = Entry::half(words.word(entry.0.wrapping_add(slot / 2)), slot);
-        left = left.after(top);
+        left = left.after(TOP);
     }
     for _ in 0..LEVELS {
         if !entry.is_node() {

@@ -21,11 +21,7 @@ const EVENT_BYTES: usize = 256 * 1024;
 type ImageMap = Array<[u64; image::WORDS as usize], 1>;
 type TrieV4 = LpmTrie<[u8; 8], u32, 1, { BPF_F_NO_PREALLOC as usize }>;
 type TrieV6 = LpmTrie<[u8; 20], u32, 1, { BPF_F_NO_PREALLOC as usize }>;
-type Pages = Array<
-    [u64; PAGE_WORDS as usize],
-    1,
-    { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize },
->;
+type Pages = Array<[u64; PAGE_WORDS as usize], 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 type Counters = Array<Count, 1, { BPF_F_INNER_MAP as usize }>;
 
 /// The active generation's image.

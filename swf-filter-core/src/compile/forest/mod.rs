@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use swf_filter_common::abi::Leaf;
 use swf_filter_common::forest::{
-    self, Entry, Family, MAGIC, MANY, MAX_TOP, MAX_WORDS, NODE_WORDS, STRIDE, header,
+    self, Entry, Family, MAGIC, MANY, MAX_WORDS, NODE_WORDS, STRIDE, TOP, header,
 };
 use swf_filter_common::frame::V6;
 use swf_filter_common::verdict::Sources;
@@ -42,7 +42,11 @@ pub struct TooLarge {
 impl Forest {
     /// Builds the tables of a generation, each only once.
     pub fn build(generation: &Generation) -> Result<Self, TooLarge> {
-        let mut builder = Builder::new(generation.tables.len());
+        Self::build_within(MAX_WORDS, generation)
+    }
+
+    fn build_within(most: u32, generation: &Generation) -> Result<Self, TooLarge> {
+        let mut builder = Builder::new(most, generation.tables.len());
         let mut known = HashMap::new();
         for (number, table) in (0..).zip(&generation.tables) {
             // A table of its own is not worth a hash.
@@ -105,6 +109,8 @@ impl Sources for Forest {
 
 struct Builder {
     words: Vec<u64>,
+    /// So many words are too many.
+    most: u32,
 }
 
 /// Some of a trie's ranges, the first of which has the address where a part of the trie starts.
@@ -133,11 +139,12 @@ impl Part {
 }
 
 impl Builder {
-    fn new(tables: usize) -> Self {
+    fn new(most: u32, tables: usize) -> Self {
         let tables = u16::try_from(tables).unwrap_or(u16::MAX);
         let start = forest::root_at(tables, Family::V4).next_multiple_of(NODE_WORDS);
         Self {
             words: vec![0; start as usize],
+            most,
         }
     }
 
@@ -165,13 +172,12 @@ impl Builder {
                 end: ranges.len(),
             },
         };
-        let bits = top_bits(ranges.len());
-        if bits == 0 {
+        if ranges.len() < MEDIUM {
             return u64::from(self.entry(&ranges, all).bits());
         }
-        let at = self.allocate(1 << bits >> 1);
-        let mut slots = Slots::new(&ranges, all, bits);
-        for pair in 0..1 << bits >> 1 {
+        let at = self.allocate(1 << TOP >> 1);
+        let mut slots = Slots::new(&ranges, all, TOP);
+        for pair in 0..1 << TOP >> 1 {
             let mut next = || {
                 slots
                     .next()
@@ -180,7 +186,7 @@ impl Builder {
             let word = forest::pair_word(next(), next());
             self.set(at + pair, word);
         }
-        forest::top_word(at, bits)
+        forest::top_word(at)
     }
 
     fn entry<A: Address>(&mut self, ranges: &Ranges<A>, part: Part) -> Entry {
@@ -278,7 +284,7 @@ impl Builder {
     }
 
     fn is_full(&self) -> bool {
-        self.words.len() > MAX_WORDS as usize
+        self.words.len() > self.most as usize
     }
 
     fn set_node(&mut self, node: u32, words: [u64; 4]) {
@@ -431,15 +437,6 @@ impl Leaves {
     }
 }
 
-/// Bits of the top: as many as are worth their space, which is four bytes for each value.
-fn top_bits(ranges: usize) -> u32 {
-    match ranges {
-        ..MEDIUM => 0,
-        MEDIUM..LARGE => 2 * STRIDE,
-        _ => MAX_TOP,
-    }
-}
-
 /// The first `bits` of 128.
 fn mask(bits: u32) -> u128 {
     !u128::MAX.checked_shr(bits).unwrap_or(0)
@@ -456,10 +453,8 @@ fn hash(words: &[u64]) -> Hash {
     Hash(hasher.finalize().into())
 }
 
-/// Ranges from which on a top of 16 KiB pays.
+/// Ranges from which on a top of 16 KiB pays. None of 1 MiB does: it replaces a node that is in some cache by a word that is in none.
 const MEDIUM: usize = 1_024;
-/// Ranges from which on a top of 1 MiB pays.
-const LARGE: usize = 1 << 16;
 /// Words that are hashed at a time.
 const HASHED_WORDS: usize = 4_096;
 const WORDS_OF_A_MIB: u32 = 1 << 17;

@@ -276,6 +276,21 @@ fn hostile_tables_are_bounded() {
 }
 
 #[test]
+fn what_does_not_fit_is_refused() {
+    let scattered: Vec<_> = (0..3_000)
+        .map(|rule| (u128::from(rule) << 70, 128, rule))
+        .collect();
+    let generation = generation([rows::<u128>(&scattered)]);
+    let words = Forest::build(&generation).unwrap().words().len();
+    let words = u32::try_from(words).unwrap();
+    for most in [0, 100, words / 2, words - 1] {
+        let refused = Forest::build_within(most, &generation);
+        assert_eq!(refused, Err(TooLarge { prefixes: 3_000 }), "{most}");
+    }
+    assert!(Forest::build_within(words, &generation).is_ok());
+}
+
+#[test]
 fn equal_tables_are_there_once() {
     let table = rows::<u128>(&[(1 << 90, 50, 1), (3 << 90, 128, 2)]);
     let one = built(&table);
