@@ -275,15 +275,15 @@ impl Gate {
             });
         }
         if changed {
-            let mut published = publisher.publish(&generation, &placement);
-            if let Err(PublishError::Forest(reason)) = &published
+            let mut outcome = publisher.publish(&generation, &placement);
+            if let Err(PublishError::Forest(reason)) = &outcome
                 && config.engine == EngineChoice::Auto
             {
                 warn!("{reason}; the kernel's LPM tries are used, which cost each packet more");
                 placement.engine = Engine::LpmTrie;
-                published = publisher.publish(&generation, &placement);
+                outcome = publisher.publish(&generation, &placement);
             }
-            let durations = published.inspect_err(|_| self.state.forget(placement.number))?;
+            let durations = outcome.inspect_err(|_| self.state.forget(placement.number))?;
             let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             times.build = milliseconds(durations.build);
             times.fill = milliseconds(durations.fill);

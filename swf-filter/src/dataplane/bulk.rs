@@ -68,8 +68,8 @@ impl Drop for Window {
 /// `struct { ... } batch` of `union bpf_attr`.
 #[repr(C)]
 struct Batch {
-    in_batch: u64,
-    out_batch: u64,
+    from: u64,
+    to: u64,
     keys: u64,
     values: u64,
     count: u32,
@@ -83,8 +83,8 @@ pub(super) fn update<K: Pod, V: Pod>(map: &MapData, keys: &[K], values: &[V]) ->
     debug_assert_eq!(keys.len(), values.len());
     for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
         let attributes = Batch {
-            in_batch: 0,
-            out_batch: 0,
+            from: 0,
+            to: 0,
             keys: keys.as_ptr().expose_provenance() as u64,
             values: values.as_ptr().expose_provenance() as u64,
             count: u32::try_from(keys.len().min(values.len())).map_err(io::Error::other)?,

@@ -20,7 +20,6 @@ impl Looked for u32 {
     fn find(forest: &Forest, table: u16, address: Self) -> Option<Leaf> {
         forest.leaf_v4(0, table, address)
     }
-    #[expect(clippy::cast_possible_truncation, reason = "the highest bits")]
     fn from_u128(number: u128) -> Self {
         (number >> 96) as Self
     }
@@ -74,7 +73,7 @@ fn scanned<A: Looked>(rows: &[Row<A>], address: A) -> Option<Leaf> {
     rows.iter()
         .filter(|row| row.prefix.contains(address))
         .max_by_key(|row| row.prefix.length())
-        .map(|row| row.leaf())
+        .map(Row::leaf)
 }
 
 /// The ends of all prefixes, and their neighbours.
@@ -217,7 +216,7 @@ fn large_tables_are_right() {
         let prefixes: Vec<_> = (0..number)
             .map(|rule| {
                 let near = u128::from(next()) << 64 | u128::from(next());
-                let far = u128::from(next()) % 64 << 122;
+                let far = (u128::from(next()) % 64) << 122;
                 let length = lengths[usize::try_from(next() % 10).unwrap()];
                 (near >> 6 | far, length, rule % 7)
             })
