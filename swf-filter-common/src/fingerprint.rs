@@ -6,6 +6,7 @@
 use core::mem::size_of;
 
 use crate::abi::{self, Class, Count, Event, Leaf};
+use crate::forest::{self, Entry, Family};
 use crate::frame::V6;
 use crate::image::{self, header};
 use crate::reason::{REASON_SLOTS, Reason};
@@ -64,6 +65,15 @@ pub const FINGERPRINT: u64 = {
         image::address_v4_slot(0x0304_0506, 7) as u64,
         image::address_v6_slot(ADDRESS, 7) as u64,
         REASON_SLOTS as u64,
+        forest::PAGE_WORDS as u64,
+        forest::NODE_WORDS as u64,
+        forest::STRIDE as u64,
+        forest::MANY,
+        forest::root_at(3, Family::V6) as u64,
+        forest::TOP as u64,
+        forest::top_word(3),
+        forest::skip_word(Entry::leaf(Leaf::new(Class::Deny, 5)), 7),
+        forest::pair_word(Entry::node(3), Entry::NONE),
     ];
     let mut hash = FNV_OFFSET;
     let mut at = 0;
@@ -81,6 +91,7 @@ pub const FINGERPRINT: u64 = {
 
 const OPTIONS: image::Options = image::Options {
     slot: 1,
+    engine: image::Engine::Compiled,
     hosts: 7,
     zoned: true,
     audit_unreadable: false,
@@ -133,6 +144,6 @@ mod tests {
     /// If this fails, the layout has changed: change `abi::VERSION`, so that pins of the old one are left alone, then this.
     #[test]
     fn a_version_has_one_layout() {
-        assert_eq!((abi::VERSION, FINGERPRINT), (2, 0xeff6_fcf1_8049_1113));
+        assert_eq!((abi::VERSION, FINGERPRINT), (3, 0x4070_b141_d4ab_de05));
     }
 }

@@ -13,6 +13,7 @@
 
 pub mod abi;
 pub mod fingerprint;
+pub mod forest;
 pub mod frame;
 pub mod image;
 pub mod reason;

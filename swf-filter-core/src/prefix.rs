@@ -34,6 +34,9 @@ pub trait Address: Copy + Ord + fmt::Debug + Send + Sync + 'static {
     fn successor(self) -> Option<Self>;
     /// How many low bits are zero.
     fn trailing_zeros(self) -> u8;
+    /// The address in the highest bits of 128.
+    #[must_use]
+    fn aligned(self) -> u128;
     /// The address as the standard library has it.
     fn to_ip(self) -> IpAddr;
     /// Appends the address's bytes.
@@ -66,6 +69,9 @@ macro_rules! address {
             #[expect(clippy::cast_possible_truncation, reason = "at most 128")]
             fn trailing_zeros(self) -> u8 {
                 <$integer>::trailing_zeros(self) as u8
+            }
+            fn aligned(self) -> u128 {
+                u128::from(self) << (128 - <$integer>::BITS)
             }
             fn to_ip(self) -> IpAddr {
                 IpAddr::$variant(<$ip>::from_bits(self))

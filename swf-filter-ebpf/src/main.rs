@@ -26,7 +26,7 @@ use swf_filter_common::reason::Reason;
 use swf_filter_common::verdict::{self, Verdict};
 
 use crate::frame::Packet;
-use crate::maps::{Generation, Tries};
+use crate::maps::{Generation, Tables};
 
 /// Judges, counts, and drops or passes.
 #[xdp(frags)]
@@ -55,7 +55,7 @@ pub fn swf_filter_trace(context: XdpContext) -> u32 {
 pub fn swf_filter_explain(context: XdpContext) -> u32 {
     let packet = Packet::new(&context);
     let verdict = Generation::active().map_or(Verdict::bare(Reason::NoGeneration), |generation| {
-        verdict::judge(&packet, packet.interface(), &Image::new(generation), &Tries)
+        judge(&packet, &Image::new(generation))
     });
     Explained::of(verdict).bits()
 }
@@ -63,21 +63,29 @@ pub fn swf_filter_explain(context: XdpContext) -> u32 {
 #[inline(always)]
 fn filter(context: &XdpContext) -> Verdict {
     let packet = Packet::new(context);
+    // Asked for once: it is a call.
+    let length = packet.length();
     let Some(generation) = Generation::active() else {
         let verdict = Verdict::bare(Reason::NoGeneration);
-        record::count_reason(&packet, verdict.reason);
+        record::count_reason(length, verdict.reason);
         return verdict;
     };
     let image = Image::new(generation);
-    let verdict = verdict::judge(&packet, packet.interface(), &image, &Tries);
-    record::count_reason(&packet, verdict.reason);
+    let verdict = judge(&packet, &image);
+    record::count_reason(length, verdict.reason);
     if verdict.rule != NONE_U32 {
-        record::count_rule(&packet, &image, verdict.rule);
+        record::count_rule(length, &image, verdict.rule);
     }
     if verdict.reason.reported() {
         record::report(&packet, &image, verdict);
     }
     verdict
+}
+
+#[inline(always)]
+fn judge(packet: &Packet<'_>, image: &Image<Generation>) -> Verdict {
+    let engine = image.options().engine;
+    verdict::judge(packet, packet.interface(), image, &Tables { engine })
 }
 
 #[inline(always)]

@@ -1,16 +1,17 @@
 //! The maps, and adapters from them to the traits of `swf-filter-common`.
 //!
-//! A generation is the image in [`IMAGE`] and, in the slot that the image names, one trie of each family and one array of
-//! rule counters. Setting [`IMAGE`]'s only element is the flip: the kernel returns from it when no program uses the old image
+//! A generation is the image in [`IMAGE`] and, in the slot that the image names, its source tables and one array of rule
+//! counters. The tables are one trie of each family or a forest, whichever engine the image names. Setting [`IMAGE`]'s only element is the flip: the kernel returns from it when no program uses the old image
 //! any more, so the other slot is then free.
 
-use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use swf_filter_common::abi::{self, Count, Event, Leaf};
+use swf_filter_common::forest::{self, NODE_WORDS, PAGE_BITS, PAGE_WORDS};
 use swf_filter_common::frame::V6;
-use swf_filter_common::image::{self, Words};
+use swf_filter_common::image::{self, Engine, Words};
 use swf_filter_common::reason::REASON_SLOTS;
 use swf_filter_common::verdict::Sources;
 
@@ -20,6 +21,7 @@ const EVENT_BYTES: usize = 256 * 1024;
 type ImageMap = Array<[u64; image::WORDS as usize], 1>;
 type TrieV4 = LpmTrie<[u8; 8], u32, 1, { BPF_F_NO_PREALLOC as usize }>;
 type TrieV6 = LpmTrie<[u8; 20], u32, 1, { BPF_F_NO_PREALLOC as usize }>;
+type Pages = Array<[u64; PAGE_WORDS as usize], 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 type Counters = Array<Count, 1, { BPF_F_INNER_MAP as usize }>;
 
 /// The active generation's image.
@@ -33,6 +35,10 @@ static TRIES_V4: ArrayOfMaps<TrieV4, 2> = ArrayOfMaps::new();
 /// IPv6 sources of each slot.
 #[btf_map]
 static TRIES_V6: ArrayOfMaps<TrieV6, 2> = ArrayOfMaps::new();
+
+/// The forest of each slot, in pages.
+#[btf_map]
+static FORESTS: ArrayOfMaps<Pages, 2> = ArrayOfMaps::new();
 
 /// Rule counters of each slot, a run for each CPU.
 #[btf_map]
@@ -79,21 +85,86 @@ impl Words for Generation {
     }
 }
 
-/// The kernel's LPM tries as source tables.
-pub struct Tries;
+/// The source tables of an engine.
+pub struct Tables {
+    /// The engine.
+    pub engine: Engine,
+}
 
-impl Sources for Tries {
+impl Sources for Tables {
     #[inline(always)]
     fn leaf_v4(&self, slot: u8, table: u16, source: u32) -> Option<Leaf> {
-        let trie = TRIES_V4.get(u32::from(slot))?;
-        let key = Key::new(abi::TABLE_BITS + 32, abi::key_v4(table, source));
-        trie.get(&key).copied().map(Leaf::from_bits)
+        match self.engine {
+            Engine::Compiled => forest::leaf_v4(&Forest::of(slot)?, table, source),
+            Engine::LpmTrie => {
+                let trie = TRIES_V4.get(u32::from(slot))?;
+                let key = Key::new(abi::TABLE_BITS + 32, abi::key_v4(table, source));
+                trie.get(&key).copied().map(Leaf::from_bits)
+            }
+        }
     }
 
     #[inline(always)]
     fn leaf_v6(&self, slot: u8, table: u16, source: V6) -> Option<Leaf> {
-        let trie = TRIES_V6.get(u32::from(slot))?;
-        let key = Key::new(abi::TABLE_BITS + 128, abi::key_v6(table, source));
-        trie.get(&key).copied().map(Leaf::from_bits)
+        match self.engine {
+            Engine::Compiled => forest::leaf_v6(&Forest::of(slot)?, table, source),
+            Engine::LpmTrie => {
+                let trie = TRIES_V6.get(u32::from(slot))?;
+                let key = Key::new(abi::TABLE_BITS + 128, abi::key_v6(table, source));
+                trie.get(&key).copied().map(Leaf::from_bits)
+            }
+        }
+    }
+}
+
+/// A slot's forest.
+struct Forest {
+    pages: &'static Pages,
+    /// The first page, which is all of most forests: asking the map for it again is a call.
+    first: *const u64,
+}
+
+impl Forest {
+    #[inline(always)]
+    fn of(slot: u8) -> Option<Self> {
+        let pages = FORESTS.get(u32::from(slot))?;
+        let first = pages.get_ptr(0)?.cast();
+        Some(Self { pages, first })
+    }
+
+    #[inline(always)]
+    fn page(&self, index: u32) -> Option<*const u64> {
+        match index >> PAGE_BITS {
+            0 => Some(self.first),
+            page => self.pages.get_ptr(page).map(<*const _>::cast),
+        }
+    }
+}
+
+impl Words for Forest {
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        let Some(page) = self.page(index) else {
+            return 0;
+        };
+        let at = (index & (PAGE_WORDS - 1)) as usize;
+        // SAFETY: the mask keeps the index within the page's `PAGE_WORDS` words.
+        let word = unsafe { page.add(at) };
+        // SAFETY: elements of the map are aligned to eight bytes and stay while the program runs; nothing writes to them after
+        // they were published.
+        unsafe { word.read() }
+    }
+
+    #[inline(always)]
+    fn node(&self, number: u32) -> [u64; 4] {
+        let index = number.wrapping_mul(NODE_WORDS);
+        let Some(page) = self.page(index) else {
+            return [0; 4];
+        };
+        let at = (index & (PAGE_WORDS - NODE_WORDS)) as usize;
+        // SAFETY: the mask keeps all four words within the page.
+        let node = unsafe { page.add(at) };
+        // SAFETY: as above.
+        unsafe { node.cast::<[u64; 4]>().read() }
     }
 }

@@ -9,38 +9,38 @@ use swf_filter_common::verdict::Verdict;
 use crate::frame::Packet;
 use crate::maps::{EVENT_BUDGET, EVENTS, Generation, REASONS, RULES};
 
-/// Adds the packet to its reason's counter.
+/// Adds a packet of so many bytes to its reason's counter.
 #[inline(always)]
-pub fn count_reason(packet: &Packet<'_>, reason: Reason) {
+pub fn count_reason(length: u32, reason: Reason) {
     if let Some(count) = REASONS.get_ptr_mut(u32::from(reason.number())) {
-        add(count, packet);
+        add(count, length);
     }
 }
 
-/// Adds the packet to its rule's counter.
+/// Adds a packet of so many bytes to its rule's counter.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the number of rules is the low 32 bits"
 )]
-pub fn count_rule(packet: &Packet<'_>, image: &Image<Generation>, rule: u32) {
+pub fn count_rule(length: u32, image: &Image<Generation>, rule: u32) {
     let rules_of_a_cpu = image.words().word(header::COUNTERS) as u32;
     // SAFETY: the helper takes nothing and touches no memory of the program.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let index = cpu * rules_of_a_cpu + rule;
     let slot = u32::from(image.options().slot);
     if let Some(count) = RULES.get_value_ptr_mut(slot, &index) {
-        add(count, packet);
+        add(count, length);
     }
 }
 
 #[inline(always)]
-fn add(count: *mut Count, packet: &Packet<'_>) {
+fn add(count: *mut Count, length: u32) {
     // SAFETY: the pointer comes from a map lookup that found an element, which stays while the program runs. The element
     // belongs to this CPU, and XDP programs do not interrupt each other on one CPU.
     let count = unsafe { &mut *count };
     count.packets += 1;
-    count.bytes += u64::from(packet.length());
+    count.bytes += u64::from(length);
 }
 
 /// Sends an event, if the budget and the ring buffer have room for it.

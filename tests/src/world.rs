@@ -38,6 +38,7 @@ pub struct World {
     folder: TempDir,
     pins: PathBuf,
     binary: PathBuf,
+    engine: Option<Engine>,
 }
 
 /// What the kernel says by itself in a world.
@@ -49,6 +50,46 @@ enum Kernel {
     Talking,
 }
 
+/// What the packet gate looks sources up in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Engine {
+    /// The compiled engine.
+    Compiled,
+    /// The kernel's LPM tries.
+    LpmTrie,
+}
+
+impl Engine {
+    /// As config.toml and `status` have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Compiled => "compiled",
+            Self::LpmTrie => "lpm-trie",
+        }
+    }
+}
+
+/// Makes two tests of each function, one for each [`Engine`].
+#[macro_export]
+macro_rules! for_each_engine {
+    ($($test:ident),* $(,)?) => {$(
+        mod $test {
+            use $crate::world::Engine;
+
+            #[test]
+            fn compiled() -> anyhow::Result<()> {
+                super::$test(Engine::Compiled)
+            }
+
+            #[test]
+            fn lpm_trie() -> anyhow::Result<()> {
+                super::$test(Engine::LpmTrie)
+            }
+        }
+    )*};
+}
+
 /// The gate's name of each reason, and how many packets ended in it.
 pub type Counts = BTreeMap<String, u64>;
 
@@ -57,15 +98,21 @@ impl World {
     ///
     /// `name` tells the worlds of one test program apart.
     pub fn new(name: &str) -> Result<Option<Self>> {
-        Self::make(name, Kernel::Talking)
+        Self::make(name, Kernel::Talking, None)
     }
 
     /// A world in which no frame is sent but by the test, so that every counter is exact.
     pub fn silent(name: &str) -> Result<Option<Self>> {
-        Self::make(name, Kernel::Silent)
+        Self::make(name, Kernel::Silent, None)
     }
 
-    fn make(name: &str, kernel: Kernel) -> Result<Option<Self>> {
+    /// The same, for a daemon that is told which engine to use.
+    pub fn silent_on(name: &str, engine: Engine) -> Result<Option<Self>> {
+        let name = format!("{name}-{}", engine.name());
+        Self::make(&name, Kernel::Silent, Some(engine))
+    }
+
+    fn make(name: &str, kernel: Kernel, engine: Option<Engine>) -> Result<Option<Self>> {
         if !require::root() {
             return Ok(None);
         }
@@ -81,6 +128,7 @@ impl World {
             folder: tempfile::Builder::new().prefix("swft-").tempdir()?,
             pins: Path::new(PINS).join(format!("{PREFIX}{}-{name}", process::id())),
             binary,
+            engine,
         };
         if kernel == Kernel::Silent {
             for namespace in [&world.host, &world.one, &world.two] {
@@ -177,7 +225,10 @@ impl World {
 
     /// Writes config.toml, with `settings` besides those that keep this world to itself.
     pub fn write_config(&self, settings: &str) -> Result<()> {
-        let settings = format!("interfaces = [\"eth?\"]\n{settings}");
+        let engine = self.engine.map_or_else(String::new, |engine| {
+            format!("engine = \"{}\"\n", engine.name())
+        });
+        let settings = format!("interfaces = [\"eth?\"]\n{engine}{settings}");
         write_config(self.folder.path(), &self.pins, &settings)
     }
 

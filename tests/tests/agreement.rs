@@ -8,16 +8,18 @@ use std::process::id;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use support::{read, texts};
+use support::{product_engine, read, texts};
 use swf_filter::dataplane::{Kernel, Pins, preflight};
 use swf_filter_common::abi::Explained;
 use swf_filter_common::image::Image;
 use swf_filter_common::verdict;
 use swf_filter_core::compile::image::{Placement, write};
 use swf_filter_core::compile::{Tables, compile};
+use swf_filter_tests::for_each_engine;
 use swf_filter_tests::generate::{self, INTERFACES};
 use swf_filter_tests::netns::Namespace;
 use swf_filter_tests::require;
+use swf_filter_tests::world::Engine;
 
 /// Policies, and frames for each: more than 100,000 pairs.
 const POLICIES: u64 = 60;
@@ -32,8 +34,9 @@ const STACK: usize = 32 << 20;
 /// The kernel refuses test runs on less than an Ethernet header.
 const SHORTEST_FRAME: usize = 14;
 
-#[test]
-fn kernel_and_host_agree_on_every_frame() -> Result<()> {
+for_each_engine!(kernel_and_host_agree_on_every_frame);
+
+fn kernel_and_host_agree_on_every_frame(engine: Engine) -> Result<()> {
     if !require::root() {
         return Ok(());
     }
@@ -42,11 +45,15 @@ fn kernel_and_host_agree_on_every_frame() -> Result<()> {
         namespace.ip(&format!("link add {name} type veth peer name {name}p"))?;
     }
     let runtime = tokio::runtime::Runtime::new()?;
-    let directory = Path::new("/sys/fs/bpf").join(format!("swf-filter-test-{}-agreement", id()));
+    let directory = Path::new("/sys/fs/bpf").join(format!(
+        "swf-filter-test-{}-agreement-{}",
+        id(),
+        engine.name()
+    ));
     let outcome = namespace.run(|| {
         let work = || {
             let _in_runtime = runtime.enter();
-            compare(&directory)
+            compare(&directory, engine)
         };
         // A thread started here is in the namespace too. Its stack has room for images, half a MiB each, by value.
         std::thread::scope(|scope| {
@@ -60,7 +67,7 @@ fn kernel_and_host_agree_on_every_frame() -> Result<()> {
     outcome
 }
 
-fn compare(directory: &Path) -> Result<()> {
+fn compare(directory: &Path, engine: Engine) -> Result<()> {
     preflight::check()?;
     let pins = Pins::new(directory);
     pins.prepare()?;
@@ -69,6 +76,7 @@ fn compare(directory: &Path) -> Result<()> {
         .programs
         .verified_instructions()?
         .context("the kernel tells no count")?;
+    println!("{instructions} instructions verified");
     ensure!(
         instructions <= MAX_VERIFIED_INSTRUCTIONS,
         "the verifier walked {instructions} instructions"
@@ -82,6 +90,7 @@ fn compare(directory: &Path) -> Result<()> {
             number: seed + 1,
             hash: generation.hash(),
             slot: u8::from(seed % 2 == 1),
+            engine: product_engine(engine),
             cpus: kernel.counters.cpus(),
             interfaces: interfaces.clone(),
         };

@@ -5,26 +5,30 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
-use swf_filter_common::image::Image;
+use anyhow::{Context as _, Result, ensure};
+use swf_filter_common::image::{self, Image};
 use swf_filter_common::verdict;
 use swf_filter_core::compile::image::{Placement, write};
 use swf_filter_core::compile::{Generation, Tables, compile};
 use swf_filter_core::policy::{SourceFile, parse};
+use swf_filter_tests::for_each_engine;
 use swf_filter_tests::frames::Frame;
 use swf_filter_tests::link::Mac;
 use swf_filter_tests::rivals::{Flip, Rival, round, switches};
 use swf_filter_tests::traffic::{Record, Stream};
-use swf_filter_tests::world::{Counts, World, counted_since};
+use swf_filter_tests::world::{Counts, Engine, World, counted_since};
 
 /// Reloads, each to the other policy.
 const RELOADS: usize = 200;
 /// Rounds of traffic that each policy judges at least, on each interface.
 const ROUNDS: u64 = 4;
 
-#[test]
-fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload() -> Result<()> {
-    let Some(world) = World::silent("atomic")? else {
+for_each_engine!(no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload);
+
+fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload(
+    engine: Engine,
+) -> Result<()> {
+    let Some(world) = World::silent_on("atomic", engine)? else {
         return Ok(());
     };
     let mut rival = Rival::One;
@@ -52,6 +56,59 @@ fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload() -> Resu
     }
     let after = world.reasons()?;
     ensure_all_counted(&records, &counted_since(&before, &after))
+}
+
+/// Changes of the engine, each by a reload and, every so often, by a restart.
+const CHANGES: usize = 60;
+const RESTARTS: usize = 5;
+
+#[test]
+fn another_engine_takes_over_without_a_packet_judged_otherwise() -> Result<()> {
+    let Some(world) = World::silent("engines")? else {
+        return Ok(());
+    };
+    world.write_policy("10.toml", Rival::One.policy())?;
+    let mut daemon = world.attached_daemon()?;
+    let before = world.reasons()?;
+    let mut number = generation_in_force(&world)?.0;
+
+    let traffic = world.traffic()?;
+    let mut engine = Engine::Compiled;
+    for change in 0..CHANGES {
+        traffic.wait_for_rounds(ROUNDS);
+        engine = match engine {
+            Engine::Compiled => Engine::LpmTrie,
+            Engine::LpmTrie => Engine::Compiled,
+        };
+        world.write_config(&format!("engine = \"{}\"\n", engine.name()))?;
+        if change % (CHANGES / RESTARTS) == 0 {
+            daemon.kill()?;
+            daemon = world.restarted_daemon()?;
+        } else {
+            world.reload()?;
+        }
+        number += 1;
+        let now = generation_in_force(&world)?;
+        ensure!(now == (number, engine.name().to_owned()), "{now:?}");
+        world.reload()?;
+        ensure!(generation_in_force(&world)? == now, "a reload of the same");
+    }
+    traffic.wait_for_rounds(ROUNDS);
+    let records = traffic.stop()?;
+    for (record, client) in records.iter().zip([Rival::One, Rival::Two]) {
+        record.ensure_never_mixed()?;
+        switches(record, client, &[])?;
+    }
+    let after = world.reasons()?;
+    ensure_all_counted(&records, &counted_since(&before, &after))
+}
+
+fn generation_in_force(world: &World) -> Result<(u64, String)> {
+    let status = world.status()?;
+    let generation = &status["generation"];
+    let number = generation["number"].as_u64().context("no number")?;
+    let engine = generation["engine"].as_str().context("no engine")?;
+    Ok((number, engine.to_owned()))
 }
 
 /// Every packet ends in one reason: that of the list or of the default.
@@ -86,6 +143,7 @@ fn every_mixture_of_the_two_policies_would_show() {
             number: 1,
             hash: hosts.hash(),
             slot: 0,
+            engine: image::Engine::LpmTrie,
             cpus: 1,
             interfaces: interfaces
                 .iter()

@@ -4,25 +4,30 @@ mod support;
 
 use std::sync::Arc;
 
-use support::{read, texts};
+use anyhow::Result;
+use support::{product_engine, read, texts};
 use swf_filter_common::image::Image;
 use swf_filter_common::verdict::{self, Verdict};
 use swf_filter_core::compile::image::{Placement, write};
-use swf_filter_core::compile::{Generation, List, Tables, compile};
+use swf_filter_core::compile::{Forest, Generation, List, Tables, compile};
+use swf_filter_tests::for_each_engine;
 use swf_filter_tests::generate::{self, CLAIMABLE, INTERFACES};
 use swf_filter_tests::model::Model;
 use swf_filter_tests::oracle::{self, Expected, Ingress};
+use swf_filter_tests::world::Engine;
 
 /// Policies, and frames for each: more than 100,000 pairs.
 const POLICIES: u64 = 600;
 const FRAMES: usize = 250;
 
-#[test]
-fn every_verdict_is_the_one_that_the_page_demands() {
+for_each_engine!(every_verdict_is_the_one_that_the_page_demands);
+
+#[expect(clippy::unnecessary_wraps, reason = "as tests of engines are")]
+fn every_verdict_is_the_one_that_the_page_demands(engine: Engine) -> Result<()> {
     for seed in 0..POLICIES {
         let mut rng = fastrand::Rng::with_seed(seed);
         let model = generate::policy(&mut rng);
-        let subject = Subject::new(&model);
+        let subject = Subject::new(&model, engine);
         for _ in 0..FRAMES {
             let case = generate::case(&mut rng, &model);
             let expected = oracle::judge(&model, &case.ingress, &case.frame);
@@ -34,36 +39,44 @@ fn every_verdict_is_the_one_that_the_page_demands() {
                 });
         }
     }
+    Ok(())
 }
 
 /// A policy that went through parser and compiler.
 struct Subject {
     generation: Generation,
     image: Vec<u64>,
+    /// If the compiled engine is tried.
+    forest: Option<Forest>,
 }
 
 impl Subject {
-    fn new(model: &Model) -> Self {
+    fn new(model: &Model, engine: Engine) -> Self {
         let generation = compile(&read(model)).expect("a generated policy fits");
         let placement = Placement {
             number: 1,
             hash: generation.hash(),
             slot: 0,
+            engine: product_engine(engine),
             cpus: 1,
             interfaces: interfaces(),
         };
         let image = write(&generation, &placement).expect("an image can be laid out");
-        Self { generation, image }
+        let forest = Forest::build(&generation).expect("a small forest");
+        Self {
+            forest: (engine == Engine::Compiled).then_some(forest),
+            generation,
+            image,
+        }
     }
 
     fn judge(&self, ingress: &Ingress, frame: &[u8]) -> Verdict {
         let image = Image::new(self.image.as_slice());
-        verdict::judge(
-            frame,
-            number_of(&ingress.interface),
-            &image,
-            &Tables(&self.generation),
-        )
+        let interface = number_of(&ingress.interface);
+        match &self.forest {
+            Some(forest) => verdict::judge(frame, interface, &image, forest),
+            None => verdict::judge(frame, interface, &image, &Tables(&self.generation)),
+        }
     }
 
     fn compare(&self, verdict: &Verdict, expected: &Expected) -> Result<(), String> {

@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use swf_filter_tests::for_each_engine;
 use swf_filter_tests::frames::Frame;
 use swf_filter_tests::process::Child;
 use swf_filter_tests::rivals::{Flip, Rival, switches};
 use swf_filter_tests::wire::Wire;
-use swf_filter_tests::world::World;
+use swf_filter_tests::world::{Engine, World};
 
 const LARGE: u32 = 100_000;
 const HUGE: u32 = 1_000_000;
@@ -115,9 +116,13 @@ fn durations(daemon: &Child) -> String {
     line.unwrap_or_default().to_owned()
 }
 
-#[test]
-fn hundred_thousand_prefixes_give_way_to_others_in_one_step() -> Result<()> {
-    let Some(world) = World::silent("large")? else {
+for_each_engine!(
+    hundred_thousand_prefixes_give_way_to_others_in_one_step,
+    million_prefixes_load_and_are_enforced,
+);
+
+fn hundred_thousand_prefixes_give_way_to_others_in_one_step(engine: Engine) -> Result<()> {
+    let Some(world) = World::silent_on("large", engine)? else {
         return Ok(());
     };
     let [old, new] = [20, 40].map(|first| Set { first, size: LARGE });
@@ -153,9 +158,8 @@ fn hundred_thousand_prefixes_give_way_to_others_in_one_step() -> Result<()> {
     old.ensure_unknown(&wire)
 }
 
-#[test]
-fn million_prefixes_load_and_are_enforced() -> Result<()> {
-    let Some(world) = World::silent("huge")? else {
+fn million_prefixes_load_and_are_enforced(engine: Engine) -> Result<()> {
+    let Some(world) = World::silent_on("huge", engine)? else {
         return Ok(());
     };
     let set = Set {

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use swf_filter_tests::for_each_engine;
 use swf_filter_tests::frames::Frame;
 use swf_filter_tests::process::run;
 use swf_filter_tests::wire::Wire;
-use swf_filter_tests::world::{DEADLINE, World};
+use swf_filter_tests::world::{DEADLINE, Engine, World};
 
 const HOST: &str = "198.51.100.10";
 const ALLOWED: &str = "192.0.2.1";
@@ -55,9 +56,13 @@ fn warnings(status: &Value) -> String {
     status["warnings"].to_string()
 }
 
-#[test]
-fn counts_of_rules_go_on_after_kills_and_reloads() -> Result<()> {
-    let Some(world) = World::silent("counts")? else {
+for_each_engine!(
+    counts_of_rules_go_on_after_kills_and_reloads,
+    a_boot_with_broken_files_enforces_the_last_good_generation,
+);
+
+fn counts_of_rules_go_on_after_kills_and_reloads(engine: Engine) -> Result<()> {
+    let Some(world) = World::silent_on("counts", engine)? else {
         return Ok(());
     };
     let wire = world.wire_one()?;
@@ -105,9 +110,8 @@ fn counts_of_rules_go_on_after_kills_and_reloads() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_boot_with_broken_files_enforces_the_last_good_generation() -> Result<()> {
-    let Some(world) = World::silent("boot")? else {
+fn a_boot_with_broken_files_enforces_the_last_good_generation(engine: Engine) -> Result<()> {
+    let Some(world) = World::silent_on("boot", engine)? else {
         return Ok(());
     };
     let wire = world.wire_one()?;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{command, workspace};
 
 /// Fuzz targets, each a program of `fuzz/`.
-const TARGETS: [&str; 4] = ["call", "document", "proxy_header", "soundness"];
+const TARGETS: [&str; 5] = ["call", "document", "forest", "proxy_header", "soundness"];
 /// Seconds for each target, if not told otherwise.
 const SECONDS: u32 = 60;
 

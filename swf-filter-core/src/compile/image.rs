@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use swf_filter_common::image::{
-    self, ADDRESS_SLOTS, ADDRESS_V6_WORDS, ADDRESSES_V4, ADDRESSES_V6, CLAIM_SLOTS, CLAIMS,
+    self, ADDRESS_SLOTS, ADDRESS_V6_WORDS, ADDRESSES_V4, ADDRESSES_V6, CLAIM_SLOTS, CLAIMS, Engine,
     HOST_WORDS, HOSTS, MAX_PROBES, Options, WORDS, header,
 };
 
@@ -19,6 +19,8 @@ pub struct Placement {
     pub hash: Hash,
     /// Which slot of the kernel's source tables and rule counters it uses: 0 or 1.
     pub slot: u8,
+    /// Which engine's source tables it uses.
+    pub engine: Engine,
     /// Number of CPUs that have counters.
     pub cpus: u32,
     /// Interface numbers by name, the members of a bond under the bond's name as well. A member's own claim wins over its
@@ -197,6 +199,7 @@ impl Writer {
 fn options(generation: &Generation, placement: &Placement) -> Options {
     Options {
         slot: placement.slot,
+        engine: placement.engine,
         hosts: u16::try_from(generation.hosts.len()).unwrap_or(u16::MAX),
         zoned: !generation.ingresses.is_empty(),
         audit_unreadable: generation.hosts.iter().all(|host| host.mode == Mode::Audit),

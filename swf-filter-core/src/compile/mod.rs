@@ -5,6 +5,7 @@
 
 mod diff;
 pub(crate) mod documents;
+pub mod forest;
 pub mod image;
 mod lookup;
 mod paint;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use swf_filter_common::abi::{Class, Leaf};
 
 pub use self::diff::{Difference, HostDifference, Side, TableDifference, difference};
+pub use self::forest::Forest;
 pub use self::lookup::Tables;
 pub use self::paint::Row;
 pub use self::zone::{Ingress, Zone};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ipnetwork::IpNetwork;
 use proptest::prelude::*;
-use swf_filter_common::image::Image;
+use swf_filter_common::image::{Engine, Image};
 use swf_filter_common::verdict::Sources;
 
 use super::image::{ImageError, Placement, write};
@@ -406,6 +406,7 @@ fn placement(interfaces: &[(&str, u32)]) -> Placement {
         number: 7,
         hash: Hash([9; 32]),
         slot: 1,
+        engine: Engine::Compiled,
         cpus: 2,
         interfaces: interfaces
             .iter()

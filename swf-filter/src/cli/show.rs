@@ -157,6 +157,14 @@ impl Show for Status {
             generation.hash,
             size_of(generation)
         );
+        if !generation.engine.is_empty() {
+            line!(
+                text,
+                "engine {}: {} KiB of tables in the kernel",
+                generation.engine,
+                generation.table_bytes.div_ceil(1024)
+            );
+        }
         for warning in &self.warnings {
             line!(text, "warning: {}", visible(warning));
         }
@@ -244,7 +252,7 @@ impl Show for ReloadReport {
         let generation = &self.generation;
         let times = self.milliseconds;
         format!(
-            "generation {} {}: {} (parse {} ms, compile {} ms, fill {} ms, flip {} ms)\n",
+            "generation {} {}: {} (parse {} ms, compile {} ms, build {} ms, fill {} ms, flip {} ms)\n",
             generation.number,
             if self.changed {
                 "is in force"
@@ -254,6 +262,7 @@ impl Show for ReloadReport {
             size_of(generation),
             times.parse,
             times.compile,
+            times.build,
             times.fill,
             times.flip
         )

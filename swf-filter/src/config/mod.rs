@@ -27,6 +27,8 @@ pub struct Config {
     pub interfaces: Vec<glob::Pattern>,
     /// How to attach.
     pub xdp_mode: XdpMode,
+    /// What holds source tables in the kernel.
+    pub engine: EngineChoice,
     /// Sources that no policy can lock out.
     pub always_allow: Vec<Entry>,
     /// What to do at start when there is no policy at all to enforce.
@@ -49,6 +51,18 @@ pub enum XdpMode {
     Driver,
     /// Generic mode.
     Generic,
+}
+
+/// What holds source tables in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// The compiled engine, and LPM tries for what is too large for it.
+    #[default]
+    Auto,
+    /// The compiled engine or nothing.
+    Compiled,
+    /// The kernel's LPM tries.
+    LpmTrie,
 }
 
 /// What to do at start when the policy cannot be loaded, nothing is pinned, and there is no last good generation.

@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::fault::{Fault, GlobProblem};
-use super::{Config, IFNAMSIZ, MAX_EVENTS, OnBootFailure, Paths, XdpMode};
+use super::{Config, EngineChoice, IFNAMSIZ, MAX_EVENTS, OnBootFailure, Paths, XdpMode};
 use crate::report::Report;
 use crate::toml_reader::{self, Reader, Section, Value};
 
@@ -22,6 +22,7 @@ const TOP: Section = Section {
         "version",
         "interfaces",
         "xdp_mode",
+        "engine",
         "always_allow",
         "on_boot_failure",
         "events_per_second",
@@ -64,6 +65,18 @@ fn config(reader: &mut Reader<'_>, path: &Path, fields: &DeTable<'_>) -> Config 
                 get("xdp_mode"),
                 &["auto", "driver", "generic"],
                 &[XdpMode::Auto, XdpMode::Driver, XdpMode::Generic],
+            )
+            .unwrap_or_default(),
+        engine: reader
+            .choice(
+                "engine",
+                get("engine"),
+                &["auto", "compiled", "lpm-trie"],
+                &[
+                    EngineChoice::Auto,
+                    EngineChoice::Compiled,
+                    EngineChoice::LpmTrie,
+                ],
             )
             .unwrap_or_default(),
         always_allow: always_allow(reader, get("always_allow")),

@@ -24,6 +24,7 @@ fn refusal(text: &[u8]) -> crate::report::Shown {
 fn what_is_left_out_has_its_default() {
     let config = read(b"version = 1\ninterfaces = ['eth0']\n").unwrap();
     assert_eq!(config.xdp_mode, XdpMode::Auto);
+    assert_eq!(config.engine, EngineChoice::Auto);
     assert_eq!(config.on_boot_failure, OnBootFailure::Refuse);
     assert_eq!(config.events_per_second, 100);
     assert!(!config.trace && config.always_allow.is_empty());
@@ -33,16 +34,17 @@ fn what_is_left_out_has_its_default() {
 #[test]
 fn every_field_is_read() {
     let config = read(
-        b"version = 1\ninterfaces = ['eth0', 'swf*']\nxdp_mode = 'generic'\nalways_allow = ['192.0.2.1']\n\
+        b"version = 1\ninterfaces = ['eth0', 'swf*']\nxdp_mode = 'generic'\nengine = 'lpm-trie'\nalways_allow = ['192.0.2.1']\n\
           on_boot_failure = 'drop'\nevents_per_second = 1_000_000\ntrace = true\n\
           [paths]\npolicy = '/a'\nbpf = '/b'\nrun = '/c'\nstate = '/d'\n",
     )
     .unwrap();
     assert!(config.names("eth0") && config.names("swf12") && !config.names("eth1"));
     assert_eq!(config.xdp_mode, XdpMode::Generic);
+    assert_eq!(config.engine, EngineChoice::LpmTrie);
     assert_eq!(
         config.always_allow[0].origin.to_string(),
-        "/etc/config.toml:4:17"
+        "/etc/config.toml:5:17"
     );
     assert_eq!(config.on_boot_failure, OnBootFailure::Drop);
     assert_eq!(config.events_per_second, 1_000_000);
@@ -74,6 +76,7 @@ xdp_mod = 'auto'                 => 3:1: config.toml has no field `xdp_mod`     
 zzz = 1                          => 3:1: config.toml has no field `zzz`                     => write one of `version`, `
 xdp_mode = 'drver'               => 3:12: `drver` is not a value of `xdp_mode`              => did you mean `driver`?
 xdp_mode = ''                    => 3:12: `` is not a value of `xdp_mode`                   => `auto`, `driver`, `generic`
+engine = 'lpm'                   => 3:10: `lpm` is not a value of `engine`                  => `auto`, `compiled`, `lpm-trie`
 on_boot_failure = 'Drop'         => 3:19: `Drop` is not a value of `on_boot_failure`        => did you mean `drop`?
 trace = 'yes'                    => 3:9: `trace` takes `true` or `false`                    =>
 paths = '/etc'                   => 3:9: `paths` takes a table, headed by `[paths]`         =>

@@ -54,6 +54,10 @@ pub struct GenerationInfo {
     pub rules: usize,
     /// Prefixes in all tables.
     pub prefixes: usize,
+    /// What holds the tables in the kernel: `compiled` or `lpm-trie`.
+    pub engine: String,
+    /// Bytes that the kernel counts for them.
+    pub table_bytes: u64,
 }
 
 /// `GET /v1/generations`: a stream of these, one JSON object a line: the first at once, and one whenever the policy changes.
@@ -184,7 +188,8 @@ pub struct ReloadReport {
     pub changed: bool,
     /// The generation now in force.
     pub generation: GenerationInfo,
-    /// Milliseconds to read and check the files, to compile, to fill and read back the maps, and to flip.
+    /// Milliseconds to read and check the files, to compile, to build tables, to fill and read back the maps,
+    /// and to flip.
     pub milliseconds: Milliseconds,
     /// What is doubtful about the policy.
     pub doubts: Report,
@@ -197,6 +202,8 @@ pub struct Milliseconds {
     pub parse: u64,
     /// Compiling.
     pub compile: u64,
+    /// Building the compiled engine's tables.
+    pub build: u64,
     /// Filling maps and reading them back.
     pub fill: u64,
     /// The flip.

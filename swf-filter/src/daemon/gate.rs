@@ -6,26 +6,27 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use swf_filter_common::abi::{Count, Event, NONE_U16, NONE_U32};
+use swf_filter_common::image::Engine;
 use swf_filter_common::reason::Reason;
 use swf_filter_core::compile::image::{Placement, counters_of_a_cpu};
-use swf_filter_core::compile::{Generation, Hash, compile, difference, drop_everything};
+use swf_filter_core::compile::{Forest, Generation, Hash, compile, difference, drop_everything};
 use swf_filter_core::policy::{Origin, Policy};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use super::{headers, listing};
-use crate::config::{Config, OnBootFailure};
+use crate::config::{Config, EngineChoice, OnBootFailure};
 use crate::control::api::{
     DiffReport, EventInfo, EventReport, Explanation, GenerationInfo, Milliseconds, PolicyInfo,
     PolicyReport, ReasonCount, ReloadReport, RuleCount, Status,
 };
 use crate::dataplane::interfaces::named;
-use crate::dataplane::{Active, Counters, Interface, Programs, Publisher};
+use crate::dataplane::{Active, Counters, Interface, Programs, PublishError, Publisher};
 use crate::files;
 use crate::report::Rejected;
 use crate::sources::Sources;
@@ -255,8 +256,11 @@ impl Gate {
         } = candidate;
         let active = publisher.active();
         let hash = generation.hash();
-        let changed = active.is_none_or(|active| active.hash != hash);
-        let placement = self.placement(active, hash, !changed, from);
+        let same = active.filter(|active| active.hash == hash);
+        let engine = engine(config.engine, same, &generation);
+        let changed = same.is_none_or(|same| same.engine != engine);
+        let mut placement = self.placement(active, hash, !changed, from);
+        placement.engine = engine;
         let mut times = Milliseconds::default();
         let mut saved = Ok(());
         if from == Provenance::Files
@@ -271,15 +275,25 @@ impl Gate {
             });
         }
         if changed {
-            let durations = publisher
-                .publish(&generation, &placement)
-                .inspect_err(|_| self.state.forget(placement.number))?;
-            times.fill = u64::try_from(durations.fill.as_millis()).unwrap_or(u64::MAX);
-            times.flip = u64::try_from(durations.flip.as_millis()).unwrap_or(u64::MAX);
+            let mut outcome = publisher.publish(&generation, &placement);
+            if let Err(PublishError::Forest(reason)) = &outcome
+                && config.engine == EngineChoice::Auto
+            {
+                warn!("{reason}; the kernel's LPM tries are used, which cost each packet more");
+                placement.engine = Engine::LpmTrie;
+                outcome = publisher.publish(&generation, &placement);
+            }
+            let durations = outcome.inspect_err(|_| self.state.forget(placement.number))?;
+            let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            times.build = milliseconds(durations.build);
+            times.fill = milliseconds(durations.fill);
+            times.flip = milliseconds(durations.flip);
             info!(
                 generation = placement.number,
                 hosts = generation.hosts.len(),
                 prefixes = generation.prefixes(),
+                engine = engine_name(placement.engine),
+                build = ?durations.build,
                 fill = ?durations.fill,
                 flip = ?durations.flip,
                 "new generation in force"
@@ -291,7 +305,14 @@ impl Gate {
                 "the policy means what it meant before"
             );
         }
-        let ledger = self.now_in_force(&placement, (generation, sources), config, !changed);
+        let now = Active {
+            number: placement.number,
+            hash,
+            slot: placement.slot,
+            engine: placement.engine,
+            table_bytes: publisher.table_bytes(placement.slot, placement.engine),
+        };
+        let ledger = self.now_in_force(now, (generation, sources), config, !changed);
         let saved = saved.and_then(|()| self.state.save_ledger(&ledger));
         if let Err(error) = saved {
             let words = format!(
@@ -303,10 +324,8 @@ impl Gate {
             let before = active.map_or(placement.number, |active| active.number);
             self.state.keep(&[placement.number, before]);
         }
-        if let Some(old) = active.filter(|_| changed)
-            && let Err(error) = publisher.release(old.slot)
-        {
-            warn!("cannot free the old generation: {error}");
+        if let Some(old) = active.filter(|_| changed) {
+            publisher.release(old.slot);
         }
         Ok((changed, times))
     }
@@ -379,6 +398,7 @@ impl Gate {
             number,
             hash,
             slot,
+            engine: active.map(|active| active.engine).unwrap_or_default(),
             cpus: self.counters.cpus(),
             interfaces: named(&self.view().known),
         }
@@ -403,7 +423,7 @@ impl Gate {
     /// Takes note of the generation that is in force now, and gives the ledger that goes with it.
     fn now_in_force(
         &self,
-        placement: &Placement,
+        now: Active,
         (generation, sources): (Arc<Generation>, Option<Arc<Sources>>),
         config: Config,
         unchanged: bool,
@@ -412,16 +432,12 @@ impl Gate {
         if !unchanged {
             // The kernel has returned from the flip: nothing counts in the old slot any more.
             let counts = self.live(&view);
-            view.ledger.fold(counts, placement.number, &generation);
+            view.ledger.fold(counts, now.number, &generation);
             view.since = Timestamp::now();
             let old = std::mem::take(&mut view.generation);
             view.previous = view.active.map(|active| (active.number, old));
         }
-        view.active = Some(Active {
-            number: placement.number,
-            hash: placement.hash,
-            slot: placement.slot,
-        });
+        view.active = Some(now);
         view.generation = generation;
         view.sources = sources.map(|sources| (sources.hash(), sources));
         view.config = config;
@@ -801,7 +817,29 @@ impl View {
             zones: self.generation.zones.len(),
             rules: self.generation.rules.len(),
             prefixes: self.generation.prefixes(),
+            engine: engine_name(active.engine).to_owned(),
+            table_bytes: active.table_bytes,
         }
+    }
+}
+
+/// The engine for a generation, of which `same` may be in force already.
+fn engine(choice: EngineChoice, same: Option<Active>, generation: &Generation) -> Engine {
+    match choice {
+        EngineChoice::Compiled => Engine::Compiled,
+        EngineChoice::LpmTrie => Engine::LpmTrie,
+        // Tries may be there because it was too large, and would be again.
+        EngineChoice::Auto => match same.map(|same| same.engine) {
+            Some(Engine::LpmTrie) if Forest::build(generation).is_err() => Engine::LpmTrie,
+            _ => Engine::Compiled,
+        },
+    }
+}
+
+fn engine_name(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Compiled => "compiled",
+        Engine::LpmTrie => "lpm-trie",
     }
 }
 

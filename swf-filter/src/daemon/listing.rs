@@ -69,7 +69,7 @@ fn other_mode(wanted: XdpMode, mode: Option<AttachMode>) -> Option<String> {
 mod tests {
     use std::path::PathBuf;
 
-    use crate::config::{OnBootFailure, Paths};
+    use crate::config::{EngineChoice, OnBootFailure, Paths};
     use crate::dataplane::interfaces::Program;
 
     use super::*;
@@ -82,6 +82,7 @@ mod tests {
                 .map(|text| glob::Pattern::new(text).expect(text))
                 .collect(),
             xdp_mode,
+            engine: EngineChoice::default(),
             always_allow: Vec::new(),
             on_boot_failure: OnBootFailure::Refuse,
             events_per_second: 0,

@@ -17,10 +17,11 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sw
 pub(super) const EXPLAINER: &str = "swf_filter_explain";
 
 /// Maps that outlive the daemon, with the sizes of their keys and values.
-const MAPS: [(&str, u32, u32); 7] = [
+const MAPS: [(&str, u32, u32); 8] = [
     ("IMAGE", 4, 4),
     ("TRIES_V4", 4, 4),
     ("TRIES_V6", 4, 4),
+    ("FORESTS", 4, 4),
     ("RULES", 4, 4),
     ("REASONS", 4, 16),
     ("EVENT_BUDGET", 4, 8),
@@ -96,7 +97,7 @@ impl Kernel {
             None
         };
         Ok(Self {
-            publisher: Publisher::new(&mut ebpf)?,
+            publisher: Publisher::new(&mut ebpf, pins)?,
             counters: Counters::new(&mut ebpf, pins)?,
             events: Events::new(&mut ebpf)?,
             programs: Programs::new(ebpf, name, pins.clone()),

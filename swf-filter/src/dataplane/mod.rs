@@ -3,6 +3,7 @@
 //! Whatever the kernel must keep when the daemon dies is pinned under a directory of the bpf file system that carries the
 //! version of the ABI. This module never decides what a policy means, and never talks to an operator.
 
+mod bulk;
 mod counters;
 mod events;
 pub mod interfaces;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
 use swf_filter_common::abi::NONE_U16;
-use swf_filter_common::image::Image;
+use swf_filter_common::image::{Engine, Image};
 use swf_filter_common::verdict::{Verdict, judge};
 use swf_filter_core::compile::image::{Placement, write};
 use swf_filter_core::compile::{Generation, Hash, List, Tables, compile};
@@ -134,6 +134,7 @@ impl<'a> Explainer<'a> {
                 number: 0,
                 hash: Hash::default(),
                 slot: 0,
+                engine: Engine::default(),
                 cpus: 1,
                 interfaces: interfaces.collect(),
             };

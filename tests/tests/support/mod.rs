@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use swf_filter_common::image;
 use swf_filter_core::policy::{Policy, SourceFile, parse, parse_always_allow};
 use swf_filter_tests::model::Model;
+use swf_filter_tests::world::Engine;
 use toml::Spanned;
 
 /// The policy that the product's parser makes of a model.
@@ -32,6 +34,14 @@ pub(crate) fn read(model: &Model) -> Policy {
     });
     policy.always_allow = always_allow(&model.always_allow_toml());
     policy
+}
+
+/// An engine as images have it.
+pub(crate) fn product_engine(engine: Engine) -> image::Engine {
+    match engine {
+        Engine::Compiled => image::Engine::Compiled,
+        Engine::LpmTrie => image::Engine::LpmTrie,
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,327 @@
+//! The compiled engine: all source tables of a generation as one run of 64-bit words, a *forest* of tries.
+//!
+//! Each table has a trie for each family. A trie takes six bits of an address at a time, as a poptrie does: 64 slots are two
+//! masks, and what a slot leads to is found by counting the bits before it. Levels at which only one way goes on are skipped.
+//! It is built from what a table means, not from its rows: neighbours with one leaf are one, however they were written.
+//!
+//! The forest is read through [`Words`], by the kernel from the pages of an array map and by user space from memory. No value
+//! of any word makes a lookup fail or run on: what makes no sense matches nothing, as does a forest of zeroes.
+//!
+//! # Layout, in words
+//!
+//! The [`header`] is followed by two words for each table at [`root_at`]: an [`Entry`] or, for more than a few
+//! prefixes, the place of a *top*: an entry for each value of the first [`TOP`] bits. Nodes are four words and aligned:
+//!
+//! | word | branch | skip |
+//! | --- | --- | --- |
+//! | 0 | slots that lead to a node | expected bits, the first 64 |
+//! | 1 | slots that lead to another leaf than the one before | expected bits, the rest |
+//! | 2 | the first child; [`MANY`] | the entry if the bits are these; their number; [`SKIP`] |
+//! | 3 | two entries in turns, or with [`MANY`] the place of a list | entries for lower and for higher bits |
+
+use crate::abi::Leaf;
+use crate::frame::V6;
+use crate::image::Words;
+
+/// Words in a page, the value of the map's elements: no kernel has a lower limit than 4 MiB for one.
+pub const PAGE_WORDS: u32 = 1 << PAGE_BITS;
+/// Bits of a word's index that say where it lies in its page.
+pub const PAGE_BITS: u32 = 17;
+/// Words in a forest at most: 512 MiB.
+pub const MAX_WORDS: u32 = 1 << 26;
+/// Words in a node.
+pub const NODE_WORDS: u32 = 4;
+/// Bits of an address that a branch takes.
+pub const STRIDE: u32 = 6;
+/// Bits of an address that a top takes.
+pub const TOP: u32 = 2 * STRIDE;
+
+/// Words of the header.
+pub mod header {
+    /// [`super::MAGIC`].
+    pub const MAGIC: u32 = 0;
+    /// Number of words in all.
+    pub const LENGTH: u32 = 1;
+    /// Four words: the hash of all that follows the header.
+    pub const HASH: u32 = 4;
+    /// Words in the header.
+    pub const WORDS: u32 = 8;
+}
+
+/// First word of every forest: `SWFT` and the version of the layout.
+pub const MAGIC: u64 = 0x5357_4654_0000_0000 | crate::abi::VERSION as u64;
+
+/// In a node's word 2: the node is a skip.
+pub const SKIP: u64 = 1 << 63;
+/// In a branch's word 2: its leaves are in a list, two to a word.
+pub const MANY: u64 = 1 << 62;
+
+/// In a root: the table has a top.
+const HAS_TOP: u64 = 1 << 63;
+
+/// Nodes that a lookup passes at most. Each takes [`STRIDE`] bits or more.
+const LEVELS_V4: u32 = 32_u32.div_ceil(STRIDE);
+const LEVELS_V6: u32 = 128_u32.div_ceil(STRIDE);
+
+/// Where an address goes on to: a leaf, a node, or nowhere.
+///
+/// Leaves are stored inverted: so zero is none of them, and all above [`Self::NODES`] are leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Entry(u32);
+
+impl Entry {
+    /// No prefix matches.
+    pub const NONE: Self = Self(0);
+    /// Numbers below are those of nodes, but for 0.
+    const NODES: u32 = 1 << 30;
+
+    /// A leaf.
+    #[inline(always)]
+    #[must_use]
+    pub const fn leaf(leaf: Leaf) -> Self {
+        Self(!leaf.bits())
+    }
+
+    /// A node, by its place in nodes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn node(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Reads half a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// Half a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    const fn is_node(self) -> bool {
+        self.0.wrapping_sub(1) < Self::NODES - 1
+    }
+
+    /// What was found, if anything was.
+    #[inline(always)]
+    #[must_use]
+    pub const fn found(self) -> Option<Leaf> {
+        if self.0 < Self::NODES {
+            None
+        } else {
+            Some(Leaf::from_bits(!self.0))
+        }
+    }
+
+    /// The lower half of a word, or the upper one.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "half of it is wanted")]
+    const fn half(word: u64, number: u32) -> Self {
+        Self((word >> ((number & 1) * 32)) as u32)
+    }
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4 = 0,
+    /// IPv6.
+    V6 = 1,
+}
+
+/// The word of a table's root.
+#[inline(always)]
+#[must_use]
+pub const fn root_at(table: u16, family: Family) -> u32 {
+    header::WORDS + table as u32 * 2 + family as u32
+}
+
+/// A root with a top, whose first word is `at`.
+#[inline(always)]
+#[must_use]
+pub const fn top_word(at: u32) -> u64 {
+    HAS_TOP | at as u64
+}
+
+/// Word 2 of a skip over `bits` bits.
+#[inline(always)]
+#[must_use]
+pub const fn skip_word(entry: Entry, bits: u32) -> u64 {
+    SKIP | (bits as u64) << 32 | entry.0 as u64
+}
+
+/// Two entries in a word.
+#[inline(always)]
+#[must_use]
+pub const fn pair_word(first: Entry, second: Entry) -> u64 {
+    (second.0 as u64) << 32 | first.0 as u64
+}
+
+/// The leaf of the longest prefix in `table` that `source` lies in.
+#[inline(always)]
+pub fn leaf_v4<W: Words>(words: &W, table: u16, source: u32) -> Option<Leaf> {
+    let left = Bits {
+        high: u64::from(source) << 32,
+        low: 0,
+    };
+    find::<W, LEVELS_V4>(words, root_at(table, Family::V4), left).found()
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub fn leaf_v6<W: Words>(words: &W, table: u16, source: V6) -> Option<Leaf> {
+    let left = Bits {
+        high: source.high,
+        low: source.low,
+    };
+    find::<W, LEVELS_V6>(words, root_at(table, Family::V6), left).found()
+}
+
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are cut out by their width"
+)]
+fn find<W: Words, const LEVELS: u32>(words: &W, root: u32, mut left: Bits) -> Entry {
+    let root = words.word(root);
+    let mut entry = Entry::half(root, 0);
+    if root & HAS_TOP != 0 {
+        let slot = (left.high >> (64 - TOP)) as u32;
+        entry = Entry::half(words.word(entry.0.wrapping_add(slot / 2)), slot);
+        left = left.after(TOP);
+    }
+    for _ in 0..LEVELS {
+        if !entry.is_node() {
+            return entry;
+        }
+        let [first, second, links, leaves] = words.node(entry.0);
+        if links & SKIP == 0 {
+            let slot = left.high >> (64 - STRIDE);
+            let before = (1 << slot) - 1;
+            if first >> slot & 1 == 0 {
+                let run = (second & (before << 1 | 1)).count_ones();
+                return if links & MANY == 0 {
+                    Entry::half(leaves, run)
+                } else {
+                    Entry::half(words.word((leaves as u32).wrapping_add(run / 2)), run)
+                };
+            }
+            entry = Entry((links as u32).wrapping_add((first & before).count_ones()));
+            left = left.after(STRIDE);
+        } else {
+            let bits = (links >> 32) as u32 % 256;
+            let start = left.start::<LEVELS>(bits);
+            if (start.high, start.low) == (first, second) {
+                entry = Entry::half(links, 0);
+                left = left.after(bits);
+            } else {
+                let is_lower = start.high < first || start.high == first && start.low < second;
+                return Entry::half(leaves, u32::from(!is_lower));
+            }
+        }
+    }
+    entry
+}
+
+/// What is left of an address, its first bit on top.
+#[derive(Clone, Copy)]
+struct Bits {
+    high: u64,
+    low: u64,
+}
+
+impl Bits {
+    /// Without the first `bits`.
+    #[inline(always)]
+    const fn after(self, bits: u32) -> Self {
+        if bits < 64 {
+            Self {
+                high: self.high << bits | self.low >> 1 >> (63 - bits),
+                low: self.low << bits,
+            }
+        } else {
+            Self {
+                high: self.low << (bits % 64),
+                low: 0,
+            }
+        }
+    }
+
+    /// The first `bits`, the others zero.
+    #[inline(always)]
+    const fn start<const LEVELS: u32>(self, bits: u32) -> Self {
+        if LEVELS == LEVELS_V4 || bits <= 64 {
+            // All but the first `bits`, of which there is at least one.
+            let rest = u64::MAX >> 1 >> (bits.wrapping_sub(1) % 64);
+            Self {
+                high: self.high & !rest,
+                low: 0,
+            }
+        } else {
+            let rest = u64::MAX >> 1 >> ((bits - 65) % 64);
+            Self {
+                high: self.high,
+                low: self.low & !rest,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::Class;
+
+    #[test]
+    fn entries_are_told_apart() {
+        for class in [Class::Allow, Class::Deny, Class::AlwaysAllow] {
+            for ordinal in [0, 1, Leaf::MAX_ORDINAL] {
+                let leaf = Leaf::new(class, ordinal);
+                let entry = Entry::leaf(leaf);
+                assert_eq!((entry.found(), entry.is_node()), (Some(leaf), false));
+            }
+        }
+        assert_eq!((Entry::NONE.found(), Entry::NONE.is_node()), (None, false));
+        for number in [1, Entry::NODES - 1] {
+            let entry = Entry::node(number);
+            assert_eq!((entry.found(), entry.is_node()), (None, true));
+        }
+    }
+
+    #[test]
+    fn zeroes_match_nothing() {
+        let words: &[u64] = &[0; 64];
+        assert_eq!(leaf_v4(&words, 0, 0x0a00_0001), None);
+        assert_eq!(leaf_v6(&words, 3, (1_u128 << 127).into()), None);
+    }
+
+    #[test]
+    fn bits_are_taken_from_the_front() {
+        let all = 0x0123_4567_89ab_cdef_0011_2233_4455_6677_u128;
+        let bits = |number: u128| {
+            let V6 { high, low } = number.into();
+            Bits { high, low }
+        };
+        let number = |bits: Bits| {
+            u128::from(V6 {
+                high: bits.high,
+                low: bits.low,
+            })
+        };
+        for taken in 1..=128 {
+            let rest = u128::MAX.checked_shr(taken).unwrap_or(0);
+            let start = bits(all).start::<LEVELS_V6>(taken);
+            assert_eq!(number(start), all & !rest, "{taken}");
+            if taken < 128 {
+                assert_eq!(number(bits(all).after(taken)), all << taken, "{taken}");
+            }
+        }
+    }
+}

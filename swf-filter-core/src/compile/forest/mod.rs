@@ -1,0 +1,460 @@
+//! Builds a generation's [forest](swf_filter_common::forest): what the compiled engine looks sources up in.
+//!
+//! Building is a function: the same tables give the same words. It starts from ranges of addresses with one leaf, not from
+//! prefixes, so that whatever means the same is as small: siblings, duplicates and prefixes inside others of their rule cost
+//! nothing. A forest that would be larger than [`MAX_WORDS`] is refused.
+
+mod ranges;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use swf_filter_common::abi::Leaf;
+use swf_filter_common::forest::{
+    self, Entry, Family, MAGIC, MANY, MAX_WORDS, NODE_WORDS, STRIDE, TOP, header,
+};
+use swf_filter_common::frame::V6;
+use swf_filter_common::verdict::Sources;
+
+use self::ranges::Ranges;
+use super::{Generation, Hash, Row, paint};
+use crate::prefix::Address;
+
+/// A built forest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forest {
+    words: Vec<u64>,
+    hash: Hash,
+}
+
+/// Tables that the compiled engine does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{prefixes} prefixes of these shapes take more than the {} MiB that the compiled engine has",
+    MAX_WORDS / WORDS_OF_A_MIB
+)]
+pub struct TooLarge {
+    /// Number of prefixes in all tables.
+    pub prefixes: usize,
+}
+
+impl Forest {
+    /// Builds the tables of a generation, each only once.
+    pub fn build(generation: &Generation) -> Result<Self, TooLarge> {
+        Self::build_within(MAX_WORDS, generation)
+    }
+
+    fn build_within(most: u32, generation: &Generation) -> Result<Self, TooLarge> {
+        let mut builder = Builder::new(most, generation.tables.len());
+        let mut known = HashMap::new();
+        for (number, table) in (0..).zip(&generation.tables) {
+            // A table of its own is not worth a hash.
+            let alone = generation.tables.len() == 1;
+            let v4 = if alone {
+                Vec::new()
+            } else {
+                paint::bytes(&table.v4)
+            };
+            let v6 = if alone {
+                Vec::new()
+            } else {
+                paint::bytes(&table.v6)
+            };
+            for (family, bytes) in [(Family::V4, v4), (Family::V6, v6)] {
+                let root = *known
+                    .entry((family, blake3::hash(&bytes)))
+                    .or_insert_with(|| match family {
+                        Family::V4 => builder.trie(&table.v4),
+                        Family::V6 => builder.trie(&table.v6),
+                    });
+                builder.set(forest::root_at(number, family), root);
+                if builder.is_full() {
+                    let prefixes = generation.prefixes();
+                    return Err(TooLarge { prefixes });
+                }
+            }
+        }
+        Ok(builder.finish())
+    }
+
+    /// The words.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// The hash of all tables.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Number of bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.words())
+    }
+}
+
+impl Sources for Forest {
+    fn leaf_v4(&self, _slot: u8, table: u16, source: u32) -> Option<Leaf> {
+        forest::leaf_v4(&self.words(), table, source)
+    }
+
+    fn leaf_v6(&self, _slot: u8, table: u16, source: V6) -> Option<Leaf> {
+        forest::leaf_v6(&self.words(), table, source)
+    }
+}
+
+struct Builder {
+    words: Vec<u64>,
+    /// So many words are too many.
+    most: u32,
+}
+
+/// Some of a trie's ranges, the first of which has the address where a part of the trie starts.
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+/// A part of the trie: all addresses that start with the first `bits` of `first`.
+#[derive(Clone, Copy)]
+struct Part {
+    first: u128,
+    bits: u32,
+    span: Span,
+}
+
+impl Part {
+    fn last(self) -> u128 {
+        self.first | !mask(self.bits)
+    }
+
+    fn is_leaf(self) -> bool {
+        self.span.end - self.span.start == 1
+    }
+}
+
+impl Builder {
+    fn new(most: u32, tables: usize) -> Self {
+        let tables = u16::try_from(tables).unwrap_or(u16::MAX);
+        let start = forest::root_at(tables, Family::V4).next_multiple_of(NODE_WORDS);
+        Self {
+            words: vec![0; start as usize],
+            most,
+        }
+    }
+
+    fn finish(mut self) -> Forest {
+        let hash = hash(self.words.get(header::WORDS as usize..).unwrap_or_default());
+        self.set(header::MAGIC, MAGIC);
+        self.set(header::LENGTH, u64::from(self.next()));
+        for (at, bytes) in (header::HASH..).zip(hash.0.as_chunks().0) {
+            self.set(at, u64::from_le_bytes(*bytes));
+        }
+        Forest {
+            words: self.words,
+            hash,
+        }
+    }
+
+    /// Builds a trie, and gives the word of its root.
+    fn trie<A: Address>(&mut self, rows: &[Row<A>]) -> u64 {
+        let ranges = Ranges::of(rows);
+        let all = Part {
+            first: 0,
+            bits: 0,
+            span: Span {
+                start: 0,
+                end: ranges.len(),
+            },
+        };
+        if ranges.len() < MEDIUM {
+            return u64::from(self.entry(&ranges, all).bits());
+        }
+        let at = self.allocate(1 << TOP >> 1);
+        let mut slots = Slots::new(&ranges, all, TOP);
+        for pair in 0..1 << TOP >> 1 {
+            let mut next = || {
+                slots
+                    .next()
+                    .map_or(Entry::NONE, |part| self.entry(&ranges, part))
+            };
+            let word = forest::pair_word(next(), next());
+            self.set(at + pair, word);
+        }
+        forest::top_word(at)
+    }
+
+    fn entry<A: Address>(&mut self, ranges: &Ranges<A>, part: Part) -> Entry {
+        if part.is_leaf() {
+            return ranges.entry(part.span.start);
+        }
+        let node = self.allocate(NODE_WORDS) / NODE_WORDS;
+        self.fill(node, ranges, part);
+        Entry::node(node)
+    }
+
+    /// Makes the node of a part that has more than one leaf.
+    fn fill<A: Address>(&mut self, node: u32, ranges: &Ranges<A>, part: Part) {
+        if self.is_full() {
+            return;
+        }
+        if let Some(skip) = Skip::of(ranges, part) {
+            let entry = self.entry(ranges, skip.inner);
+            let bits = skip.inner.bits - part.bits;
+            let expected: V6 = (skip.inner.first << part.bits).into();
+            let words = [
+                expected.high,
+                expected.low,
+                forest::skip_word(entry, bits),
+                forest::pair_word(
+                    ranges.entry(part.span.start),
+                    ranges.entry(part.span.end - 1),
+                ),
+            ];
+            self.set_node(node, words);
+        } else {
+            self.branch(node, ranges, part);
+        }
+    }
+
+    fn branch<A: Address>(&mut self, node: u32, ranges: &Ranges<A>, part: Part) {
+        let mut leaves = Leaves::default();
+        let mut children = [None; 1 << STRIDE];
+        let mut number = 0;
+        // The last stride of an IPv6 address is shorter: its slots are as far apart as its bits are missing.
+        let bits = STRIDE.min(128 - part.bits);
+        let step = 1 << (STRIDE - bits);
+        let slots = Slots::new(ranges, part, bits);
+        let mut mask = 0_u64;
+        for (slot, inner) in (0..1_u64 << STRIDE).step_by(step).zip(slots) {
+            if inner.is_leaf() {
+                leaves.push(slot, ranges.entry(inner.span.start));
+            } else if let Some(child) = children.get_mut(number) {
+                mask |= 1 << slot;
+                *child = Some(inner);
+                number += 1;
+            }
+        }
+        let (many, leaves_word) = if leaves.in_turns() {
+            (0, leaves.pair())
+        } else {
+            (MANY, u64::from(self.list(&leaves)))
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
+        let first = self.allocate(number as u32 * NODE_WORDS) / NODE_WORDS;
+        self.set_node(
+            node,
+            [mask, leaves.starts, many | u64::from(first), leaves_word],
+        );
+        for (child, inner) in (first..).zip(children.into_iter().flatten()) {
+            self.fill(child, ranges, inner);
+        }
+    }
+
+    /// Writes a branch's leaves down, and gives the word of the first.
+    fn list(&mut self, leaves: &Leaves) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
+        let at = self.allocate(leaves.entries().len().div_ceil(2) as u32);
+        for (at, pair) in (at..).zip(leaves.entries().chunks(2)) {
+            let entry = |number: usize| pair.get(number).copied().unwrap_or(Entry::NONE);
+            self.set(at, forest::pair_word(entry(0), entry(1)));
+        }
+        at
+    }
+
+    /// The first of `words` new ones: where nodes can start, if it is enough for one.
+    fn allocate(&mut self, words: u32) -> u32 {
+        let mut at = self.next();
+        if words >= NODE_WORDS {
+            at = at.next_multiple_of(NODE_WORDS);
+        }
+        if !self.is_full() {
+            self.words.resize((at + words) as usize, 0);
+        }
+        at
+    }
+
+    fn next(&self) -> u32 {
+        u32::try_from(self.words.len()).unwrap_or(u32::MAX)
+    }
+
+    fn is_full(&self) -> bool {
+        self.words.len() > self.most as usize
+    }
+
+    fn set_node(&mut self, node: u32, words: [u64; 4]) {
+        for (at, word) in (node * NODE_WORDS..).zip(words) {
+            self.set(at, word);
+        }
+    }
+
+    fn set(&mut self, at: u32, value: u64) {
+        if let Some(word) = self.words.get_mut(at as usize) {
+            *word = value;
+        }
+    }
+}
+
+/// Bits that are the same for all that is not plain at either end of a part.
+struct Skip {
+    inner: Part,
+}
+
+impl Skip {
+    /// A skip that saves nodes: over more bits than a branch takes, or over as many if only one way goes on.
+    fn of<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<Self> {
+        let Span { start, end } = part.span;
+        // Where the leaf changes first and last; between these lies what matters.
+        let (first, last) = (ranges.start(start + 1), ranges.start(end - 1));
+        let (bits, is_whole) = if first == last {
+            (128 - first.trailing_zeros(), true)
+        } else {
+            let bits = (first ^ (last - 1)).leading_zeros();
+            let is_whole = first & mask(bits) == first && (last - 1) | mask(bits) == u128::MAX;
+            (bits, is_whole && end - start == 3)
+        };
+        let skipped = bits - part.bits;
+        if is_whole {
+            let span = Span {
+                start: start + 1,
+                end: start + 2,
+            };
+            let inner = Part { first, bits, span };
+            return (skipped > STRIDE).then_some(Self { inner });
+        }
+        // Whole strides, so that branches stay where prefixes often end.
+        let bits = part.bits + skipped / STRIDE * STRIDE;
+        let mut inner = Part {
+            first: first & mask(bits),
+            bits,
+            span: part.span,
+        };
+        inner.span.start += usize::from(inner.first == first);
+        inner.span.end -= usize::from(inner.last() < last);
+        (skipped >= STRIDE).then_some(Self { inner })
+    }
+}
+
+/// The parts of a part, each with so many more bits.
+struct Slots<'a, A> {
+    ranges: &'a Ranges<A>,
+    part: Part,
+    bits: u32,
+    /// The next one's first address, and the range that it lies in.
+    next: Option<(u128, usize)>,
+}
+
+impl<'a, A: Address> Slots<'a, A> {
+    fn new(ranges: &'a Ranges<A>, part: Part, bits: u32) -> Self {
+        Self {
+            ranges,
+            part,
+            bits: part.bits + bits,
+            next: Some((part.first, part.span.start)),
+        }
+    }
+}
+
+impl<A: Address> Iterator for Slots<'_, A> {
+    type Item = Part;
+
+    fn next(&mut self) -> Option<Part> {
+        let (first, start) = self.next?;
+        let mut part = Part {
+            first,
+            bits: self.bits,
+            span: Span {
+                start,
+                end: start + 1,
+            },
+        };
+        let last = part.last();
+        while part.span.end < self.part.span.end && self.ranges.start(part.span.end) <= last {
+            part.span.end += 1;
+        }
+        self.next = last
+            .checked_add(1)
+            .filter(|_| last != self.part.last())
+            .map(|first| {
+                let is_there =
+                    part.span.end < self.part.span.end && self.ranges.start(part.span.end) == first;
+                (first, part.span.end - usize::from(!is_there))
+            });
+        Some(part)
+    }
+}
+
+/// A branch's leaves: one for each run of slots.
+struct Leaves {
+    entries: [Entry; 1 << STRIDE],
+    length: usize,
+    /// Slots at which a run starts, but for the first.
+    starts: u64,
+}
+
+impl Default for Leaves {
+    fn default() -> Self {
+        Self {
+            entries: [Entry::NONE; 1 << STRIDE],
+            length: 0,
+            starts: 0,
+        }
+    }
+}
+
+impl Leaves {
+    fn push(&mut self, slot: u64, entry: Entry) {
+        if self.entries().last() == Some(&entry) {
+            return;
+        }
+        if self.length > 0 {
+            self.starts |= 1 << slot;
+        }
+        if let Some(next) = self.entries.get_mut(self.length) {
+            *next = entry;
+            self.length += 1;
+        }
+    }
+
+    fn entries(&self) -> &[Entry] {
+        self.entries.get(..self.length).unwrap_or_default()
+    }
+
+    /// Whether there are two at most, which then take turns.
+    fn in_turns(&self) -> bool {
+        let pair = self.entries.first_chunk::<2>();
+        pair.is_some_and(|pair| self.entries().iter().all(|entry| pair.contains(entry)))
+    }
+
+    fn pair(&self) -> u64 {
+        let [first, second, ..] = self.entries;
+        forest::pair_word(first, second)
+    }
+}
+
+/// The first `bits` of 128.
+fn mask(bits: u32) -> u128 {
+    !u128::MAX.checked_shr(bits).unwrap_or(0)
+}
+
+fn hash(words: &[u64]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    let mut bytes = Vec::with_capacity(HASHED_WORDS * 8);
+    for words in words.chunks(HASHED_WORDS) {
+        bytes.clear();
+        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        hasher.update(&bytes);
+    }
+    Hash(hasher.finalize().into())
+}
+
+/// Ranges from which on a top of 16 KiB pays. None of 1 MiB does: it replaces a node that is in some cache by a word that is in none.
+const MEDIUM: usize = 1_024;
+/// Words that are hashed at a time.
+const HASHED_WORDS: usize = 4_096;
+const WORDS_OF_A_MIB: u32 = 1 << 17;
