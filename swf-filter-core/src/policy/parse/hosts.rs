@@ -12,6 +12,7 @@ use super::entries::{Scope, plain, plain_prefixes, take};
 use super::names::Names;
 use super::ports;
 use super::principals::account_of;
+use crate::compile::documents::Judged;
 use crate::iam::Kind;
 use crate::prefix::{Address, Prefix, PrefixList};
 
@@ -134,7 +135,7 @@ impl Reader<'_, '_, '_> {
                 .list(table, "resource_policies", Kind::Resource, problems),
             domains,
             origin: table.index.origin(judged.span().start),
-            judged: Default::default(),
+            judged: Judged::default(),
         })
     }
 
