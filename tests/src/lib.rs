@@ -11,6 +11,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod figure;
 pub mod frames;
 pub mod generate;
 pub mod iam;
