@@ -1,4 +1,4 @@
-//! What the packet gate costs: `runs` by test run, `live` beside other filters, `reload` to bring a policy into force.
+//! What the packet gate costs: `packet` by test run, `live` beside other filters, `reload` to bring a policy into force.
 //!
 //! `cargo xtask bench` runs this, which needs root. The first argument says what is measured, the second is `quick` or `full`. What is
 //! measured is on core 1 and all else on core 0. All traffic stays in namespaces of its own. The outcome is JSON on standard output.
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
     let (what, effort) = match arguments.as_slice() {
         [what, "full"] => (*what, Effort::Full),
         [what, "quick"] => (*what, Effort::Quick),
-        _ => bail!("say `runs`, `live` or `reload`, and then `full` or `quick`"),
+        _ => bail!("say `packet`, `live` or `reload`, and then `full` or `quick`"),
     };
     let object = env::var_os("SWF_FILTER_BENCH_OBJECT").map(PathBuf::from);
     let object = object.context("needs SWF_FILTER_BENCH_OBJECT: run `cargo xtask bench`")?;
@@ -59,7 +59,7 @@ fn main() -> Result<()> {
     // Daemons are started from here: what a pinned thread starts would be on its core.
     let (gates, notes) = gates::start(what)?;
     let mut part = match what {
-        "runs" => pinned(|| runs::measure(&mut kernel, &gates, effort))?,
+        "packet" => pinned(|| runs::measure(&mut kernel, &gates, effort))?,
         "live" => live::measure(&mut kernel, &gates, effort)?,
         "reload" => reload::measure(&gates, effort)?,
         _ => bail!("nothing is called `{what}`"),
