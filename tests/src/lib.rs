@@ -10,6 +10,7 @@
 //!   becomes of them, and [`traffic`] of thousands. Everything it makes is removed when its guard is dropped, also by a panic.
 
 pub mod backend;
+pub mod baseline;
 pub mod client;
 pub mod figure;
 pub mod frames;

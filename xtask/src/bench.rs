@@ -237,7 +237,8 @@ impl Bench {
 /// Those that leave the work to the kernel are as good without optimisation, and are built sooner.
 fn example(name: &str, profile: Profile) -> Result<PathBuf> {
     let mut cargo = command::cargo("build");
-    cargo.args(["-p", "swf-filter-tests", "--example", name]);
+    // All of the workspace, as tests are built: a choice of packages would build what they share again.
+    cargo.args(["--workspace", "--example", name]);
     let folder = match profile {
         Profile::Dev => "debug",
         Profile::Release => {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
@@ -217,12 +217,13 @@ impl Gate {
                 debug!("{}", problem.line());
             }
         }
-        let parse = milliseconds(start);
+        let read = milliseconds(loaded.read);
+        let parse = milliseconds(start.elapsed().saturating_sub(loaded.read));
         let start = Instant::now();
         let generation = Arc::new(loaded.compile()?);
         let doubts = loaded.doubts.clone();
         let sources = Some(Arc::new(loaded.sources));
-        let compile = milliseconds(start);
+        let compile = milliseconds(start.elapsed());
         let candidate = Candidate {
             generation,
             sources,
@@ -233,6 +234,7 @@ impl Gate {
             changed,
             generation: self.view().info(),
             milliseconds: Milliseconds {
+                read,
                 parse,
                 compile,
                 ..times
@@ -815,8 +817,8 @@ fn reported(counters: &Counters) -> Result<u64> {
         .sum())
 }
 
-fn milliseconds(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

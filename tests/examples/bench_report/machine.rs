@@ -17,16 +17,17 @@ pub(crate) struct Machine {
     pub(crate) versions: BTreeMap<String, String>,
 }
 
-/// Programs, and how they tell their version.
-const PROGRAMS: [(&str, &str); 8] = [
-    ("git", "describe --always --dirty"),
-    ("haproxy", "-v"),
-    ("ipset", "--version"),
-    ("iptables", "--version"),
-    ("nft", "--version"),
-    ("nginx", "-v"),
-    ("rustc", "--version"),
-    ("xdp-filter", "--version"),
+/// What is named, and what tells its version.
+const PROGRAMS: [(&str, &str, &str); 8] = [
+    ("commit", "git", "describe --always --dirty"),
+    ("haproxy", "haproxy", "-v"),
+    ("ipset", "ipset", "--version"),
+    ("iptables", "iptables", "--version"),
+    ("nftables", "nft", "--version"),
+    ("nginx", "nginx", "-v"),
+    ("rustc", "rustc", "--version"),
+    // xdp-filter itself does not say.
+    ("xdp-filter", "dpkg-query", "--show xdp-tools"),
 ];
 
 impl Machine {
@@ -36,9 +37,11 @@ impl Machine {
         let model = model
             .unwrap_or_default()
             .trim_start_matches([' ', '\t', ':']);
-        let versions = PROGRAMS.into_iter().filter_map(|(program, arguments)| {
-            Some((program.to_owned(), version(program, arguments)?))
-        });
+        let versions = PROGRAMS
+            .into_iter()
+            .filter_map(|(name, program, arguments)| {
+                Some((name.to_owned(), version(program, arguments)?))
+            });
         Self {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             cpu: model.to_owned(),
@@ -52,7 +55,7 @@ impl Machine {
     }
 }
 
-/// The first line that a program says of itself; for git, the commit that is measured.
+/// The first line that a program says.
 fn version(program: &str, arguments: &str) -> Option<String> {
     let output = Command::new(program)
         .args(arguments.split(' '))

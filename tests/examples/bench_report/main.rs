@@ -3,7 +3,6 @@
 //! `cargo xtask bench` runs this: `FOLDER quick|full PART...`, then perhaps `--check FILE` or `--renew FILE`. The folder has a file
 //! `PART.json` for each part, or what criterion wrote.
 
-mod baseline;
 mod criterion;
 mod machine;
 mod markdown;
@@ -15,6 +14,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use swf_filter_tests::baseline;
 use swf_filter_tests::figure::{Figure, Part};
 
 use machine::Machine;

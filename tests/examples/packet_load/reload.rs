@@ -115,7 +115,8 @@ impl Measured {
         fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
         let start = Instant::now();
         let answer = gate.world.ask(&["reload"])?;
-        self.seconds.push(start.elapsed().as_secs_f64());
+        let seconds = start.elapsed().as_secs_f64();
+        self.seconds.push(seconds);
         self.mebibytes
             .push(peak(pid).context("the daemon has ended")?);
         let prefixes = answer["generation"]["prefixes"]
@@ -126,14 +127,22 @@ impl Measured {
             "nothing was loaded: {answer}"
         );
         let steps = answer["milliseconds"].as_object().context("no durations")?;
+        let mut rest = seconds * 1e3;
         for (step, took) in steps {
             let took = took.as_f64().context("a duration that is no number")?;
-            match self.steps.iter_mut().find(|(known, _)| known == step) {
-                Some((_, rounds)) => rounds.push(took),
-                None => self.steps.push((step.clone(), vec![took])),
-            }
+            rest -= took;
+            self.step(step, took);
         }
+        // Among others to save the generation on disk, and to ask.
+        self.step("rest", rest);
         Ok(())
+    }
+
+    fn step(&mut self, step: &str, took: f64) {
+        match self.steps.iter_mut().find(|(known, _)| known == step) {
+            Some((_, rounds)) => rounds.push(took),
+            None => self.steps.push((step.to_owned(), vec![took])),
+        }
     }
 
     fn peer(&mut self, peer: Peer, world: &World, list: &List) -> Result<()> {

@@ -203,7 +203,6 @@ fn packets(shape: Shape, list: &List, fate: Fate, count: u32) -> Vec<Packet> {
             let source = match fate {
                 Fate::Drop if shares.len() > 1 => foreign(&shares, own, &mut rng),
                 Fate::Drop => own.outside(&mut rng),
-                Fate::Pass if own.len() == 0 => own.outside(&mut rng),
                 Fate::Pass => own.inside(&mut rng),
             };
             let more = rng.u16(1..=VLANS);
