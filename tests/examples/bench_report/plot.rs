@@ -78,7 +78,10 @@ fn plots(figures: &[Figure]) -> Vec<Plot<'_>> {
             None => lines.push((&figure.series, vec![point])),
         }
     }
-    plots.retain(|plot| plot.lines.iter().any(|(_, points)| points.len() > 1));
+    // One alone shows nothing beside which it could be seen.
+    plots.retain(|plot| {
+        plot.lines.len() > 1 && plot.lines.iter().any(|(_, points)| points.len() > 1)
+    });
     plots
 }
 
