@@ -46,7 +46,7 @@ fn main() -> Result<()> {
     let report = gather(folder, effort, parts)?;
     let json = serde_json::to_string_pretty(&report)?;
     fs::write(folder.join("report.json"), json + "\n")?;
-    let text = markdown::write(&report);
+    let text = markdown::write(&report)?;
     fs::write(folder.join("report.md"), &text)?;
     fs::write(folder.join("report.svg"), plot::draw(&report.figures))?;
     print!("{text}");

@@ -1,13 +1,13 @@
 //! The report as a text to read.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use swf_filter_tests::figure::Figure;
 
 use crate::Report;
 
-pub(crate) fn write(report: &Report) -> String {
+pub(crate) fn write(report: &Report) -> Result<String, fmt::Error> {
     let machine = &report.machine;
     let mut text = format!(
         "# What swf-filter costs\n\n\
@@ -17,7 +17,7 @@ pub(crate) fn write(report: &Report) -> String {
         machine.cpus, machine.cpu, machine.kernel, machine.load, report.effort
     );
     for (program, version) in &machine.versions {
-        text.push_str(&format!("* {program}: {version}\n"));
+        writeln!(text, "* {program}: {version}")?;
     }
     for part in firsts(&report.figures, |figure| figure.part.clone()) {
         let of_part: Vec<&Figure> = report
@@ -25,9 +25,9 @@ pub(crate) fn write(report: &Report) -> String {
             .iter()
             .filter(|figure| figure.part == part)
             .collect();
-        text.push_str(&format!("\n## {part}\n"));
+        writeln!(text, "\n## {part}")?;
         if of_part.iter().all(|figure| figure.size.is_none()) {
-            plain(&mut text, &of_part);
+            plain(&mut text, &of_part)?;
             continue;
         }
         for case in firsts(&of_part, |figure| figure.case.clone()) {
@@ -36,44 +36,46 @@ pub(crate) fn write(report: &Report) -> String {
                 .copied()
                 .filter(|figure| figure.case == case)
                 .collect();
-            by_size(&mut text, &case, &of_case);
+            by_size(&mut text, &case, &of_case)?;
         }
     }
     if !report.notes.is_empty() {
         text.push_str("\n## Left out\n\n");
         for note in &report.notes {
-            text.push_str(&format!("* {note}\n"));
+            writeln!(text, "* {note}")?;
         }
     }
-    text
+    Ok(text)
 }
 
 /// A line for each contender, and a column for each number of prefixes.
-fn by_size(text: &mut String, case: &str, figures: &[&Figure]) {
+fn by_size(text: &mut String, case: &str, figures: &[&Figure]) -> fmt::Result {
     let sizes: BTreeSet<usize> = figures.iter().filter_map(|figure| figure.size).collect();
-    text.push_str(&format!("\n### {case}: {}\n\n|", figures[0].unit));
+    write!(text, "\n### {case}: {}\n\n|", figures[0].unit)?;
     for size in &sizes {
-        text.push_str(&format!(" | {size}"));
+        write!(text, " | {size}")?;
     }
     text.push_str(" |\n| ---");
     text.push_str(&" | ---".repeat(sizes.len()));
     text.push_str(" |\n");
     for series in firsts(figures, |figure| figure.series.clone()) {
-        text.push_str(&format!("| {series}"));
+        write!(text, "| {series}")?;
         for size in &sizes {
             let mut of_series = figures.iter().filter(|figure| figure.series == series);
             let cell = of_series.find(|figure| figure.size == Some(*size));
-            text.push_str(&format!(
+            write!(
+                text,
                 " | {}",
                 cell.map_or_else(|| "-".to_owned(), |figure| rounds(figure))
-            ));
+            )?;
         }
         text.push_str(" |\n");
     }
+    Ok(())
 }
 
 /// A line for each figure.
-fn plain(text: &mut String, figures: &[&Figure]) {
+fn plain(text: &mut String, figures: &[&Figure]) -> fmt::Result {
     text.push_str("\n| | | best / median / worst | of |\n| --- | --- | --- | --- |\n");
     for figure in figures {
         let Figure {
@@ -83,11 +85,13 @@ fn plain(text: &mut String, figures: &[&Figure]) {
             baseline,
             ..
         } = figure;
-        text.push_str(&format!(
-            "| {series} | {case} | {} {unit} | {baseline} |\n",
+        writeln!(
+            text,
+            "| {series} | {case} | {} {unit} | {baseline} |",
             rounds(figure)
-        ));
+        )?;
     }
+    Ok(())
 }
 
 fn rounds(figure: &Figure) -> String {

@@ -97,19 +97,19 @@ impl Plot<'_> {
             escaped(&self.title)
         );
         for (value, place) in x.ticks() {
-            let _written = write!(
+            let _written = writeln!(
                 svg,
                 "<path d=\"M{place:.1} {top}V{:.1}\" stroke=\"#ddd\"/>\
-                 <text x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{value}</text>\n",
+                 <text x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{value}</text>",
                 y.from,
                 y.from + 14.0
             );
         }
         for (value, place) in y.ticks() {
-            let _written = write!(
+            let _written = writeln!(
                 svg,
                 "<path d=\"M{left} {place:.1}H{:.1}\" stroke=\"#ddd\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{value}</text>\n",
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{value}</text>",
                 x.to,
                 left - 6.0,
                 place + 4.0

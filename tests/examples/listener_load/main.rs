@@ -102,8 +102,11 @@ fn cost(peer: &Peer, count: usize, work: impl FnOnce() -> Result<()>) -> Result<
 /// Who the others are compared with.
 const BASELINE: &str = "nginx";
 
+/// What each round gave.
+type Rounds = fn(&Measured<'_>) -> Vec<f64>;
+
 fn report(measured: &[Measured<'_>]) -> Part {
-    let cases: [(&str, fn(&Measured<'_>) -> Vec<f64>); 4] = [
+    let cases: [(&str, Rounds); 4] = [
         ("CPU for a request", |one| one.request.clone()),
         ("CPU for a connection", |one| one.connection.clone()),
         ("median latency", |one| {

@@ -80,7 +80,9 @@ impl Kernel {
             }
         }
         let stream: Box<Stream> = stream.try_into().expect("it has as many words");
-        Ok(self.stream.set(0, &*stream, 0)?)
+        // By reference: it would not fit on the stack.
+        let stream: &Stream = &stream;
+        Ok(self.stream.set(0, stream, 0)?)
     }
 
     /// Puts a program behind the stream.

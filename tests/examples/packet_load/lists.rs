@@ -170,7 +170,6 @@ impl List {
 }
 
 pub(crate) fn v4(bits: u128) -> Ipv4Addr {
-    #[expect(clippy::cast_possible_truncation, reason = "the high 32 bits")]
     Ipv4Addr::from_bits((bits >> 96) as u32)
 }
 
