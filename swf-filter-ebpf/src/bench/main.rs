@@ -132,8 +132,7 @@ fn word(index: u32) -> Option<[u8; 8]> {
 /// Writes bytes into the frame; none if it is too short.
 #[inline(always)]
 fn write<const N: usize>(context: &XdpContext, offset: usize, bytes: [u8; N]) -> Option<()> {
-    let start =
-        core::ptr::with_exposed_provenance_mut::<u8>(context.data()).wrapping_add(offset);
+    let start = core::ptr::with_exposed_provenance_mut::<u8>(context.data()).wrapping_add(offset);
     if start.wrapping_add(N).addr() > context.data_end() {
         return None;
     }
