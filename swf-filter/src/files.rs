@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use swf_filter_core::compile::{Generation, compile};
@@ -23,6 +24,8 @@ pub struct Loaded {
     pub doubts: Report,
     /// What was read.
     pub sources: Sources,
+    /// How long reading took, without parsing.
+    pub read: Duration,
     /// All files of it.
     files: Vec<SourceFile>,
 }
@@ -45,15 +48,19 @@ const PRINCIPALS: &str = "principals.d";
 
 /// Reads, checks and links all policy files in `directory`, and those of `principals.d` beside it.
 pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Loaded, Rejected> {
+    let start = Instant::now();
     let mut files = read_directory(directory)?;
     let principals = directory.with_file_name(PRINCIPALS);
     if principals.exists() {
         files.extend(read_directory(&principals)?);
     }
+    let mut read = start.elapsed();
     // Kept to the end, so that problems in them can be drawn.
     let mut named = Vec::new();
     let mut read_named = |path: &Path| {
+        let start = Instant::now();
         let file = read_file(path, limits::SET_FILE)?;
+        read += start.elapsed();
         let bytes = Arc::clone(&file.bytes);
         named.push(file);
         Ok(bytes)
@@ -73,6 +80,7 @@ pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Loaded, Rejected
         policy,
         doubts,
         sources,
+        read,
         files,
     })
 }

@@ -10,7 +10,9 @@
 //!   becomes of them, and [`traffic`] of thousands. Everything it makes is removed when its guard is dropped, also by a panic.
 
 pub mod backend;
+pub mod baseline;
 pub mod client;
+pub mod figure;
 pub mod frames;
 pub mod generate;
 pub mod iam;

@@ -67,9 +67,9 @@ impl Toolchain {
         command
     }
 
-    /// What `cargo("build")` leaves behind.
-    pub(crate) fn artifact(&self) -> PathBuf {
-        self.target().join(TARGET).join("release/swf-filter")
+    /// What `cargo("build")` leaves behind of a program.
+    pub(crate) fn artifact(&self, program: &str) -> PathBuf {
+        self.target().join(TARGET).join("release").join(program)
     }
 
     /// Each compiler has its own folder, so that changing between them rebuilds nothing.

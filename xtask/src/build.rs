@@ -58,10 +58,21 @@ pub(crate) fn with_bpf_object(cargo: &mut Command) -> &mut Command {
     cargo
 }
 
+/// Builds the kernel programs that only benches use, and gives their path.
+pub(crate) fn bench_programs(toolchain: &Toolchain) -> Result<PathBuf> {
+    const NAME: &str = "swf-filter-bench";
+    println!(
+        "build: kernel programs for benches, with {}",
+        toolchain.core.name()
+    );
+    command::run(toolchain.cargo("build").args(["--bin", NAME]))?;
+    Ok(toolchain.artifact(NAME))
+}
+
 fn kernel_program(toolchain: &Toolchain) -> Result<()> {
     println!("build: kernel program, with {}", toolchain.core.name());
     command::run(toolchain.cargo("build").args(["--bin", "swf-filter"]))?;
-    let artifact = toolchain.artifact();
+    let artifact = toolchain.artifact("swf-filter");
     let built = fs::read(&artifact)
         .with_context(|| format!("no kernel program at `{}`", artifact.display()))?;
     let object = workspace::bpf_object();

@@ -45,7 +45,10 @@ fn run() -> Result<()> {
         ["test", rest @ ..] => test::run(setup::run()?, rest),
         ["check"] => check::run(setup::run()?),
         ["fuzz", rest @ ..] => fuzz::run(rest),
-        ["bench"] => bench::run(setup::run()?),
+        ["bench", rest @ ..] => {
+            let wish = bench::Wish::read(rest)?;
+            bench::run(setup::run()?, &wish)
+        }
         ["demo"] => demo(setup::run()?, &Upstream::Embedded),
         ["demo", "--upstream", "moto"] => demo_with_moto(),
         ["demo", demo::CLEAN_UP_AFTER, id] => demo::clean_up_after(id),
@@ -88,7 +91,9 @@ cargo xtask COMMAND
   test [ARGS]        build, then `cargo test` with ARGS; kernel tests need root
   check              formatting, lints on the host and on the BPF target, licences, stray text
   fuzz [TARGET] [S]  fuzz one target of `fuzz/`, or all, for S seconds each (60); needs g++
-  bench              measure the listener beside nginx and haproxy; needs root
+  bench [--quick] [--check | --renew] [PART...]
+                     measure `packet`, `live`, `reload`, `listener` and `policy`, or all; then hold the ratios
+                     against xtask/baseline.json, or write them there; needs root
   demo [--upstream moto]
                      show filter and listener at work between network namespaces; needs root
 

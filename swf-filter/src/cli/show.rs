@@ -252,7 +252,7 @@ impl Show for ReloadReport {
         let generation = &self.generation;
         let times = self.milliseconds;
         format!(
-            "generation {} {}: {} (parse {} ms, compile {} ms, build {} ms, fill {} ms, flip {} ms)\n",
+            "generation {} {}: {} (read {} ms, parse {} ms, compile {} ms, build {} ms, fill {} ms, flip {} ms)\n",
             generation.number,
             if self.changed {
                 "is in force"
@@ -260,6 +260,7 @@ impl Show for ReloadReport {
                 "stays in force, the policy means what it meant before"
             },
             size_of(generation),
+            times.read,
             times.parse,
             times.compile,
             times.build,

@@ -188,7 +188,7 @@ pub struct ReloadReport {
     pub changed: bool,
     /// The generation now in force.
     pub generation: GenerationInfo,
-    /// Milliseconds to read and check the files, to compile, to build tables, to fill and read back the maps,
+    /// Milliseconds to read the files, to parse and check them, to compile, to build tables, to fill and read back the maps,
     /// and to flip.
     pub milliseconds: Milliseconds,
     /// What is doubtful about the policy.
@@ -198,7 +198,10 @@ pub struct ReloadReport {
 /// Where the time of a reload went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Milliseconds {
-    /// Reading and checking files.
+    /// Reading files.
+    #[serde(default)]
+    pub read: u64,
+    /// Parsing and checking them.
     pub parse: u64,
     /// Compiling.
     pub compile: u64,

@@ -218,12 +218,13 @@ impl Gate {
                 debug!("{}", problem.line());
             }
         }
-        let parse = milliseconds(start);
+        let read = milliseconds(loaded.read);
+        let parse = milliseconds(start.elapsed().saturating_sub(loaded.read));
         let start = Instant::now();
         let generation = Arc::new(loaded.compile()?);
         let doubts = loaded.doubts.clone();
         let sources = Some(Arc::new(loaded.sources));
-        let compile = milliseconds(start);
+        let compile = milliseconds(start.elapsed());
         let candidate = Candidate {
             generation,
             sources,
@@ -234,6 +235,7 @@ impl Gate {
             changed,
             generation: self.view().info(),
             milliseconds: Milliseconds {
+                read,
                 parse,
                 compile,
                 ..times
@@ -853,8 +855,8 @@ fn reported(counters: &Counters) -> Result<u64> {
         .sum())
 }
 
-fn milliseconds(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask bench` runs this. All run in one namespace, over loopback, with one certificate, suite and curve, before one upstream
 //! that answers at once. What is measured has a core of its own; its CPU time is what the kernel counted for its threads. Rounds of all
-//! are interleaved, and the figures are medians, so that what else the machine does hits all alike.
+//! are interleaved, so that what else the machine does hits all alike.
 //!
 //! The proxies only terminate TLS and forward. The listener also reads the request strictly, verifies its signature, decides by
 //! documents, and writes an audit record.
@@ -11,18 +11,18 @@ mod load;
 mod peers;
 mod upstream;
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use swf_filter_tests::figure::{Better, Figure, Part};
 use swf_filter_tests::world::World;
 
 use load::{Load, Target};
 use peers::Peer;
 
-/// Rounds, of which the median counts.
+/// Rounds, and those of a `quick` run.
 const ROUNDS: usize = 7;
+const QUICK: usize = 3;
 /// Requests of a round, and connections that they come over.
 const REQUESTS: usize = 8_000;
 const CONNECTIONS: usize = 32;
@@ -46,7 +46,11 @@ fn main() -> Result<()> {
             .with_context(|| format!("{} does not answer: {}", peer.name(), peer.said()))?;
     }
     let mut measured: Vec<Measured> = peers.iter().map(Measured::new).collect();
-    for round in 0..ROUNDS {
+    let rounds = match std::env::args().nth(1).as_deref() {
+        Some("quick") => QUICK,
+        _ => ROUNDS,
+    };
+    for round in 0..rounds {
         for one in &mut measured {
             let peer = one.peer;
             one.request.push(cost(peer, REQUESTS, || {
@@ -58,9 +62,9 @@ fn main() -> Result<()> {
             one.latency
                 .push(load.latencies(peer.target(), OFFERED, FOR)?);
         }
-        eprintln!("bench: listener: round {} of {ROUNDS}", round + 1);
+        eprintln!("bench: listener: round {} of {rounds}", round + 1);
     }
-    println!("{:#}", report(&measured));
+    println!("{}", serde_json::to_string_pretty(&report(&measured))?);
     Ok(())
 }
 
@@ -95,41 +99,48 @@ fn cost(peer: &Peer, count: usize, work: impl FnOnce() -> Result<()>) -> Result<
     Ok(spent.as_secs_f64() * 1e6 / count as f64)
 }
 
-fn report(measured: &[Measured<'_>]) -> Value {
-    let rows = measured.iter().map(|one| {
-        let (p50, p99): (Vec<f64>, Vec<f64>) = one.latency.iter().copied().unzip();
-        json!({
-            "name": one.peer.name(),
-            "cpu_request_us": median(&one.request),
-            "cpu_request_spread": spread(&one.request),
-            "cpu_connection_us": median(&one.connection),
-            "cpu_connection_spread": spread(&one.connection),
-            "p50_us": median(&p50),
-            "p99_us": median(&p99),
-        })
-    });
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
-    json!({
-        "rounds": ROUNDS,
-        "offered_per_second": OFFERED,
-        "cpu": model.map(|model| model.trim_start_matches([' ', '\t', ':'])),
-        "kernel": fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
-        "rows": rows.collect::<Vec<_>>(),
-    })
-}
+/// Who the others are compared with.
+const BASELINE: &str = "nginx";
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-}
+/// What each round gave.
+type Rounds = fn(&Measured<'_>) -> Vec<f64>;
 
-/// From the lowest to the highest, as a part of the median.
-fn spread(values: &[f64]) -> f64 {
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(0.0, f64::max);
-    (most - least) / median(values)
+fn report(measured: &[Measured<'_>]) -> Part {
+    let cases: [(&str, Rounds); 4] = [
+        ("CPU for a request", |one| one.request.clone()),
+        ("CPU for a connection", |one| one.connection.clone()),
+        ("median latency", |one| {
+            one.latency.iter().map(|(p50, _)| *p50).collect()
+        }),
+        ("99th percentile of latency", |one| {
+            one.latency.iter().map(|(_, p99)| *p99).collect()
+        }),
+    ];
+    let mut part = Part {
+        notes: vec![format!("latencies are at {OFFERED} requests a second")],
+        ..Part::default()
+    };
+    for (case, rounds) in cases {
+        let figures: Vec<Figure> = measured
+            .iter()
+            .map(|one| {
+                Figure::new(
+                    "listener",
+                    [one.peer.name(), case, "\u{b5}s"],
+                    Better::Less,
+                    &rounds(one),
+                )
+            })
+            .collect();
+        let baseline = figures.iter().find(|figure| figure.series == BASELINE);
+        let best = baseline.map(|figure| figure.best);
+        part.figures
+            .extend(figures.into_iter().map(|figure| match best {
+                Some(best) => figure.beside(BASELINE, best),
+                None => figure,
+            }));
+    }
+    part
 }
 
 impl Peer {
