@@ -82,6 +82,11 @@ impl Reader<'_, '_> {
                 return None;
             }
         };
+        if text.starts_with('\u{feff}') {
+            let message = "it starts with a byte order mark, which JSON has not".into();
+            self.report(DocumentFault::Syntax { message }, 0..0);
+            return None;
+        }
         let tree = match parse_to_ast(text, &CollectOptions::default(), &STRICT) {
             Ok(tree) => tree.value,
             Err(error) => {

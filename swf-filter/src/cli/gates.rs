@@ -6,7 +6,7 @@ use anyhow::Result;
 use hyper::Method;
 use serde::Serialize;
 
-use super::show::{Show, duration, line};
+use super::show::{Show, duration, line, warned};
 use super::{Answered, Arguments, runtime};
 use crate::control::api::Status;
 use crate::control::client::{self, AskError};
@@ -107,12 +107,12 @@ impl Show for ListenerStatus {
                 text,
                 "policy of generation {}, hash {:.16}",
                 policy.generation,
-                policy.policy
+                policy.hash
             ),
             None => line!(text, "no policy"),
         }
         for warning in &self.warnings {
-            line!(text, "warning: {}", visible(warning));
+            text.push_str(&warned(warning));
         }
         for listener in &self.listeners {
             text.push_str(&listener.show());

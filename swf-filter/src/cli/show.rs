@@ -166,7 +166,7 @@ impl Show for Status {
             );
         }
         for warning in &self.warnings {
-            line!(text, "warning: {}", visible(warning));
+            text.push_str(&warned(warning));
         }
         text.push('\n');
         interfaces(&mut text, &self.interfaces);
@@ -245,6 +245,12 @@ impl Show for Vec<RuleCount> {
         }
         table
     }
+}
+
+/// A warning, of which lines after the first are indented.
+pub(super) fn warned(warning: &str) -> String {
+    let lines: Vec<String> = warning.lines().map(visible).collect();
+    format!("warning: {}\n", lines.join("\n  "))
 }
 
 impl Show for ReloadReport {

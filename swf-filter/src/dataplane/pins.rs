@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock, statfs};
@@ -14,6 +16,10 @@ use swf_filter_common::abi;
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// Where the bpf file system is mounted by convention.
 const BPF_FS: &str = "/sys/fs/bpf";
+
+/// How long a daemon that is on its way out is waited for: the kernel takes its time over a process that was killed.
+const LOCK_TIME: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Access for the owner alone.
 const OWN: u32 = 0o700;
@@ -37,8 +43,12 @@ impl Pins {
     pub fn lock(&self) -> Result<File> {
         let shown = self.base.display();
         let directory = File::open(&self.base).with_context(|| format!("cannot open {shown}"))?;
-        if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("another swf-filter daemon holds {shown}");
+        let patience = Instant::now() + LOCK_TIME;
+        while flock(&directory, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Instant::now() >= patience {
+                bail!("another swf-filter daemon holds {shown}");
+            }
+            sleep(LOCK_PAUSE);
         }
         Ok(directory)
     }

@@ -27,7 +27,8 @@ use tokio::time::timeout;
 use super::answer::{self, Body};
 use super::arrival::Arrival;
 use super::audit::{Record, Tls, Verdict};
-use super::guard::Slot;
+use super::crowd::{Client, Share};
+use super::guard::{HeadFault, Slot};
 use super::learning::Learning;
 use super::limits;
 use super::pace::{Pace, Paced};
@@ -128,9 +129,10 @@ impl Connection {
 
     fn record(&self, id: RequestId, service: Service, headers: &HeaderMap) -> Record {
         let settings = &self.listener.settings;
+        let generation = self.shared.generation();
         let mut record = Record::new(
             Timestamp::now(),
-            0,
+            generation,
             [&settings.name, &settings.host],
             self.arrival.peer(),
             Verdict::Refused,
@@ -164,6 +166,10 @@ impl Connection {
             None => request,
         };
         let (head, body) = request.into_parts();
+        if head.headers.len() > limits::FIELDS {
+            return Err(HeadFault::TooManyFields.into());
+        }
+        let _room = self.room(&body)?;
         // Before anything is answered: a client that still sends would see its connection break, and not the answer.
         let body = whole(body).await?;
         // Only now: a body takes its time, and the policy may have changed in it.
@@ -194,6 +200,18 @@ impl Connection {
             Service::Sts => self.ask_sts(&arrived, record),
             Service::Swf => self.ask_swf(arrived, record).await,
         }
+    }
+
+    /// Room for a body, of which nothing is known yet but its length, if that.
+    fn room<B: HttpBody>(&self, body: &B) -> Result<Share<Client>, Refusal> {
+        let most = limits::BODY as u64;
+        let length = body
+            .size_hint()
+            .upper()
+            .map_or(most, |length| length.min(most));
+        let length = usize::try_from(length).unwrap_or(limits::BODY);
+        let room = self.shared.bodies.take(Client::of(&self.arrival), length);
+        room.ok_or(Refusal::NoRoom)
     }
 
     /// Whether the policy in force still lets the connection's source in.

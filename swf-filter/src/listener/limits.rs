@@ -8,6 +8,11 @@ pub const HEAD: usize = 16 * 1024;
 pub const FIELDS: usize = 64;
 /// Bytes of a body at most: what SWF takes (quotas of Amazon SWF, request size).
 pub const BODY: usize = 1 << 20;
+/// Bytes of bodies that one address, or one endpoint, may have here at a time: those of 32,000 calls of 2 KiB. Bodies come before
+/// it is known who signs.
+pub const BODIES_OF_ONE: usize = 64 << 20;
+/// The same for all together.
+pub const BODIES: usize = 1 << 30;
 /// For a client to finish its TLS handshake, and before that its PROXY header. It is several round trips, on any network.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For a client to send the head of its first request.

@@ -6,6 +6,7 @@
 mod answer;
 mod arrival;
 pub mod audit;
+mod crowd;
 mod exchange;
 pub mod guard;
 mod learning;
@@ -304,7 +305,10 @@ fn reload_certificates(frontings: &[Arc<Fronting>]) {
 fn reload_keys(shared: &Shared, places: &Places) {
     match shared.keys.load().reload(places) {
         Ok(keys) => shared.replace_keys(keys),
-        Err(error) => error!("the access keys that were read last stay in use: {error}"),
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            error!("the access keys that were read last stay in use: {error:#}");
+        }
     }
     match ring(places) {
         Ok(ring) => shared.ring.store(Arc::new(ring)),

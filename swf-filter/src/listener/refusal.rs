@@ -49,6 +49,9 @@ pub(super) enum Refusal {
     /// There is no policy, or it has no such host.
     #[error("no policy is in force for this listener")]
     NoPolicy,
+    /// Its client has as many bodies under way as it may.
+    #[error("too many bytes of bodies are under way from where it comes, or in all")]
+    NoRoom,
     /// STS does not do what it is asked for.
     #[error("{0}")]
     Sts(#[from] sts::Fault),
@@ -127,6 +130,7 @@ impl Refusal {
             Self::NoCaller(_) | Self::NotJudged(Refused::UnknownCaller { .. }) => "unknown-caller",
             Self::NoPolicy => "no-policy",
             Self::NoRandomness(_) => "no-randomness",
+            Self::NoRoom => "too-many-bodies",
             Self::NotJudged(Refused::Elsewhere { .. } | Refused::NotDomain { .. }) => {
                 "other-resource"
             }
@@ -158,6 +162,7 @@ impl Refusal {
             | Self::Head(_)
             | Self::NoCaller(_)
             | Self::NoPolicy
+            | Self::NoRoom
             | Self::Signature(_)
             | Self::Source { .. }
             | Self::Sts(_)
@@ -230,6 +235,11 @@ impl Refusal {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 code: "ServiceUnavailableException",
                 message: Some("no policy is in force".into()),
+            },
+            Self::NoRoom => Told {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                code: "ServiceUnavailableException",
+                message: Some("too many requests are under way".into()),
             },
             Self::Signature(fault) => {
                 let sigv4::Answer { code, message } = fault.answer();

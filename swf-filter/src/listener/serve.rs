@@ -3,13 +3,11 @@
 //! A PROXY header if the listener wants one, then the policy's word on the source, then TLS, then requests. A connection ends when
 //! the policy does not let its source in any more.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -22,12 +20,13 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use super::arrival::Arrival;
 use super::audit::{Record, Verdict};
+use super::crowd::{Client, Crowd, Share};
 use super::exchange::Connection;
 use super::guard::{Guard, Slot};
 use super::pace::Pace;
@@ -47,18 +46,18 @@ impl Seats {
     pub(super) fn new(limits: &limits::Limits) -> Self {
         Self {
             all: Arc::new(Semaphore::new(limits.connections)),
-            addresses: Crowd::new(limits.connections_per_address),
-            endpoints: Crowd::new(limits.connections_per_endpoint),
+            addresses: Crowd::new(limits.connections_per_address, usize::MAX),
+            endpoints: Crowd::new(limits.connections_per_endpoint, usize::MAX),
         }
     }
 
-    /// Counts a connection. What comes through an endpoint has the address of a balancer, which all its clients share.
+    /// Counts a connection.
     fn take(&self, arrival: &Arrival) -> Result<Seat, TurnedAway> {
-        match arrival.endpoint() {
-            None => (self.addresses.enter(arrival.source()))
+        match Client::of(arrival) {
+            Client::Address(address) => (self.addresses.take(address, 1))
                 .map(Seat::Address)
                 .ok_or(TurnedAway::TooManyOfAddress),
-            Some(endpoint) => (self.endpoints.enter(endpoint.into()))
+            Client::Endpoint(endpoint) => (self.endpoints.take(endpoint, 1))
                 .map(Seat::Endpoint)
                 .ok_or(TurnedAway::TooManyOfEndpoint),
         }
@@ -68,56 +67,8 @@ impl Seats {
 /// A place among those of an address, or of an endpoint.
 #[expect(dead_code, reason = "they are there to be dropped")]
 enum Seat {
-    Address(Member<IpAddr>),
-    Endpoint(Member<Box<str>>),
-}
-
-/// How many there are of each kind, none of which may be too many.
-struct Crowd<K> {
-    most: usize,
-    counts: Mutex<HashMap<K, usize>>,
-}
-
-impl<K: Clone + Eq + Hash> Crowd<K> {
-    fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self {
-            most,
-            counts: Mutex::default(),
-        })
-    }
-
-    /// Counts one more until what is given back is dropped. None if there are too many.
-    fn enter(self: &Arc<Self>, key: K) -> Option<Member<K>> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(key.clone()).or_default();
-        if *count >= self.most {
-            return None;
-        }
-        *count += 1;
-        Some(Member {
-            crowd: Arc::clone(self),
-            key,
-        })
-    }
-}
-
-/// One that is counted.
-struct Member<K: Clone + Eq + Hash> {
-    crowd: Arc<Crowd<K>>,
-    key: K,
-}
-
-impl<K: Clone + Eq + Hash> Drop for Member<K> {
-    fn drop(&mut self) {
-        let counts = self.crowd.counts.lock();
-        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.key);
-            }
-        }
-    }
+    Address(Share<IpAddr>),
+    Endpoint(Share<Box<str>>),
 }
 
 /// Serves connections of one socket until it is told to stop, and then those that are open until they end.
@@ -129,6 +80,7 @@ pub(super) async fn listen(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut visits = JoinSet::new();
+    let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -139,7 +91,10 @@ pub(super) async fn listen(
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: connections that end give some back.
-                warn!("cannot accept a connection: {error}");
+                if complained.is_none_or(|last| last.elapsed() > COMPLAIN) {
+                    warn!("cannot accept connections: {error}");
+                    complained = Some(Instant::now());
+                }
                 sleep(PAUSE).await;
                 continue;
             }
@@ -183,6 +138,9 @@ impl Drop for Open<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// How often it is told that connections cannot be accepted, at most.
+const COMPLAIN: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Before accepting is tried again.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
@@ -236,8 +194,7 @@ impl Visit {
     /// Leaves word of a connection that gets no further.
     fn write_down(&self, arrival: &Arrival, reason: &'static str, words: Option<&str>) {
         let settings = &self.fronting.settings;
-        let policy = self.policy.borrow();
-        let generation = policy.as_deref().map_or(0, |policy| policy.info.generation);
+        let generation = self.shared.generation();
         let mut record = Record::new(
             Timestamp::now(),
             generation,

@@ -14,6 +14,8 @@ use swf_filter_core::sts::Lots;
 use swf_filter_core::swf::{DEFAULT_CAPACITY, TokenCache};
 
 use super::audit::{Audit, Verdict};
+use super::crowd::{Client, Crowd};
+use super::limits;
 use super::policy::Current;
 use super::refusal::Refusal;
 use super::request::RequestId;
@@ -28,6 +30,8 @@ const DERIVED: usize = 16_384;
 /// What all connections of the process share.
 pub(super) struct Shared {
     pub(super) settings: Settings,
+    /// Bytes of bodies that are under way.
+    pub(super) bodies: Arc<Crowd<Client>>,
     pub(super) policy: Current,
     pub(super) audit: Audit,
     pub(super) counters: Counters,
@@ -160,6 +164,7 @@ impl Shared {
             started: Instant::now(),
             keys: ArcSwap::from_pointee(keys),
             ring: ArcSwap::from_pointee(ring),
+            bodies: Crowd::new(limits::BODIES_OF_ONE, limits::BODIES),
             derived: Mutex::new(KeyCache::new(DERIVED)),
             tokens: Mutex::new(TokenCache::new(DEFAULT_CAPACITY)),
             first_id: u128::from_le_bytes(first_id),
@@ -173,6 +178,12 @@ impl Shared {
         const STEP: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
         let number = u128::from(self.ids.fetch_add(1, Ordering::Relaxed));
         RequestId(self.first_id.wrapping_add(number.wrapping_mul(STEP)))
+    }
+
+    /// The generation of the policy in force; 0 if there is none.
+    pub(super) fn generation(&self) -> u64 {
+        let policy = self.policy.borrow();
+        policy.as_deref().map_or(0, |policy| policy.info.generation)
     }
 
     /// Keys that were derived from secrets.

@@ -17,10 +17,11 @@ mod writer;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 pub use self::journal::Journal;
 pub use self::lines::{Line, Lines};
@@ -33,6 +34,8 @@ const QUEUE: usize = 8_192;
 /// What part of the queue records of connections may take that got no further. Anybody can make those, in any number, and they
 /// must not take the place of requests.
 const STRANGERS: usize = 4;
+/// How many of those are written a second, at most: some 600 MB a day. All are counted in the status.
+const STRANGERS_A_SECOND: usize = 25;
 
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +95,8 @@ struct Shared {
     strangers: AtomicUsize,
     /// How many of those may wait.
     most_strangers: usize,
+    /// How many came in the current second.
+    recent_strangers: Mutex<Recent>,
     /// All records that at least one target did not get.
     lost: AtomicU64,
     /// Whether the file has to be opened again.
@@ -104,6 +109,9 @@ impl Shared {
         if is_of_request(record) {
             return true;
         }
+        if !self.recent_strangers().admit(Instant::now()) {
+            return false;
+        }
         let waiting = self.strangers.fetch_add(1, Ordering::Relaxed);
         if waiting >= self.most_strangers {
             self.strangers.fetch_sub(1, Ordering::Relaxed);
@@ -111,11 +119,39 @@ impl Shared {
         waiting < self.most_strangers
     }
 
+    fn recent_strangers(&self) -> MutexGuard<'_, Recent> {
+        let recent = self.recent_strangers.lock();
+        recent.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes note that a record that was admitted waits no longer.
     fn release(&self, record: &Record) {
         if !is_of_request(record) {
             self.strangers.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// What came within a second.
+#[derive(Debug, Default)]
+struct Recent {
+    since: Option<Instant>,
+    count: usize,
+}
+
+impl Recent {
+    fn admit(&mut self, now: Instant) -> bool {
+        if self
+            .since
+            .is_none_or(|since| now - since >= Duration::from_secs(1))
+        {
+            *self = Self {
+                since: Some(now),
+                count: 0,
+            };
+        }
+        self.count += 1;
+        self.count <= STRANGERS_A_SECOND
     }
 }
 

@@ -233,6 +233,17 @@ fn strangers_do_not_take_the_place_of_requests() {
 }
 
 #[test]
+fn strangers_are_written_so_many_times_a_second() {
+    let mut recent = Recent::default();
+    let start = Instant::now();
+    let count = |recent: &mut Recent, at| (0..1_000).filter(|_| recent.admit(at)).count();
+    assert_eq!(count(&mut recent, start), STRANGERS_A_SECOND);
+    assert_eq!(count(&mut recent, start + Duration::from_millis(999)), 0);
+    let next = start + Duration::from_secs(1);
+    assert_eq!(count(&mut recent, next), STRANGERS_A_SECOND);
+}
+
+#[test]
 fn a_log_that_cannot_be_written_is_told_of_its_gap() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");

@@ -66,17 +66,6 @@ async fn what_is_no_header_is_refused() {
 }
 
 #[test]
-fn those_who_leave_make_room() {
-    let crowd = Crowd::new(2);
-    let members = [crowd.enter("a"), crowd.enter("a"), crowd.enter("b")];
-    assert!(members.iter().all(Option::is_some));
-    assert!(crowd.enter("a").is_none());
-    drop(members);
-    assert!(crowd.counts.lock().unwrap().is_empty());
-    assert!(crowd.enter("a").is_some());
-}
-
-#[test]
 fn clients_of_an_endpoint_are_not_counted_by_their_balancers_address() {
     let seats = Seats::new(&limits::Limits {
         connections_per_address: 1,

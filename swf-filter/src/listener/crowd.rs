@@ -1,0 +1,107 @@
+//! How much of something each of many has, so that nobody has too much of it.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::arrival::Arrival;
+
+/// Who is counted. What comes through an endpoint has the address of a balancer, which all its clients share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Client {
+    Address(IpAddr),
+    Endpoint(Box<str>),
+}
+
+impl Client {
+    pub(super) fn of(arrival: &Arrival) -> Self {
+        match arrival.endpoint() {
+            Some(endpoint) => Self::Endpoint(endpoint.into()),
+            None => Self::Address(arrival.source()),
+        }
+    }
+}
+
+/// How much each has, and all together.
+pub(super) struct Crowd<K> {
+    most_of_one: usize,
+    most_of_all: usize,
+    taken: Mutex<Taken<K>>,
+}
+
+struct Taken<K> {
+    each: HashMap<K, usize>,
+    all: usize,
+}
+
+impl<K: Clone + Eq + Hash> Crowd<K> {
+    pub(super) fn new(most_of_one: usize, most_of_all: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most_of_one,
+            most_of_all,
+            taken: Mutex::new(Taken {
+                each: HashMap::new(),
+                all: 0,
+            }),
+        })
+    }
+
+    /// Takes so much until what is given back is dropped. None if that is too much.
+    pub(super) fn take(self: &Arc<Self>, key: K, amount: usize) -> Option<Share<K>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = taken.all.saturating_add(amount);
+        let own = taken.each.get(&key).copied().unwrap_or_default();
+        let own = own.saturating_add(amount);
+        if own > self.most_of_one || all > self.most_of_all {
+            return None;
+        }
+        taken.all = all;
+        taken.each.insert(key.clone(), own);
+        Some(Share {
+            crowd: Arc::clone(self),
+            key,
+            amount,
+        })
+    }
+}
+
+/// What one has taken.
+pub(super) struct Share<K: Clone + Eq + Hash> {
+    crowd: Arc<Crowd<K>>,
+    key: K,
+    amount: usize,
+}
+
+impl<K: Clone + Eq + Hash> Drop for Share<K> {
+    fn drop(&mut self) {
+        let taken = self.crowd.taken.lock();
+        let mut taken = taken.unwrap_or_else(PoisonError::into_inner);
+        taken.all -= self.amount;
+        if let Some(own) = taken.each.get_mut(&self.key) {
+            *own -= self.amount;
+            if *own == 0 {
+                taken.each.remove(&self.key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_leave_make_room() {
+        let crowd = Crowd::new(2, 3);
+        let shares = [crowd.take("a", 1), crowd.take("a", 1), crowd.take("b", 1)];
+        assert!(shares.iter().all(Option::is_some));
+        assert!(crowd.take("a", 1).is_none());
+        assert!(crowd.take("b", 1).is_none(), "there are three in all");
+        drop(shares);
+        assert!(crowd.taken.lock().unwrap().each.is_empty());
+        assert!(crowd.take("a", 3).is_none());
+        assert!(crowd.take("a", 2).is_some());
+        assert!(crowd.take("a", usize::MAX).is_none());
+    }
+}
