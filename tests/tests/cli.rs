@@ -273,7 +273,10 @@ fn answers_have_the_fields_that_scripts_rely_on() -> Result<()> {
     let reload = world.ask(&["reload"])?;
     has_fields(&reload, "changed generation milliseconds doubts")?;
     has_fields(&reload["generation"], generation)?;
-    has_fields(&reload["milliseconds"], "read parse compile build fill flip")?;
+    has_fields(
+        &reload["milliseconds"],
+        "read parse compile build fill flip",
+    )?;
     has_fields(&reload["doubts"], "problems more")?;
     ensure!(reload["changed"] == true && reload["generation"]["number"] == 2);
     let again = world.ask(&["reload"])?;

@@ -317,3 +317,34 @@ async fn sts_answers_everything_in_xml() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn bodies_that_find_no_room_are_refused_until_others_are_gone() {
+    let stage = stage(Behind::Answers).await;
+    let client = Client::of(&stage.connection.arrival);
+    let bodies = &stage.connection.shared.bodies;
+    let almost = bodies.take(client, limits::BODIES_OF_ONE - 1);
+    assert!(almost.is_some());
+    let call = || stage.signed("SimpleWorkflowService.ListDomains", "{}");
+    let refused = (503, "ServiceUnavailableException".to_owned());
+    assert_eq!(stage.ask(call()).await, refused);
+    drop(almost);
+    let answer = stage.ask(call()).await;
+    assert_ne!(answer, refused);
+    // What that one took is given back.
+    let client = Client::of(&stage.connection.arrival);
+    let bodies = &stage.connection.shared.bodies;
+    assert!(bodies.take(client, limits::BODIES_OF_ONE).is_some());
+}
+
+#[tokio::test]
+async fn heads_have_so_many_fields_where_no_guard_counts_them_too() {
+    let stage = stage(Behind::Answers).await;
+    let mut request = stage.signed("SimpleWorkflowService.ListDomains", "{}");
+    for number in 0..limits::FIELDS {
+        let name = format!("x-{number}");
+        let name = hyper::header::HeaderName::from_bytes(name.as_bytes()).unwrap();
+        request.headers_mut().append(name, "a".parse().unwrap());
+    }
+    assert_eq!(stage.ask(request).await.0, 431);
+}
