@@ -140,6 +140,10 @@ impl Credentials {
         judge: &Judge,
     ) -> Result<(Caller, Option<Box<Session>>), Refusal> {
         match self {
+            // Told after a wrong signature, as AWS does.
+            Self::Session(session) if session.is_expired(Timestamp::now()) => {
+                Err(Refusal::ExpiredToken)
+            }
             Self::Session(session) => Ok((session.caller.clone(), Some(session))),
             Self::User(key) => Ok((judge.caller(&key.user)?, None)),
         }
@@ -222,9 +226,6 @@ impl Shared {
             return Ok(Credentials::User(key.clone()));
         };
         let session = self.ring.load().open(token, access_key_id)?;
-        if session.is_expired(Timestamp::now()) {
-            return Err(Refusal::ExpiredToken);
-        }
         // AWS lets a session outlive the key that asked for it. Whoever disables a key here wants its sessions gone, too.
         if let Some(parent) = &session.parent
             && !self.is_active(parent)

@@ -145,31 +145,56 @@ fn unsigned(target: &str) -> Builder {
         .header("x-amz-target", target)
 }
 
+/// A request that is signed with a key, and with a session token unless that is empty.
+fn signed(
+    target: &str,
+    body: &str,
+    id: &str,
+    secret: &Secret,
+    token: &str,
+) -> Request<Full<Bytes>> {
+    let now = Timestamp::now();
+    let (time, day) = (now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d"));
+    let scope = format!("{day}/us-east-1/swf/aws4_request");
+    let mut fields = vec![
+        ("host", "a.example".to_owned()),
+        ("x-amz-date", time.to_string()),
+        ("x-amz-security-token", token.to_owned()),
+        ("x-amz-target", target.to_owned()),
+    ];
+    fields.retain(|(_, value)| !value.is_empty());
+    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    let names = names.join(";");
+    let lines = fields
+        .iter()
+        .map(|(name, value)| format!("{name}:{value}\n"));
+    let canonical = format!(
+        "POST\n/\n\n{}\n{names}\n{}",
+        lines.collect::<String>(),
+        BodyHash::of(body.as_bytes())
+    );
+    let hash = BodyHash::of(canonical.as_bytes());
+    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{hash}");
+    let key = SigningKey::derive(secret, &day.to_string(), "us-east-1", "swf");
+    let authorization = format!(
+        "AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={names}, Signature={}",
+        key.sign(&text)
+    );
+    let mut request = unsigned(target).header("authorization", authorization);
+    for (name, value) in fields
+        .iter()
+        .filter(|(name, _)| matches!(*name, "x-amz-date" | "x-amz-security-token"))
+    {
+        request = request.header(*name, value);
+    }
+    request.body(body.to_owned().into()).unwrap()
+}
+
 impl Stage {
     fn signed(&self, target: &str, body: &str) -> Request<Full<Bytes>> {
-        let now = Timestamp::now();
-        let (time, day) = (now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d"));
-        let scope = format!("{day}/us-east-1/swf/aws4_request");
-        let names = "host;x-amz-date;x-amz-target";
-        let canonical = format!(
-            "POST\n/\n\nhost:a.example\nx-amz-date:{time}\nx-amz-target:{target}\n\n{names}\n{}",
-            BodyHash::of(body.as_bytes())
-        );
-        let hash = BodyHash::of(canonical.as_bytes());
-        let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{hash}");
-        let day = day.to_string();
         let secret = Secret::new(self.key.secret_access_key.to_string());
-        let key = SigningKey::derive(&secret, &day, "us-east-1", "swf");
-        let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={}",
-            self.key.info.access_key_id,
-            key.sign(&text)
-        );
-        unsigned(target)
-            .header("x-amz-date", time.to_string())
-            .header("authorization", authorization)
-            .body(body.to_owned().into())
-            .unwrap()
+        let id = &self.key.info.access_key_id;
+        signed(target, body, id, &secret, "")
     }
 
     /// The status of an answer, and what kind of exception it is.
@@ -347,4 +372,39 @@ async fn heads_have_so_many_fields_where_no_guard_counts_them_too() {
         request.headers_mut().append(name, "a".parse().unwrap());
     }
     assert_eq!(stage.ask(request).await.0, 431);
+}
+
+#[tokio::test]
+async fn that_a_session_is_over_is_told_to_whoever_has_its_secret_only() {
+    let stage = stage(Behind::Answers).await;
+    let shared = &stage.connection.shared;
+    let session = |expires: Timestamp| Session {
+        access_key_id: "ASIAAAAAAAAAAAAAAAAA".into(),
+        secret: Secret::new("right".to_owned()),
+        caller: Caller::from_arn(ALICE).unwrap(),
+        parent: None,
+        issued: expires - jiff::SignedDuration::from_secs(900),
+        expires,
+        policy: None,
+        source_identity: None,
+        tags: Vec::new(),
+    };
+    let ask = |session: &Session, secret: &str| {
+        let token = shared.seal(session).unwrap();
+        let secret = Secret::new(secret.to_owned());
+        stage.ask(signed(
+            TARGET,
+            ORDERS,
+            &session.access_key_id,
+            &secret,
+            &token,
+        ))
+    };
+    let now = Timestamp::now();
+    let over = session(now - jiff::SignedDuration::from_secs(1));
+    let told = |code: &str| (400, code.to_owned());
+    assert_eq!(ask(&over, "right").await, told("ExpiredTokenException"));
+    assert_eq!(ask(&over, "wrong").await, told("InvalidSignatureException"));
+    let lasting = session(now + jiff::SignedDuration::from_secs(60));
+    assert_eq!(ask(&lasting, "right").await.0, 200);
 }
