@@ -1,31 +1,104 @@
 //! Reads a frame as far as a verdict needs: VLAN, addresses, protocol, ports.
 //!
 //! Bytes are reached through [`Frame`], not a slice: the kernel's verifier refuses slices made from packet pointers
-//! ("invalid access to packet"), and takes a bounds check for each fixed-size read.
+//! ("invalid access to packet"), and takes a bounds check for each header of fixed size.
 //!
 //! Reading never trusts what it can do without: length fields of the IP header and checksums are not consulted, because
 //! whoever receives the packet discards what they contradict, and a verdict that read on can only have judged a packet
 //! that nobody gets.
 
+use zerocopy::FromBytes;
+use zerocopy::network_endian::{U16, U32, U64};
+
 use crate::reason::Reason;
 
 /// A frame, from its destination MAC address on.
 pub trait Frame {
-    /// The `N` bytes that start at `offset`, if the frame has them all.
-    fn array<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+    /// The header that starts at `offset`, if the frame has all of it.
+    ///
+    /// A header is read as a whole and by its fields: arrays of bytes would be put together byte by byte in the kernel.
+    fn header<T: FromBytes>(&self, offset: u32) -> Option<T>;
 }
 
 impl Frame for [u8] {
-    fn array<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+    fn header<T: FromBytes>(&self, offset: u32) -> Option<T> {
         let start = usize::try_from(offset).ok()?;
-        self.get(start..)?.first_chunk().copied()
+        let (header, _) = T::read_from_prefix(self.get(start..)?).ok()?;
+        Some(header)
     }
 }
 
-/// Bytes of two MAC addresses, after which the first Ethernet type stands.
-const MAC_ADDRESSES: u32 = 12;
-/// Bytes of an Ethernet type, and of the control information after a VLAN type.
-const TYPE: u32 = 2;
+/// Headers as they are on the wire. Their fields need no alignment.
+mod wire {
+    use super::{FromBytes, U16, U32, U64};
+
+    /// Ethernet (IEEE 802.3).
+    #[derive(FromBytes)]
+    #[repr(C)]
+    pub(super) struct Ethernet {
+        _addresses: [u8; 12],
+        pub(super) kind: U16,
+    }
+
+    /// What follows the type of a VLAN tag (IEEE 802.1Q).
+    #[derive(FromBytes)]
+    #[repr(C)]
+    pub(super) struct Tag {
+        pub(super) control: U16,
+        pub(super) kind: U16,
+    }
+
+    /// IPv4 without options (RFC 791, section 3.1).
+    #[derive(FromBytes)]
+    #[repr(C)]
+    pub(super) struct V4 {
+        pub(super) version_and_length: u8,
+        _service: u8,
+        _length_and_identification: [u8; 4],
+        pub(super) fragment: U16,
+        _time_to_live: u8,
+        pub(super) protocol: u8,
+        _checksum: U16,
+        pub(super) source: U32,
+        pub(super) destination: U32,
+    }
+
+    /// IPv6 (RFC 8200, section 3).
+    #[derive(FromBytes)]
+    #[repr(C)]
+    pub(super) struct V6 {
+        pub(super) version: u8,
+        _flow: [u8; 3],
+        _length: U16,
+        pub(super) next_header: u8,
+        pub(super) hop_limit: u8,
+        pub(super) source_high: U64,
+        pub(super) source_low: U64,
+        pub(super) destination_high: U64,
+        pub(super) destination_low: U64,
+    }
+
+    /// The start of any extension header, the least that one can be (RFC 8200, section 4).
+    #[derive(FromBytes)]
+    #[repr(C)]
+    pub(super) struct Extension {
+        pub(super) next: u8,
+        pub(super) length: u8,
+        pub(super) fragment: U16,
+        _rest: U32,
+    }
+
+    /// The start of TCP and UDP.
+    #[derive(FromBytes)]
+    #[repr(C)]
+    pub(super) struct Ports {
+        pub(super) source: U16,
+        pub(super) destination: U16,
+    }
+}
+
+/// Bytes of an Ethernet header, and of what follows the type of a VLAN tag.
+const ETHERNET: u32 = 14;
 const VLAN_TAG: u32 = 4;
 /// The id bits of a VLAN tag's control information (IEEE 802.1Q).
 const VLAN_ID: u16 = 0x0fff;
@@ -36,14 +109,17 @@ const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 
 /// What the Ethernet header and VLAN tags say.
+// In this order there is room for a `Reason` beside the fields. Else a `Result` would put it over the offset, which the compiler
+// would then cut into pieces on the stack, and the verifier refuses to read those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Link {
-    /// Where the network header starts.
-    pub offset: u32,
-    /// What it is.
+    /// What the network header is.
     pub network: Network,
     /// The id of the outermost tag whose id is not 0; 0 without such a tag.
     pub vlan: u16,
+    /// Where the network header starts.
+    pub offset: u32,
 }
 
 /// The network layer.
@@ -64,20 +140,20 @@ pub enum Network {
 /// The reason why the frame is unreadable.
 #[inline(always)]
 pub fn link<F: Frame + ?Sized>(frame: &F) -> Result<Link, Reason> {
-    let mut kind = u16_at(frame, MAC_ADDRESSES)?;
-    let mut offset = MAC_ADDRESSES + TYPE;
+    let ethernet: wire::Ethernet = frame.header(0).ok_or(Reason::Truncated)?;
+    let mut kind = ethernet.kind.get();
+    let mut offset = ETHERNET;
     let mut vlan = 0;
     for _ in 0..2 {
         if !is_tag(kind) {
             break;
         }
-        let [control_high, control_low, kind_high, kind_low] =
-            frame.array(offset).ok_or(Reason::Truncated)?;
+        let tag: wire::Tag = frame.header(offset).ok_or(Reason::Truncated)?;
         // A tag with id 0 only carries a priority: the frame belongs to the VLAN of the next tag, if any.
         if vlan == 0 {
-            vlan = u16::from_be_bytes([control_high, control_low]) & VLAN_ID;
+            vlan = tag.control.get() & VLAN_ID;
         }
-        kind = u16::from_be_bytes([kind_high, kind_low]);
+        kind = tag.kind.get();
         offset += VLAN_TAG;
     }
     if is_tag(kind) {
@@ -89,9 +165,9 @@ pub fn link<F: Frame + ?Sized>(frame: &F) -> Result<Link, Reason> {
         _ => Network::Other,
     };
     Ok(Link {
-        offset,
         network,
         vlan,
+        offset,
     })
 }
 
@@ -107,18 +183,6 @@ pub struct V6 {
     pub high: u64,
     /// The last 64 bits.
     pub low: u64,
-}
-
-impl V6 {
-    /// The address in network byte order.
-    #[inline(always)]
-    #[must_use]
-    pub fn from_halves(high: [u8; 8], low: [u8; 8]) -> Self {
-        Self {
-            high: u64::from_be_bytes(high),
-            low: u64::from_be_bytes(low),
-        }
-    }
 }
 
 impl From<u128> for V6 {
@@ -178,29 +242,16 @@ const FRAGMENT_OFFSET_V6: u16 = 0xfff8;
 /// The reason why it is unreadable.
 #[inline(always)]
 pub fn header_v4<F: Frame + ?Sized>(frame: &F, link: Link) -> Result<HeaderV4, Reason> {
-    // Read in pieces of at most eight bytes, which the compiler turns into register loads instead of stack copies.
-    let [
-        version_and_length,
-        _,
-        _,
-        _,
-        _,
-        _,
-        fragment_high,
-        fragment_low,
-    ] = frame.array(link.offset).ok_or(Reason::Truncated)?;
-    let [_, protocol, _, _] = frame.array(link.offset + 8).ok_or(Reason::Truncated)?;
-    let source = frame.array(link.offset + 12).ok_or(Reason::Truncated)?;
-    let destination = frame.array(link.offset + 16).ok_or(Reason::Truncated)?;
-    if version_and_length >> 4 != 4 {
+    let header: wire::V4 = frame.header(link.offset).ok_or(Reason::Truncated)?;
+    if header.version_and_length >> 4 != 4 {
         return Err(Reason::BadVersion);
     }
     Ok(HeaderV4 {
-        source: u32::from_be_bytes(source),
-        destination: u32::from_be_bytes(destination),
-        header_words: version_and_length & 0x0f,
-        fragment: u16::from_be_bytes([fragment_high, fragment_low]),
-        protocol,
+        source: header.source.get(),
+        destination: header.destination.get(),
+        header_words: header.version_and_length & 0x0f,
+        fragment: header.fragment.get(),
+        protocol: header.protocol,
     })
 }
 
@@ -211,20 +262,21 @@ pub fn header_v4<F: Frame + ?Sized>(frame: &F, link: Link) -> Result<HeaderV4, R
 /// The reason why it is unreadable.
 #[inline(always)]
 pub fn header_v6<F: Frame + ?Sized>(frame: &F, link: Link) -> Result<HeaderV6, Reason> {
-    let [version, _, _, _, _, _, next_header, hop_limit] =
-        frame.array(link.offset).ok_or(Reason::Truncated)?;
-    let source_high = frame.array(link.offset + 8).ok_or(Reason::Truncated)?;
-    let source_low = frame.array(link.offset + 16).ok_or(Reason::Truncated)?;
-    let destination_high = frame.array(link.offset + 24).ok_or(Reason::Truncated)?;
-    let destination_low = frame.array(link.offset + 32).ok_or(Reason::Truncated)?;
-    if version >> 4 != 6 {
+    let header: wire::V6 = frame.header(link.offset).ok_or(Reason::Truncated)?;
+    if header.version >> 4 != 6 {
         return Err(Reason::BadVersion);
     }
     Ok(HeaderV6 {
-        source: V6::from_halves(source_high, source_low),
-        destination: V6::from_halves(destination_high, destination_low),
-        next_header,
-        hop_limit,
+        source: V6 {
+            high: header.source_high.get(),
+            low: header.source_low.get(),
+        },
+        destination: V6 {
+            high: header.destination_high.get(),
+            low: header.destination_low.get(),
+        },
+        next_header: header.next_header,
+        hop_limit: header.hop_limit,
     })
 }
 
@@ -366,9 +418,7 @@ impl Chain {
 
     #[inline(always)]
     fn step<F: Frame + ?Sized>(self, frame: &F) -> Self {
-        let Some([next, length, fragment_high, fragment_low, _, _, _, _]) =
-            frame.array(self.offset)
-        else {
+        let Some(header) = frame.header::<wire::Extension>(self.offset) else {
             return Self {
                 state: State::Broken,
                 ..self
@@ -376,18 +426,17 @@ impl Chain {
         };
         let bytes = match self.next {
             FRAGMENT => 8,
-            AUTHENTICATION => (u32::from(length) + 2) * 4,
-            _ => (u32::from(length) + 1) * 8,
+            AUTHENTICATION => (u32::from(header.length) + 2) * 4,
+            _ => (u32::from(header.length) + 1) * 8,
         };
-        let fragment = u16::from_be_bytes([fragment_high, fragment_low]);
-        let later = self.next == FRAGMENT && fragment & FRAGMENT_OFFSET_V6 != 0;
+        let later = self.next == FRAGMENT && header.fragment.get() & FRAGMENT_OFFSET_V6 != 0;
         let state = if later {
             State::PortsAway
         } else {
             State::Whole
         };
         Self {
-            next,
+            next: header.next,
             state,
             offset: self.offset + bytes,
         }
@@ -402,24 +451,21 @@ impl Chain {
         if self.state == State::PortsAway || (self.next != TCP && self.next != UDP) {
             return Transport::without_ports(self.next);
         }
-        let Some([source_high, source_low, destination_high, destination_low]) =
-            frame.array(self.offset)
-        else {
+        let Some(ports) = frame.header::<wire::Ports>(self.offset) else {
             return Transport::without_ports(self.next);
         };
         Transport {
             kind: TransportKind::Ports,
             protocol: self.next,
-            source_port: u16::from_be_bytes([source_high, source_low]),
-            destination_port: u16::from_be_bytes([destination_high, destination_low]),
+            source_port: ports.source.get(),
+            destination_port: ports.destination.get(),
         }
     }
 
     /// Router and neighbour solicitations and advertisements, and redirects (RFC 4861, section 4).
     #[inline(always)]
     fn is_neighbor_discovery<F: Frame + ?Sized>(self, frame: &F) -> bool {
-        self.state == State::Whole
-            && matches!(frame.array(self.offset), Some([kind]) if (133..=137).contains(&kind))
+        self.state == State::Whole && matches!(frame.header::<u8>(self.offset), Some(133..=137))
     }
 }
 
@@ -431,12 +477,4 @@ fn is_extension(protocol: u8, network: Network) -> bool {
         HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS => matches!(network, Network::V6),
         _ => false,
     }
-}
-
-#[inline(always)]
-fn u16_at<F: Frame + ?Sized>(frame: &F, offset: u32) -> Result<u16, Reason> {
-    frame
-        .array(offset)
-        .map(u16::from_be_bytes)
-        .ok_or(Reason::Truncated)
 }

@@ -62,11 +62,9 @@ where
     W: Words,
     S: Sources,
 {
-    let options = image.options();
     let gate = Gate {
         image,
         sources,
-        options,
         interface,
     };
     match frame::link(frame) {
@@ -82,11 +80,16 @@ where
 struct Gate<'a, W, S> {
     image: &'a Image<W>,
     sources: &'a S,
-    options: Options,
     interface: u32,
 }
 
 impl<W: Words, S: Sources> Gate<'_, W, S> {
+    /// Read where it is asked for: all options kept together would be packed and unpacked bit by bit.
+    #[inline(always)]
+    fn options(&self) -> Options {
+        self.image.options()
+    }
+
     #[inline(always)]
     fn judge_v4<F: Frame + ?Sized>(&self, frame: &F, link: Link) -> Verdict {
         let header = match frame::header_v4(frame, link) {
@@ -94,7 +97,7 @@ impl<W: Words, S: Sources> Gate<'_, W, S> {
             Err(reason) => return self.unreadable(reason).with_vlan(link),
         };
         let mut verdict = Verdict::bare(Reason::OtherDestination).with_vlan(link);
-        let Some(host) = self.image.host_v4(self.options, header.destination) else {
+        let Some(host) = self.image.host_v4(self.options(), header.destination) else {
             return verdict;
         };
         let record = self.image.host(host);
@@ -105,11 +108,11 @@ impl<W: Words, S: Sources> Gate<'_, W, S> {
             return verdict;
         }
         verdict.source_alone = is_without_ports(transport);
-        verdict.zone = self.image.zone(self.options, self.interface, link.vlan);
+        verdict.zone = self.image.zone(self.options(), self.interface, link.vlan);
         let table = self.image.table(host, verdict.zone);
         let leaf = self
             .sources
-            .leaf_v4(self.options.slot, table, header.source);
+            .leaf_v4(self.options().slot, table, header.source);
         verdict.decided(record, leaf)
     }
 
@@ -120,7 +123,7 @@ impl<W: Words, S: Sources> Gate<'_, W, S> {
             Err(reason) => return self.unreadable(reason).with_vlan(link),
         };
         let mut verdict = Verdict::bare(Reason::OtherDestination).with_vlan(link);
-        let Some(host) = self.image.host_v6(self.options, header.destination) else {
+        let Some(host) = self.image.host_v6(self.options(), header.destination) else {
             return verdict;
         };
         let record = self.image.host(host);
@@ -131,11 +134,11 @@ impl<W: Words, S: Sources> Gate<'_, W, S> {
             return verdict;
         }
         verdict.source_alone = is_without_ports(transport);
-        verdict.zone = self.image.zone(self.options, self.interface, link.vlan);
+        verdict.zone = self.image.zone(self.options(), self.interface, link.vlan);
         let table = self.image.table(host, verdict.zone);
         let leaf = self
             .sources
-            .leaf_v6(self.options.slot, table, header.source);
+            .leaf_v6(self.options().slot, table, header.source);
         verdict.decided(record, leaf)
     }
 
@@ -161,9 +164,9 @@ impl<W: Words, S: Sources> Gate<'_, W, S> {
     /// A frame whose destination cannot be read: it might be for any host.
     #[inline(always)]
     fn unreadable(&self, reason: Reason) -> Verdict {
-        Verdict::bare(if self.options.hosts == 0 {
+        Verdict::bare(if self.options().hosts == 0 {
             Reason::OtherDestination
-        } else if self.options.audit_unreadable {
+        } else if self.options().audit_unreadable {
             Reason::AuditUnreadable
         } else {
             reason

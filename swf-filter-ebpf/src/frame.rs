@@ -1,9 +1,12 @@
 //! Access to the packet's bytes.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use swf_filter_common::abi::EVENT_HEAD;
 use swf_filter_common::frame::Frame;
+use zerocopy::FromBytes;
 
 /// No header that is read starts further in: link, IPv6 and eight extension headers of 2,048 bytes at most. The bound is
 /// what lets the verifier follow arithmetic on packet pointers.
@@ -12,13 +15,19 @@ const MAX_OFFSET: u32 = 0x7fff;
 /// A packet in the driver's buffer.
 pub struct Packet<'a> {
     context: &'a XdpContext,
+    start: *const u8,
+    end: usize,
 }
 
 impl<'a> Packet<'a> {
     /// The packet that the program was called for.
     #[inline(always)]
     pub fn new(context: &'a XdpContext) -> Self {
-        Self { context }
+        Self {
+            context,
+            start: core::ptr::with_exposed_provenance(context.data()),
+            end: context.data_end(),
+        }
     }
 
     /// Index of the interface that the packet came in on.
@@ -44,44 +53,47 @@ impl<'a> Packet<'a> {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "128")]
     pub fn copy_head(&self, head: *mut [u8; EVENT_HEAD]) {
-        let length = self.length().clamp(1, EVENT_HEAD as u32);
+        const MASK: u32 = EVENT_HEAD as u32 - 1;
+        let last = self.length().clamp(1, EVENT_HEAD as u32) - 1;
+        // The verifier does not see through the minimum; the mask must not be found needless.
+        let length = (core::hint::black_box(last) & MASK) + 1;
         // SAFETY: the context is the kernel's, and `length` is at most what `head` has room for. If the helper fails, the
         // head stays zero.
         unsafe { bpf_xdp_load_bytes(self.context.ctx, 0, head.cast(), length) };
     }
 
-    /// Copies bytes that are not all in the linear part of the packet.
+    /// Copies a header that is not all in the linear part of the packet.
     #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "headers are read a few bytes at a time"
+        reason = "headers have some ten bytes"
     )]
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let mut bytes = [0u8; N];
-        // SAFETY: the context is the kernel's, and the destination has exactly the `N` bytes that are asked for.
-        let failed = unsafe {
-            bpf_xdp_load_bytes(
-                self.context.ctx,
-                offset,
-                bytes.as_mut_ptr().cast(),
-                N as u32,
-            )
-        };
-        (failed == 0).then_some(bytes)
+    fn load<T>(&self, offset: u32, header: *mut T) -> Option<()> {
+        let size = size_of::<T>() as u32;
+        // SAFETY: the context is the kernel's, and the destination has exactly as many bytes as are asked for.
+        let failed = unsafe { bpf_xdp_load_bytes(self.context.ctx, offset, header.cast(), size) };
+        (failed == 0).then_some(())
     }
 }
 
+/// Room for a header on the stack, which the verifier lets nobody read at odd places.
+#[repr(align(8))]
+struct Spare<T>(MaybeUninit<T>);
+
 impl Frame for Packet<'_> {
     #[inline(always)]
-    fn array<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let offset = core::hint::black_box(offset) & MAX_OFFSET;
-        let start = core::ptr::with_exposed_provenance::<u8>(self.context.data())
-            .wrapping_add(offset as usize);
-        if start.wrapping_add(N).addr() > self.context.data_end() {
-            return self.load(offset);
-        }
-        let bytes = start.cast::<[u8; N]>();
-        // SAFETY: `bytes` was just checked to end within the packet, and an array of bytes needs no alignment.
-        Some(unsafe { bytes.read() })
+    fn header<T: FromBytes>(&self, offset: u32) -> Option<T> {
+        let offset = offset & MAX_OFFSET;
+        let start = self.start.wrapping_add(offset as usize);
+        let mut spare = Spare(MaybeUninit::<T>::uninit());
+        // One place to read from, wherever the bytes are: each field is then one load.
+        let header = if start.wrapping_add(size_of::<T>()).addr() > self.end {
+            self.load(offset, spare.0.as_mut_ptr())?;
+            spare.0.as_ptr()
+        } else {
+            start.cast()
+        };
+        // SAFETY: `header` points to as many bytes of the packet, as was just checked, or to what the helper has filled.
+        Some(unsafe { header.read_unaligned() })
     }
 }

@@ -98,8 +98,11 @@ impl Sources for Tables {
             Engine::Compiled => forest::leaf_v4(&Forest::of(slot)?, table, source),
             Engine::LpmTrie => {
                 let trie = TRIES_V4.get(u32::from(slot))?;
-                let key = Key::new(abi::TABLE_BITS + 32, abi::key_v4(table, source));
-                trie.get(&key).copied().map(Leaf::from_bits)
+                let place = Place {
+                    _before: [0],
+                    key: Key::new(abi::TABLE_BITS + 32, abi::key_v4(table, source)),
+                };
+                trie.get(&place.key).copied().map(Leaf::from_bits)
             }
         }
     }
@@ -110,11 +113,21 @@ impl Sources for Tables {
             Engine::Compiled => forest::leaf_v6(&Forest::of(slot)?, table, source),
             Engine::LpmTrie => {
                 let trie = TRIES_V6.get(u32::from(slot))?;
-                let key = Key::new(abi::TABLE_BITS + 128, abi::key_v6(table, source));
-                trie.get(&key).copied().map(Leaf::from_bits)
+                let place = Place {
+                    _before: [],
+                    key: Key::new(abi::TABLE_BITS + 128, abi::key_v6(table, source)),
+                };
+                trie.get(&place.key).copied().map(Leaf::from_bits)
             }
         }
     }
+}
+
+/// Where a key stands on the stack, such that what is written to it as one word is aligned: the verifier demands it there.
+#[repr(C, align(8))]
+struct Place<K, const WORDS: usize> {
+    _before: [u32; WORDS],
+    key: Key<K>,
 }
 
 /// A slot's forest.

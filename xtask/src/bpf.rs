@@ -143,11 +143,15 @@ const LLVM: u32 = 22;
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// `bpf_target_arch` chooses aya's register layout, the other two make the BTF that the loader relocates by.
-const RUSTFLAGS: [&str; 3] = [
+/// `bpf_target_arch` chooses aya's register layout. `--btf` makes, with debug information, what the loader relocates by. `v3` has registers
+/// of 32 bits and all comparisons (Linux 5.1). Headers stand anywhere in a packet: unless misaligned loads are allowed, each is read byte
+/// by byte. The kernel allows them there on all machines that do them well, but never on the stack.
+const RUSTFLAGS: [&str; 5] = [
     "--cfg=bpf_target_arch=\"x86_64\"",
     "-Cdebuginfo=2",
     "-Clink-arg=--btf",
+    "-Ctarget-cpu=v3",
+    "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
 ];
 
 #[cfg(test)]

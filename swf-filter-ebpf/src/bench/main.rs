@@ -83,24 +83,27 @@ pub fn send_v4(context: XdpContext) -> u32 {
         .map_or(xdp_action::XDP_ABORTED, |()| xdp_action::XDP_TX)
 }
 
-/// Writes source and destination (bytes 12 and 18 of the header, RFC 791), and gives what else the word holds.
+/// Writes source and destination (bytes 12 and 16 of the header, RFC 791), and gives what else the word holds.
+///
+/// Addresses are written as wide as the filter reads them: else a read waits until several writes have left the processor, for
+/// which there is no cause with a packet from a device.
 #[inline(always)]
 fn next_v4<const NETWORK: usize>(context: &XdpContext) -> Option<[u8; 2]> {
     let at = advance(OF_V4)?;
     let [a, b, c, d, high, low, rest @ ..] = word(at)?;
     write(context, NETWORK + 12, [a, b, c, d])?;
-    write(context, NETWORK + 18, [high, low])?;
+    write(context, NETWORK + 16, [198, 18, high, low])?;
     Some(rest)
 }
 
-/// The same for IPv6 (bytes 8 and 38, RFC 8200).
+/// The same for IPv6 (bytes 8 and 32, RFC 8200).
 #[inline(always)]
 fn next_v6<const NETWORK: usize>(context: &XdpContext) -> Option<[u8; 2]> {
     let at = advance(OF_V6)?;
     write(context, NETWORK + 8, word(at)?)?;
     write(context, NETWORK + 16, word(at + 1)?)?;
     let [high, low, vlan_high, vlan_low, ..] = word(at + 2)?;
-    write(context, NETWORK + 38, [high, low])?;
+    write(context, NETWORK + 32, [0, 0, 0, 0, 0, 0, high, low])?;
     Some([vlan_high, vlan_low])
 }
 
