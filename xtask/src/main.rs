@@ -68,7 +68,7 @@ fn build(profile: Profile) -> Result<()> {
 }
 
 fn demo(setup: Setup, upstream: &Upstream) -> Result<()> {
-    let outcome = build::run(setup.bpf.as_ref(), Profile::Release)
+    let outcome = build::run(setup.bpf.as_ref(), Profile::Dev)
         .and_then(|built| demo::run(&built.binary, upstream));
     setup.finish(outcome)
 }
