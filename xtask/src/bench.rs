@@ -4,7 +4,7 @@
 //! only sets up what they need, builds and runs them. What is measured has one core, and all else the other.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -239,18 +239,9 @@ fn example(name: &str, profile: Profile) -> Result<PathBuf> {
     let mut cargo = command::cargo("build");
     // All of the workspace, as tests are built: a choice of packages would build what they share again.
     cargo.args(["--workspace", "--example", name]);
-    let folder = match profile {
-        Profile::Dev => "debug",
-        Profile::Release => {
-            cargo.arg("--release");
-            "release"
-        }
-    };
+    let folder = profile.choose(&mut cargo);
     command::run(build::with_bpf_object(&mut cargo))?;
-    Ok(workspace::target()
-        .join(folder)
-        .join("examples")
-        .join(Path::new(name)))
+    Ok(workspace::target().join(folder).join("examples").join(name))
 }
 
 const PACKET_LOAD: &str = "packet_load";

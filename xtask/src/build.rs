@@ -16,6 +16,19 @@ pub(crate) enum Profile {
     Release,
 }
 
+impl Profile {
+    /// Tells cargo of it, and gives the folder that it builds into.
+    pub(crate) fn choose(self, cargo: &mut Command) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => {
+                cargo.arg("--release");
+                "release"
+            }
+        }
+    }
+}
+
 /// What a build leaves behind.
 #[derive(Debug)]
 pub(crate) struct Built {
@@ -34,13 +47,7 @@ pub(crate) fn run(bpf: Option<&Toolchain>, profile: Profile) -> Result<Built> {
     }
     let mut build = command::cargo("build");
     build.arg("--workspace");
-    let folder = match profile {
-        Profile::Dev => "debug",
-        Profile::Release => {
-            build.arg("--release");
-            "release"
-        }
-    };
+    let folder = profile.choose(&mut build);
     println!("build: workspace, {folder}");
     command::run(with_bpf_object(&mut build))?;
     Ok(Built {

@@ -286,7 +286,6 @@ impl Gate {
                 outcome = publisher.publish(&generation, &placement);
             }
             let durations = outcome.inspect_err(|_| self.state.forget(placement.number))?;
-            let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             times.build = milliseconds(durations.build);
             times.fill = milliseconds(durations.fill);
             times.flip = milliseconds(durations.flip);

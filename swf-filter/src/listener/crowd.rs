@@ -1,7 +1,6 @@
 //! How much of something each of many has, so that nobody has too much of it.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,18 +23,18 @@ impl Client {
 }
 
 /// How much each has, and all together.
-pub(super) struct Crowd<K> {
+pub(super) struct Crowd {
     most_of_one: usize,
     most_of_all: usize,
-    taken: Mutex<Taken<K>>,
+    taken: Mutex<Taken>,
 }
 
-struct Taken<K> {
-    each: HashMap<K, usize>,
+struct Taken {
+    each: HashMap<Client, usize>,
     all: usize,
 }
 
-impl<K: Clone + Eq + Hash> Crowd<K> {
+impl Crowd {
     pub(super) fn new(most_of_one: usize, most_of_all: usize) -> Arc<Self> {
         Arc::new(Self {
             most_of_one,
@@ -48,40 +47,40 @@ impl<K: Clone + Eq + Hash> Crowd<K> {
     }
 
     /// Takes so much until what is given back is dropped. None if that is too much.
-    pub(super) fn take(self: &Arc<Self>, key: K, amount: usize) -> Option<Share<K>> {
+    pub(super) fn take(self: &Arc<Self>, client: Client, amount: usize) -> Option<Share> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let all = taken.all.saturating_add(amount);
-        let own = taken.each.get(&key).copied().unwrap_or_default();
+        let own = taken.each.get(&client).copied().unwrap_or_default();
         let own = own.saturating_add(amount);
         if own > self.most_of_one || all > self.most_of_all {
             return None;
         }
         taken.all = all;
-        taken.each.insert(key.clone(), own);
+        taken.each.insert(client.clone(), own);
         Some(Share {
             crowd: Arc::clone(self),
-            key,
+            client,
             amount,
         })
     }
 }
 
 /// What one has taken.
-pub(super) struct Share<K: Clone + Eq + Hash> {
-    crowd: Arc<Crowd<K>>,
-    key: K,
+pub(super) struct Share {
+    crowd: Arc<Crowd>,
+    client: Client,
     amount: usize,
 }
 
-impl<K: Clone + Eq + Hash> Drop for Share<K> {
+impl Drop for Share {
     fn drop(&mut self) {
         let taken = self.crowd.taken.lock();
         let mut taken = taken.unwrap_or_else(PoisonError::into_inner);
         taken.all -= self.amount;
-        if let Some(own) = taken.each.get_mut(&self.key) {
+        if let Some(own) = taken.each.get_mut(&self.client) {
             *own -= self.amount;
             if *own == 0 {
-                taken.each.remove(&self.key);
+                taken.each.remove(&self.client);
             }
         }
     }
@@ -93,15 +92,23 @@ mod tests {
 
     #[test]
     fn those_who_leave_make_room() {
+        let client = |endpoint: &str| Client::Endpoint(endpoint.into());
         let crowd = Crowd::new(2, 3);
-        let shares = [crowd.take("a", 1), crowd.take("a", 1), crowd.take("b", 1)];
+        let shares = [
+            crowd.take(client("a"), 1),
+            crowd.take(client("a"), 1),
+            crowd.take(client("b"), 1),
+        ];
         assert!(shares.iter().all(Option::is_some));
-        assert!(crowd.take("a", 1).is_none());
-        assert!(crowd.take("b", 1).is_none(), "there are three in all");
+        assert!(crowd.take(client("a"), 1).is_none());
+        assert!(
+            crowd.take(client("b"), 1).is_none(),
+            "there are three in all"
+        );
         drop(shares);
         assert!(crowd.taken.lock().unwrap().each.is_empty());
-        assert!(crowd.take("a", 3).is_none());
-        assert!(crowd.take("a", 2).is_some());
-        assert!(crowd.take("a", usize::MAX).is_none());
+        assert!(crowd.take(client("a"), 3).is_none());
+        assert!(crowd.take(client("a"), 2).is_some());
+        assert!(crowd.take(client("a"), usize::MAX).is_none());
     }
 }

@@ -31,7 +31,7 @@ use super::crowd::{Client, Share};
 use super::guard::{HeadFault, Slot};
 use super::learning::Learning;
 use super::limits;
-use super::pace::{Pace, Paced};
+use super::pace::Pace;
 use super::policy::Enforced;
 use super::recording::{GONE, Recorded, Recording, microseconds};
 use super::refusal::Refusal;
@@ -109,7 +109,7 @@ impl Connection {
     pub(super) async fn respond<B>(
         &self,
         request: Request<B>,
-    ) -> Result<Response<Recorded<Paced<Body>>>, Infallible>
+    ) -> Result<Response<Recorded<Body>>, Infallible>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -124,7 +124,7 @@ impl Connection {
             decided.unwrap_or_else(|refusal| refuse(&refusal, service, id, &mut record));
         record.verdict = verdict;
         record.status = Some(response.status().as_u16());
-        Ok(response.map(|body| Recorded::new(Paced::new(body, under_way), record)))
+        Ok(response.map(|body| Recorded::new(body, record, under_way)))
     }
 
     fn record(&self, id: RequestId, service: Service, headers: &HeaderMap) -> Record {
@@ -203,7 +203,7 @@ impl Connection {
     }
 
     /// Room for a body, of which nothing is known yet but its length, if that.
-    fn room<B: HttpBody>(&self, body: &B) -> Result<Share<Client>, Refusal> {
+    fn room<B: HttpBody>(&self, body: &B) -> Result<Share, Refusal> {
         let most = limits::BODY as u64;
         let length = body
             .size_hint()

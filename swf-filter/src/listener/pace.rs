@@ -4,12 +4,9 @@
 //! requests are under way counts first: while there are any, it is for them to move, each step within its own time, and the
 //! client may be silent.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -136,7 +133,8 @@ impl Pace {
 pub(super) struct UnderWay(Arc<Pace>);
 
 impl UnderWay {
-    fn moves(&self) {
+    /// Takes note that it goes on.
+    pub(super) fn moves(&self) {
         self.0.change(|_| ());
     }
 }
@@ -144,43 +142,6 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.change(|state| state.under_way -= 1);
-    }
-}
-
-/// The body of an answer. Its request is under way as long as it is there.
-#[derive(Debug)]
-pub(super) struct Paced<B> {
-    body: B,
-    request: UnderWay,
-}
-
-impl<B> Paced<B> {
-    pub(super) fn new(body: B, request: UnderWay) -> Self {
-        Self { body, request }
-    }
-}
-
-impl<B: Body + Unpin> Body for Paced<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_ready() {
-            self.request.moves();
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Instant;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::audit::{Record, Verdict};
+use super::pace::UnderWay;
 use super::shared::Shared;
 
 /// Why there is no answer, or not all of it, unless another reason takes its place.
@@ -68,10 +69,11 @@ impl Drop for Recording {
     }
 }
 
-/// The body of an answer, with the record of its request.
+/// The body of an answer, with the record of its request, which is under way as long as this is there.
 pub(super) struct Recorded<B: Body> {
     body: B,
     recording: Recording,
+    under_way: UnderWay,
     extent: Extent,
 }
 
@@ -83,10 +85,11 @@ enum Extent {
 }
 
 impl<B: Body> Recorded<B> {
-    pub(super) fn new(body: B, recording: Recording) -> Self {
+    pub(super) fn new(body: B, recording: Recording, under_way: UnderWay) -> Self {
         Self {
             body,
             recording,
+            under_way,
             extent: Extent::Part,
         }
     }
@@ -113,6 +116,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_ready() {
+            self.under_way.moves();
+        }
         match &polled {
             Poll::Ready(None) => self.extent = Extent::Whole,
             Poll::Ready(Some(Err(error))) => {

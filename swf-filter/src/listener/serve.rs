@@ -4,7 +4,7 @@
 //! the policy does not let its source in any more.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use jiff::Timestamp;
 use swf_filter_core::admission::Way;
 use swf_filter_core::policy::Effect;
@@ -38,8 +39,8 @@ use super::{limits, sockets, tls};
 /// How many connections there are, and from whom.
 pub(super) struct Seats {
     all: Arc<Semaphore>,
-    addresses: Arc<Crowd<IpAddr>>,
-    endpoints: Arc<Crowd<Box<str>>>,
+    addresses: Arc<Crowd>,
+    endpoints: Arc<Crowd>,
 }
 
 impl Seats {
@@ -52,23 +53,14 @@ impl Seats {
     }
 
     /// Counts a connection.
-    fn take(&self, arrival: &Arrival) -> Result<Seat, TurnedAway> {
-        match Client::of(arrival) {
-            Client::Address(address) => (self.addresses.take(address, 1))
-                .map(Seat::Address)
-                .ok_or(TurnedAway::TooManyOfAddress),
-            Client::Endpoint(endpoint) => (self.endpoints.take(endpoint, 1))
-                .map(Seat::Endpoint)
-                .ok_or(TurnedAway::TooManyOfEndpoint),
-        }
+    fn take(&self, arrival: &Arrival) -> Result<Share, TurnedAway> {
+        let client = Client::of(arrival);
+        let (crowd, too_many) = match client {
+            Client::Address(_) => (&self.addresses, TurnedAway::TooManyOfAddress),
+            Client::Endpoint(_) => (&self.endpoints, TurnedAway::TooManyOfEndpoint),
+        };
+        crowd.take(client, 1).ok_or(too_many)
     }
-}
-
-/// A place among those of an address, or of an endpoint.
-#[expect(dead_code, reason = "they are there to be dropped")]
-enum Seat {
-    Address(Share<IpAddr>),
-    Endpoint(Share<Box<str>>),
 }
 
 /// Serves connections of one socket until it is told to stop, and then those that are open until they end.
@@ -282,27 +274,7 @@ impl Visit {
                 TokioIo::new(guard),
                 service_fn(|request| connection.respond(request)),
             );
-        let mut served = pin!(served);
-        let mut stop = self.stop.clone();
-        let mut stopping = false;
-        let mut overdue = pin!(connection.pace.overdue());
-        let mut shut_out = pin!(self.shut_out(&connection.arrival));
-        loop {
-            tokio::select! {
-                ended = served.as_mut() => {
-                    if let Err(error) = ended {
-                        debug!(peer = %connection.arrival.peer(), "connection ended: {error}");
-                    }
-                    return;
-                }
-                () = overdue.as_mut() => return,
-                () = shut_out.as_mut() => return,
-                _ = stop.wait_for(|stop| *stop), if !stopping => {
-                    stopping = true;
-                    served.as_mut().graceful_shutdown();
-                }
-            }
-        }
+        self.until_ended(served, connection).await;
     }
 
     async fn speak_two(&self, stream: TlsStream<TcpStream>, connection: Connection) {
@@ -321,6 +293,15 @@ impl Visit {
                     async move { connection.respond(request).await }
                 }),
             );
+        self.until_ended(served, &connection).await;
+    }
+
+    /// Serves until the client ends, takes too long, or is let in no more. When the listener stops, what is under way is answered.
+    async fn until_ended(
+        &self,
+        served: impl GracefulConnection<Error = hyper::Error>,
+        connection: &Connection,
+    ) {
         let mut served = pin!(served);
         let mut stop = self.stop.clone();
         let mut stopping = false;

@@ -14,7 +14,7 @@ use swf_filter_core::sts::Lots;
 use swf_filter_core::swf::{DEFAULT_CAPACITY, TokenCache};
 
 use super::audit::{Audit, Verdict};
-use super::crowd::{Client, Crowd};
+use super::crowd::Crowd;
 use super::limits;
 use super::policy::Current;
 use super::refusal::Refusal;
@@ -31,7 +31,7 @@ const DERIVED: usize = 16_384;
 pub(super) struct Shared {
     pub(super) settings: Settings,
     /// Bytes of bodies that are under way.
-    pub(super) bodies: Arc<Crowd<Client>>,
+    pub(super) bodies: Arc<Crowd>,
     pub(super) policy: Current,
     pub(super) audit: Audit,
     pub(super) counters: Counters,
