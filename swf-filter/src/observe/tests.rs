@@ -1,5 +1,7 @@
 //! Names of metrics are what others build on: the reference, dashboard and alert rules have no other than there are.
 
+mod contrib;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
