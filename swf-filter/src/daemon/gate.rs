@@ -139,7 +139,10 @@ impl Gate {
             return Ok(());
         };
         if let Some(active) = pinned {
-            error!("the policy cannot be loaded, the pinned generation stays in force: {reason:#}");
+            error!(
+                generation = active.number,
+                "the policy cannot be loaded, the pinned generation stays in force: {reason:#}"
+            );
             self.view().warnings = vec![format!(
                 "generation {} was pinned by an earlier daemon, and the files cannot be loaded since: {reason:#}",
                 active.number
@@ -165,8 +168,8 @@ impl Gate {
         let saved = saved
             .inspect_err(|error| {
                 warn!(
-                    "generation {} is enforced, and its rules have no names until the files are read: {error:#}",
-                    active.number
+                    generation = active.number,
+                    "it is enforced, and its rules have no names until the files are read: {error:#}"
                 );
             })
             .ok();
@@ -345,7 +348,7 @@ impl Gate {
             saved.number,
             saved.since()
         );
-        error!("{words}");
+        error!(generation = saved.number, "{words}");
         let config = self.view().config.clone();
         let candidate = Candidate {
             generation: saved.generation,

@@ -46,7 +46,7 @@ const REFILLS_PER_SECOND: u32 = 10;
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: &Path) -> Result<()> {
-    log::start()?;
+    log::start("swf-filter")?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK)

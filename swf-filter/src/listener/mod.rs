@@ -55,7 +55,7 @@ use crate::{log, service};
 
 /// Runs until SIGTERM or SIGINT, and then until requests under way are answered.
 pub fn run(settings: &Path) -> Result<()> {
-    log::start()?;
+    log::start("swf-filter-listener")?;
     let inherited = Inherited::from_environment();
     let settings = Settings::load(settings)?;
     allow_descriptors(settings.limits.connections);

@@ -97,7 +97,10 @@ impl State {
             .find_map(|number| match self.load(number) {
                 Ok(saved) => Some(saved),
                 Err(error) => {
-                    warn!("generation {number} on disk is of no use: {error:#}");
+                    warn!(
+                        generation = number,
+                        "what is on disk of it is of no use: {error:#}"
+                    );
                     None
                 }
             })

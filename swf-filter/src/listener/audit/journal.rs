@@ -8,11 +8,10 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use super::record::{Entry, Verdict};
+use crate::log::is_stderr_journal;
 
 /// The journal's socket.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// Device and inode of the journal's stream, if standard output or error goes there (systemd.exec(5)).
-const STREAM: &str = "JOURNAL_STREAM";
 
 /// Whether records go to the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,14 +37,6 @@ impl Journal {
             .then(|| JournalSocket::open(Path::new(SOCKET)))
             .transpose()
     }
-}
-
-fn is_stderr_journal() -> bool {
-    let Ok(stream) = std::env::var(STREAM) else {
-        return false;
-    };
-    rustix::fs::fstat(io::stderr())
-        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// A socket that sends to the journal.
