@@ -30,7 +30,7 @@ pub(crate) struct FirstRules {
     pub(crate) rest: Option<Count>,
 }
 
-/// All metrics of the daemon, as OpenMetrics text.
+/// All metrics of the daemon, as `OpenMetrics` text.
 pub(crate) fn metrics(seen: Seen) -> Result<String, fmt::Error> {
     text::of(seen)
 }

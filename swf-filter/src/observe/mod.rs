@@ -5,6 +5,8 @@
 //! `rules` answer.
 
 pub(crate) mod gate;
+pub(crate) mod map;
+pub(crate) mod page;
 pub(crate) mod requests;
 pub(crate) mod server;
 pub mod settings;

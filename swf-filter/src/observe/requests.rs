@@ -48,7 +48,7 @@ impl Default for Times {
     }
 }
 
-/// All metrics of the listener, as OpenMetrics text.
+/// All metrics of the listener, as `OpenMetrics` text.
 pub(crate) fn metrics(seen: Seen) -> Result<String, fmt::Error> {
     text::of(seen)
 }

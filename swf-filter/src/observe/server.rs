@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is served. Methods block.
 pub(crate) trait Observed: Send + Sync + 'static {
-    /// All metrics, as OpenMetrics text.
+    /// All metrics, as `OpenMetrics` text.
     fn metrics(&self) -> Result<String>;
 
     /// What the page asks for, if there is such a thing: a path, without what is before its last `/`.

@@ -161,7 +161,7 @@ fn text() -> String {
     gate::metrics(daemon()).unwrap() + &listener
 }
 
-/// Each sample's name with its labels, as Prometheus has them, from OpenMetrics text.
+/// Each sample's name with its labels, as Prometheus has them, from `OpenMetrics` text.
 fn samples(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut samples = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {

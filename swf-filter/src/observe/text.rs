@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 /// What all names begin with.
 const PREFIX: &str = "swf_filter";
 
-/// The OpenMetrics text of `collector`.
+/// The `OpenMetrics` text of `collector`.
 pub(super) fn of(collector: impl Collector) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(collector));
