@@ -11,10 +11,12 @@
 
 pub mod backend;
 pub mod baseline;
+pub mod browser;
 pub mod client;
 pub mod figure;
 pub mod frames;
 pub mod generate;
+pub mod http;
 pub mod iam;
 pub mod link;
 pub mod model;

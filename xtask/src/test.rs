@@ -28,6 +28,8 @@ fn build_and_test(setup: &mut Setup, args: &[&str]) -> Result<()> {
         Profile::Dev
     };
     let python = setup::python(&mut setup.omissions);
+    let chromedriver = setup::chromedriver(&mut setup.omissions);
+    let promtool = setup::promtool(&mut setup.omissions);
     let built = build::run(setup.bpf.as_ref(), profile)?;
 
     let skip_log = workspace::target().join("skipped-tests");
@@ -41,8 +43,14 @@ fn build_and_test(setup: &mut Setup, args: &[&str]) -> Result<()> {
         .args(args)
         .env("SWF_FILTER_BIN", &built.binary)
         .env("SWF_FILTER_SKIP_LOG", &skip_log);
-    if let Some(python) = python {
-        test.env("SWF_FILTER_PYTHON", python);
+    for (variable, program) in [
+        ("SWF_FILTER_CHROMEDRIVER", chromedriver),
+        ("SWF_FILTER_PROMTOOL", promtool),
+        ("SWF_FILTER_PYTHON", python),
+    ] {
+        if let Some(program) = program {
+            test.env(variable, program);
+        }
     }
     println!("test: cargo test");
     let outcome = command::run(build::with_bpf_object(&mut test));
