@@ -14,6 +14,7 @@ pub mod files;
 pub mod keys;
 pub mod listener;
 mod log;
+pub mod observe;
 pub mod report;
 mod service;
 pub mod sources;

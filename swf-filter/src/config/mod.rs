@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use swf_filter_core::policy::Entry;
 
 use crate::files::read_file;
+use crate::observe::Observe;
 use crate::report::{Input, Rejected};
 use crate::toml_reader::MAX_BYTES;
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub events_per_second: u32,
     /// Whether each judged packet is logged.
     pub trace: bool,
+    /// Where metrics are served, if they are.
+    pub observe: Option<Observe>,
     /// Where things are.
     pub paths: Paths,
 }

@@ -10,6 +10,7 @@ use toml::de::DeTable;
 
 use super::fault::{Fault, GlobProblem};
 use super::{Config, EngineChoice, IFNAMSIZ, MAX_EVENTS, OnBootFailure, Paths, XdpMode};
+use crate::observe;
 use crate::report::Report;
 use crate::toml_reader::{self, Reader, Section, Value};
 
@@ -27,6 +28,7 @@ const TOP: Section = Section {
         "on_boot_failure",
         "events_per_second",
         "trace",
+        "observe",
         "paths",
     ],
 };
@@ -90,6 +92,7 @@ fn config(reader: &mut Reader<'_>, path: &Path, fields: &DeTable<'_>) -> Config 
             .unwrap_or_default(),
         events_per_second: events.unwrap_or(EVENTS),
         trace: reader.switch("trace", get("trace")).unwrap_or_default(),
+        observe: observe::settings::read(reader, &observe::settings::OF_DAEMON, get("observe")),
         paths: paths(reader, get("paths")),
     }
 }

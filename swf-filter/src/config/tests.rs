@@ -4,6 +4,7 @@ use std::sync::Arc;
 use swf_filter_core::policy::{Problems, SourceFile};
 
 use super::*;
+use crate::observe::{Dashboard, Listen, Observe};
 use crate::report::Report;
 use crate::toml_reader::refusals;
 
@@ -28,6 +29,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.on_boot_failure, OnBootFailure::Refuse);
     assert_eq!(config.events_per_second, 100);
     assert!(!config.trace && config.always_allow.is_empty());
+    assert_eq!(config.observe, None);
     assert_eq!(config.paths, Paths::default());
 }
 
@@ -36,6 +38,7 @@ fn every_field_is_read() {
     let config = read(
         b"version = 1\ninterfaces = ['eth0', 'swf*']\nxdp_mode = 'generic'\nengine = 'lpm-trie'\nalways_allow = ['192.0.2.1']\n\
           on_boot_failure = 'drop'\nevents_per_second = 1_000_000\ntrace = true\n\
+          [observe]\nlisten = '[::1]:9464'\ndashboard = true\nrules = 7\nlistener = '/e'\n\
           [paths]\npolicy = '/a'\nbpf = '/b'\nrun = '/c'\nstate = '/d'\n",
     )
     .unwrap();
@@ -49,6 +52,13 @@ fn every_field_is_read() {
     assert_eq!(config.on_boot_failure, OnBootFailure::Drop);
     assert_eq!(config.events_per_second, 1_000_000);
     assert!(config.trace);
+    let observe = Observe {
+        listen: Listen::Address("[::1]:9464".parse().unwrap()),
+        dashboard: Dashboard::On,
+        rules: 7,
+        listener: Some("/e".into()),
+    };
+    assert_eq!(config.observe, Some(observe));
     let paths = Paths {
         policy: "/a".into(),
         bpf: "/b".into(),
@@ -93,6 +103,20 @@ always_allow = ['set:a']         => 3:17: `set:a` cannot stand in `always_allow`
 [paths];run = 'run/x'            => 4:7: `paths.run` is a relative path                     => such as `/etc/run/x`
 [paths];state = ''               => 4:9: `paths.state` is empty                             => leave the field out
 [paths];bpf = "/a\u0000"         => 4:7: `paths.bpf` is empty, or has a zero byte in it     => whole path
+[observe]                        => 3:1: `observe.listen` is missing                        => `listen = "127.0.0.1:9464"`
+observe = 7                      => 3:11: `observe` takes a table, headed by `[observe]`    =>
+[observe];listen = '127.0.0.1:1';page = 1  => 5:1: `[observe]` has no field `page`          => `dashboard`
+[observe];listen = 7             => 4:10: `observe.listen` takes text in quotes             =>
+[observe];listen = '0.0.0.0:9464'   => 4:10: `0.0.0.0:9464` is no loopback address          => asks for no password
+[observe];listen = '[::]:9464'   => 4:10: `[::]:9464` is no loopback address                => asks for no password
+[observe];listen = '192.0.2.1:9464' => 4:10: `192.0.2.1:9464` is no loopback address        => asks for no password
+[observe];listen = 'localhost:9464' => 4:10: `localhost:9464` is neither a loopback address => `127.0.0.1:9464`
+[observe];listen = '127.0.0.1'   => 4:10: `127.0.0.1` is neither a loopback address         => `127.0.0.1:9464`
+[observe];listen = '127.0.0.1:0' => 4:10: `127.0.0.1:0` is neither a loopback address       => `127.0.0.1:9464`
+[observe];listen = 'unix:a'      => 4:10: `unix:a` is neither                               => `unix:/run/swf-filter/observe.sock`
+[observe];listen = '127.0.0.1:1';rules = 10_001    => 5:9: `10_001` is not a number of rules => from 0 to 10000
+[observe];listen = '127.0.0.1:1';listener = 'x'    => 5:12: `observe.listener` is a relative path => `/etc/x`
+[observe];listen = '127.0.0.1:1';dashboard = 1     => 5:13: `observe.dashboard` takes `true` or `false` =>
 version = 1                      => 3:1: not valid TOML: duplicate key                      =>
 trace =                          => 3:8: not valid TOML:                                    =>
 trace = tru                      => 3:9: not valid TOML:                                    =>
@@ -204,4 +228,8 @@ fn the_example_of_the_reference_is_right() {
     let (example, _) = example.split_once("```").unwrap();
     let config = read(example.as_bytes()).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(config.paths, Paths::default());
+    assert_eq!(
+        config.observe.unwrap().rules,
+        crate::observe::settings::RULES
+    );
 }

@@ -33,6 +33,9 @@ pub struct Status {
     pub reasons: Vec<ReasonCount>,
     /// Events sent, and drops that were only counted.
     pub events: EventInfo,
+    /// How readings of the policy went.
+    #[serde(default)]
+    pub reloads: ReloadInfo,
     /// What the operator should know, in words.
     pub warnings: Vec<String>,
 }
@@ -123,6 +126,47 @@ pub struct EventInfo {
     pub received: u64,
     /// Drops and would-drops since then that no event was sent for.
     pub lost: u64,
+}
+
+/// How readings of the policy went since the daemon started, the first one included.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadInfo {
+    /// Those that brought a new generation.
+    pub changed: u64,
+    /// Those that were refused, or failed.
+    pub failed: u64,
+    /// Those that found what was in force already.
+    pub unchanged: u64,
+    /// What became of the last one.
+    pub last: Option<ReloadOutcome>,
+    /// When it ended, RFC 3339.
+    pub at: Option<String>,
+    /// Where the time of the last one went that did not fail.
+    pub milliseconds: Option<Milliseconds>,
+}
+
+/// What became of a reading of the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReloadOutcome {
+    /// A new generation is in force.
+    Changed,
+    /// What was in force stays.
+    Failed,
+    /// It means what was in force already.
+    Unchanged,
+}
+
+impl ReloadOutcome {
+    /// As in JSON and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Failed => "failed",
+            Self::Unchanged => "unchanged",
+        }
+    }
 }
 
 /// `GET /v1/rules`: one rule and its counter.

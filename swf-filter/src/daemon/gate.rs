@@ -19,6 +19,7 @@ use swf_filter_core::policy::{Origin, Policy};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+use super::seen::Reloads;
 use super::{headers, listing};
 use crate::config::{Config, EngineChoice, OnBootFailure};
 use crate::control::api::{
@@ -43,6 +44,7 @@ pub(super) struct Gate {
     publisher: Mutex<Publisher>,
     programs: Mutex<Programs>,
     counters: Counters,
+    reloads: Reloads,
     view: Mutex<View>,
     /// Tells which policy is in force, whenever that changes.
     policy: watch::Sender<Option<PolicyInfo>>,
@@ -105,6 +107,7 @@ impl Gate {
             publisher: Mutex::new(publisher),
             programs: Mutex::new(programs),
             counters,
+            reloads: Reloads::default(),
             view: Mutex::new(View {
                 config,
                 active: None,
@@ -207,6 +210,10 @@ impl Gate {
 
     /// Reads the files and flips to what they say. An error leaves everything as it was.
     pub(super) fn reload(&self) -> Result<ReloadReport> {
+        self.reloads.count(self.read_and_flip())
+    }
+
+    fn read_and_flip(&self) -> Result<ReloadReport> {
         let mut publisher = lock(&self.publisher);
         let start = Instant::now();
         let config = Config::load(&self.path)?;
@@ -637,6 +644,7 @@ impl Gate {
                     .saturating_sub(view.reported_before)
                     .saturating_sub(view.received),
             },
+            reloads: self.reloads.info(),
             warnings: view.warnings.clone(),
         })
     }
@@ -662,6 +670,23 @@ impl Gate {
             })
             .collect();
         Ok(counts)
+    }
+
+    /// What the kernel enforces, with the names of its rules, if it enforces anything.
+    pub(super) fn known_in_force(&self) -> Result<Option<(Active, Arc<Generation>)>> {
+        let view = self.view();
+        let generation = Arc::clone(view.in_force()?);
+        Ok(view.active.map(|active| (active, generation)))
+    }
+
+    /// What rules counted in earlier generations.
+    pub(super) fn counted_before(&self, rules: &[RuleKey]) -> Vec<Count> {
+        let view = self.view();
+        rules.iter().map(|rule| view.ledger.get(rule)).collect()
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// What a reload would change.

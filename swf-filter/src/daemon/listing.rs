@@ -87,6 +87,7 @@ mod tests {
             on_boot_failure: OnBootFailure::Refuse,
             events_per_second: 0,
             trace: false,
+            observe: None,
             paths: Paths::default(),
         }
     }

@@ -6,6 +6,7 @@
 mod gate;
 mod headers;
 mod listing;
+mod seen;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,13 +26,14 @@ use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use self::gate::Gate;
+use self::seen::Sight;
 use crate::config::Config;
 use crate::control::api::{InterfaceReport, PolicyInfo};
 use crate::control::server::{self, Command, Control};
 use crate::control::socket;
 use crate::dataplane::interfaces::{self, Interfaces};
 use crate::dataplane::{Events, Kernel, Pins, preflight};
-use crate::{log, service};
+use crate::{log, observe, service};
 
 /// Stack of a thread: an image is half a MiB, and travels by value.
 const STACK: usize = 16 << 20;
@@ -63,6 +65,7 @@ async fn serve(path: PathBuf) -> Result<()> {
     let kernel = Kernel::load(&pins, config.trace)?;
     let (interfaces, changes) = interfaces::open()?;
     let listener = server::open(&socket(&config.paths.run))?;
+    let observe = config.observe.clone();
     let rate = config.events_per_second;
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
     let gate = Gate::new(
@@ -87,6 +90,10 @@ async fn serve(path: PathBuf) -> Result<()> {
     }
     tokio::spawn(pump(kernel.events, rate, Arc::clone(&daemon)));
     tokio::spawn(server::serve(listener, Arc::clone(&daemon)));
+    if let Some(observe) = observe {
+        let sight = Arc::new(Sight::new(Arc::clone(&daemon), &observe));
+        observe::server::start(&observe.listen, observe.dashboard, sight).await;
+    }
     service::ready(&enforcing(&daemon));
     until_told_to_end(daemon, changes, signals).await;
     service::stopping();

@@ -6,6 +6,7 @@
 mod answer;
 mod arrival;
 pub mod audit;
+mod counters;
 mod crowd;
 mod exchange;
 pub mod guard;
@@ -49,6 +50,7 @@ use self::upstream::Upstream;
 use self::watch::Watch;
 use crate::control::{server, socket};
 use crate::keys::{self, Keys, Places};
+use crate::observe::{self, Dashboard};
 use crate::{log, service};
 
 /// Runs until SIGTERM or SIGINT, and then until requests under way are answered.
@@ -151,7 +153,11 @@ async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
         )
     })?;
     let control = server::open(&socket(&shared.settings.paths.listener_run))?;
-    tokio::spawn(status::serve(control, Arc::new(status)));
+    let status = Arc::new(status);
+    tokio::spawn(status::serve(control, Arc::clone(&status)));
+    if let Some(listen) = &shared.settings.observe {
+        observe::server::start(listen, Dashboard::Off, status).await;
+    }
 
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let seats = Arc::new(Seats::new(&shared.settings.limits));

@@ -63,7 +63,7 @@ impl Drop for Recording {
     fn drop(&mut self) {
         if let Some(mut record) = self.record.take() {
             record.microseconds = microseconds(self.start);
-            self.shared.counters.request(record.verdict);
+            self.shared.counters.request(&record);
             self.shared.audit.record(record);
         }
     }

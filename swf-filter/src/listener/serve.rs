@@ -221,6 +221,8 @@ impl Visit {
             },
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
+        let handshakes = &self.fronting.counters.handshakes;
+        handshakes.fetch_add(1, Ordering::Relaxed);
         let http = tls.http;
         let slot = (http == Http::One).then(Arc::<Slot>::default);
         let connection = Connection {

@@ -13,7 +13,8 @@ use swf_filter_core::sigv4::{KeyCache, Secret};
 use swf_filter_core::sts::Lots;
 use swf_filter_core::swf::{DEFAULT_CAPACITY, TokenCache};
 
-use super::audit::{Audit, Verdict};
+use super::audit::Audit;
+use super::counters::Counters;
 use super::crowd::Crowd;
 use super::limits;
 use super::policy::Current;
@@ -60,6 +61,8 @@ pub(super) struct Fronting {
 pub(super) struct ListenerCounters {
     pub(super) accepted: AtomicU64,
     pub(super) open: AtomicUsize,
+    /// Handshakes that were done.
+    pub(super) handshakes: AtomicU64,
     /// Connections that were closed before their handshake, by reason.
     pub(super) turned_away: [AtomicU64; TurnedAway::ALL.len()],
 }
@@ -98,25 +101,6 @@ impl TurnedAway {
             Self::TooManyOfEndpoint => "too-many-of-endpoint",
             Self::UntrustedProxy => "untrusted-proxy",
         }
-    }
-}
-
-/// What became of requests.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    requests: [AtomicU64; 4],
-}
-
-impl Counters {
-    pub(super) fn request(&self, verdict: Verdict) {
-        if let Some(count) = self.requests.get(verdict as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn requests(&self, verdict: Verdict) -> u64 {
-        let count = self.requests.get(verdict as usize);
-        count.map_or(0, |count| count.load(Ordering::Relaxed))
     }
 }
 

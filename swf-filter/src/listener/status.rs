@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anyhow::Result;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -25,6 +26,8 @@ use super::settings::Socket;
 use super::shared::{Fronting, Shared, TurnedAway};
 use super::upstream::{Health, Upstream};
 use crate::control::api::{Failure, PolicyInfo};
+use crate::observe::requests::{Seen, metrics};
+use crate::observe::server::Observed;
 
 /// `GET /v1/status` of the listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,10 +46,24 @@ pub struct ListenerStatus {
     pub upstreams: Vec<UpstreamInfo>,
     /// Requests, by what became of them.
     pub requests: Vec<(String, u64)>,
+    /// Requests, by action too.
+    #[serde(default)]
+    pub actions: Vec<ActionCount>,
     /// Records that the audit log did not get.
     pub audit_lost: u64,
     /// What the operator should know, in words.
     pub warnings: Vec<String>,
+}
+
+/// Requests for one action that had one verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionCount {
+    /// The action, such as `swf:ListDomains`; `unknown` where none was read.
+    pub action: String,
+    /// What became of them.
+    pub verdict: Verdict,
+    /// How many there were.
+    pub requests: u64,
 }
 
 /// A `[[listener]]`.
@@ -64,6 +81,9 @@ pub struct ListenerInfo {
     pub accepted: u64,
     /// Connections that were closed before their handshake, by reason, those that there were.
     pub turned_away: Vec<(String, u64)>,
+    /// Handshakes that were done.
+    #[serde(default)]
+    pub handshakes: u64,
     /// Handshakes that were refused, by reason, those that there were.
     pub handshakes_refused: Vec<(String, u64)>,
     /// Its certificates.
@@ -125,7 +145,19 @@ impl Source {
         }
     }
 
+    /// What the socket answers: reasons that there were.
     fn status(&self) -> ListenerStatus {
+        let mut status = self.whole();
+        for listener in &mut status.listeners {
+            listener.turned_away.retain(|(_, count)| *count > 0);
+            listener.handshakes_refused.retain(|(_, count)| *count > 0);
+        }
+        status.actions.retain(|one| one.requests > 0);
+        status
+    }
+
+    /// The same with all reasons that there are.
+    fn whole(&self) -> ListenerStatus {
         let policy = self.shared.policy.borrow().clone();
         let listeners: Vec<ListenerInfo> = self.frontings.iter().map(|one| listener(one)).collect();
         let mut warnings = Vec::new();
@@ -175,9 +207,17 @@ impl Source {
                     (verdict.name().to_owned(), count)
                 })
                 .collect(),
+            actions: self.shared.counters.actions(),
             audit_lost: self.shared.audit.lost(),
             warnings,
         }
+    }
+}
+
+impl Observed for Source {
+    fn metrics(&self) -> Result<String> {
+        let (status, times) = (self.whole(), self.shared.counters.times());
+        Ok(metrics(Seen { status, times })?)
     }
 }
 
@@ -198,8 +238,9 @@ fn listener(fronting: &Fronting) -> ListenerInfo {
             .collect(),
         open: counters.open.load(Ordering::Relaxed),
         accepted: counters.accepted.load(Ordering::Relaxed),
-        turned_away: there_were(turned_away),
-        handshakes_refused: there_were(fronting.tls.refused()),
+        turned_away: all(turned_away),
+        handshakes: counters.handshakes.load(Ordering::Relaxed),
+        handshakes_refused: all(fronting.tls.refused()),
         certificates: loaded
             .certificates()
             .iter()
@@ -226,8 +267,7 @@ fn upstream((name, upstream): &(Box<str>, Arc<Upstream>)) -> Vec<UpstreamInfo> {
         .collect()
 }
 
-fn there_were<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> Vec<(String, u64)> {
-    let counts = counts.filter(|(_, count)| *count > 0);
+fn all<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> Vec<(String, u64)> {
     counts
         .map(|(name, count)| (name.to_owned(), count))
         .collect()

@@ -88,10 +88,17 @@ impl Ledger {
 /// The keys of a generation's rules, in their order.
 #[must_use]
 pub fn keys(generation: &Generation) -> Vec<RuleKey> {
+    first_keys(generation, usize::MAX)
+}
+
+/// The keys of the first rules of a generation.
+#[must_use]
+pub fn first_keys(generation: &Generation, most: usize) -> Vec<RuleKey> {
     let mut seen: HashMap<(u16, List, &str), u32> = HashMap::new();
     generation
         .rules
         .iter()
+        .take(most)
         .map(|rule| {
             let times = seen.entry((rule.host, rule.list, &rule.text)).or_default();
             let nth = *times;

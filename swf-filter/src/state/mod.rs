@@ -21,7 +21,7 @@ use tracing::warn;
 
 use crate::sources::Sources;
 
-pub use self::ledger::{Ledger, RuleKey, keys};
+pub use self::ledger::{Ledger, RuleKey, first_keys, keys};
 use crate::files::write_whole;
 
 /// First bytes of every file. The number is that of the format: change it whenever the test of the format fails.

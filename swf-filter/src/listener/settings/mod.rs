@@ -13,6 +13,7 @@ use hyper::Uri;
 
 use super::limits::Limits;
 use crate::files::read_file;
+use crate::observe::Listen;
 use crate::report::{Input, Rejected};
 use crate::toml_reader::MAX_BYTES;
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub upstreams: Vec<Upstream>,
     /// How many connections there may be.
     pub limits: Limits,
+    /// Where metrics are served, if they are.
+    pub observe: Option<Listen>,
     /// Where things are.
     pub paths: Paths,
 }

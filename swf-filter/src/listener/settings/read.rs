@@ -21,12 +21,15 @@ use super::{
     QuerySignatures, Settings, Socket, Upstream, UpstreamIdentity,
 };
 use crate::config::IFNAMSIZ;
+use crate::observe;
 use crate::report::Report;
 use crate::toml_reader::{self, Reader, Section, Value};
 
 const TOP: Section = Section {
     title: "listener.toml",
-    fields: &["version", "listener", "upstream", "limits", "paths"],
+    fields: &[
+        "version", "listener", "upstream", "limits", "observe", "paths",
+    ],
 };
 
 const LISTENER: Section = Section {
@@ -91,6 +94,12 @@ pub(super) fn read(path: &Path, file: &SourceFile) -> Result<Settings, Report> {
             listeners,
             upstreams,
             limits: limits(reader, fields.get("limits")),
+            observe: observe::settings::read(
+                reader,
+                &observe::settings::OF_LISTENER,
+                fields.get("observe"),
+            )
+            .map(|observe| observe.listen),
             paths: paths(reader, fields.get("paths")),
         }
     })

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use swf_filter_core::policy::{Problems, SourceFile};
 
 use super::*;
+use crate::observe::Listen;
 use crate::report::Report;
 use crate::toml_reader::refusals;
 
@@ -64,6 +65,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(settings.listeners, [listener]);
     assert_eq!(settings.upstreams, [upstream]);
     assert_eq!(settings.limits, Limits::default());
+    assert_eq!(settings.observe, None);
     assert_eq!(settings.paths, Paths::default());
 }
 
@@ -113,6 +115,9 @@ http2 = false
 query_signatures = false
 upstream = "first"
 
+[observe]
+listen = "unix:/f"
+
 [paths]
 run = "/a"
 listener_run = "/b"
@@ -155,6 +160,7 @@ audit = "journal"
         connections_per_endpoint: 16,
     };
     assert_eq!(settings.limits, limits);
+    assert_eq!(settings.observe, Some(Listen::Socket("/f".into())));
     let paths = Paths {
         run: "/a".into(),
         listener_run: "/b".into(),
@@ -292,6 +298,8 @@ region = "us-east-1"; => region = "us-east-1";[[upstream]];name = "swf";addresse
 fn limits_and_paths_that_are_wrong_are_refused_where_they_stand() {
     check_refusals(
         r#"
+version = 1;          => version = 1;observe = { listen = "192.0.2.1:9465" };          => 2:22: `192.0.2.1:9465` is no loopback address => asks for no password
+version = 1;          => version = 1;observe = { listen = "unix:/a", rules = 1 };      => 2:33: `[observe]` has no field `rules`         => `listen`
 version = 1;          => version = 1;limits = 1;        => 2:10: `limits` takes a table                     =>
 version = 1;          => version = 1;limits.rate = 1;   => 2:8: `[limits]` has no field `rate`              => `connections_per_address`
 version = 1;          => version = 1;limits.connections = 0;         => 2:22: `0` is not a number of connections        => from 1 to 1000000
