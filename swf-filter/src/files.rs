@@ -31,6 +31,21 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Checks a policy whose text is there already.
+    pub fn of(sources: Sources) -> Result<Self, Rejected> {
+        let policy = sources.read()?;
+        let texts = [&*sources.policy, &sources.named].concat();
+        let files: Vec<SourceFile> = texts.into_iter().map(Into::into).collect();
+        let doubts = Report::new(&lint(&policy, &files), &files);
+        Ok(Self {
+            policy,
+            doubts,
+            sources,
+            read: Duration::ZERO,
+            files,
+        })
+    }
+
     /// Compiles the policy, and holds what comes out against what the policy expects of itself.
     pub fn compile(&self) -> Result<Generation, Rejected> {
         let generation = compile(&self.policy)?;
@@ -44,15 +59,24 @@ impl Loaded {
 }
 
 /// The directory beside that of the policy files which says who can sign requests.
-const PRINCIPALS: &str = "principals.d";
+pub(crate) const PRINCIPALS: &str = "principals.d";
 
 /// Reads, checks and links all policy files in `directory`, and those of `principals.d` beside it.
 pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Loaded, Rejected> {
+    let principals = directory.with_file_name(PRINCIPALS);
+    load_both(directory, &principals, always_allow)
+}
+
+/// Reads, checks and links all policy files in two directories, of which the second need not be there.
+pub(crate) fn load_both(
+    directory: &Path,
+    principals: &Path,
+    always_allow: &[Entry],
+) -> Result<Loaded, Rejected> {
     let start = Instant::now();
     let mut files = read_directory(directory)?;
-    let principals = directory.with_file_name(PRINCIPALS);
     if principals.exists() {
-        files.extend(read_directory(&principals)?);
+        files.extend(read_directory(principals)?);
     }
     let mut read = start.elapsed();
     // Kept to the end, so that problems in them can be drawn.
@@ -109,7 +133,7 @@ pub(crate) fn read_file(path: &Path, limit: usize) -> io::Result<SourceFile> {
     })
 }
 
-fn is_policy_file(path: &Path) -> bool {
+pub(crate) fn is_policy_file(path: &Path) -> bool {
     let hidden = path
         .file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));

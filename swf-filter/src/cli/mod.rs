@@ -1,9 +1,12 @@
 //! The command line.
 
 mod audit;
+mod change;
 mod gates;
+mod install;
 mod keys;
 mod show;
+mod ssh;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -25,7 +28,7 @@ use swf_filter_core::swf::{Action, MAX_BODY};
 use crate::config::Config;
 use crate::control::api::{
     CheckReport, DiffReport, EventReport, ExplainRequest, Explanation, Failure, InterfaceInfo,
-    InterfaceReport, InterfaceRequest, ReloadReport, RuleCount, Version,
+    InterfaceReport, InterfaceRequest, RuleCount, Version,
 };
 use crate::control::client::{self, AskError};
 use crate::control::socket;
@@ -88,7 +91,17 @@ enum Command {
     /// Run in the foreground: load the policy, attach, and reload on SIGHUP. The filter stays on when it ends.
     Daemon,
     /// Have the daemon read the files again, and flip to what they say.
-    Reload,
+    Reload(change::Force),
+    /// Enforce a policy for some time: then the one before comes back by itself, unless `confirm` keeps it.
+    Try(change::Try),
+    /// Keep what is on trial, and have the policy files say it.
+    Confirm,
+    /// Enforce the policy of a directory, and have the policy files say it.
+    Apply(change::Apply),
+    /// Go back to an earlier generation, and have the policy files say it. Ends a trial.
+    Rollback(change::Rollback),
+    /// What was in force, since when, and who changed it.
+    History,
     /// What is enforced, where, and what came of it.
     Status,
     /// Packets and bytes of each rule.
@@ -298,7 +311,12 @@ fn run(arguments: &Arguments) -> Result<()> {
             check(output, &config.paths.policy, &config.always_allow)
         }
         Command::Daemon => daemon::run(&arguments.config),
-        Command::Reload => arguments.ask::<ReloadReport>(Method::POST, "/v1/reload", &nothing),
+        Command::Reload(force) => arguments.reload(force),
+        Command::Try(asked) => arguments.try_out(asked),
+        Command::Confirm => arguments.confirm(),
+        Command::Apply(asked) => arguments.apply(asked),
+        Command::Rollback(asked) => arguments.rollback(asked),
+        Command::History => arguments.history(),
         Command::Status => arguments.status(),
         Command::Rules => arguments.ask::<Vec<RuleCount>>(Method::GET, "/v1/rules", &nothing),
         Command::Diff => arguments.ask::<DiffReport>(Method::GET, "/v1/diff", &nothing),

@@ -32,11 +32,17 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::api::{ExplainRequest, Failure, InterfaceRequest, PolicyInfo};
+use super::api::{
+    ApplyRequest, ExplainRequest, Failure, InterfaceRequest, PolicyInfo, ReloadRequest,
+    RollbackRequest, TryRequest,
+};
 use crate::report::{Rejected, visible};
+use crate::state::By;
 
 /// Bytes of a request's body at most.
 const MAX_BODY: usize = 256 * 1024;
+/// Bytes of a request's body at most, if it holds the text of a policy, from an owner.
+const MAX_POLICY: usize = 512 << 20;
 /// Bytes of a request's head at most.
 const MAX_HEAD: usize = 32 * 1024;
 /// Connections at a time, of owners and of others each.
@@ -52,8 +58,8 @@ const ANSWER_TIME: Duration = Duration::from_mins(1);
 
 /// What the socket can ask of the daemon. Methods block.
 pub(crate) trait Control: Send + Sync + 'static {
-    /// Answers a question or carries out a change, as JSON.
-    fn answer(&self, command: Command) -> Result<Vec<u8>>;
+    /// Answers a question or carries out a change for somebody, as JSON.
+    fn answer(&self, command: Command, by: By) -> Result<Vec<u8>>;
     /// Events from now on, a line of JSON each.
     fn events(&self) -> broadcast::Receiver<Arc<str>>;
     /// Which policy is in force, and each that will be.
@@ -67,8 +73,14 @@ pub(crate) enum Command {
     Rules,
     Diff,
     Policy,
+    History,
     Explain(ExplainRequest),
-    Reload,
+    Apply(ApplyRequest),
+    Confirm,
+    Reload(ReloadRequest),
+    Rollback(RollbackRequest),
+    Settle,
+    Try(TryRequest),
     Attach(InterfaceRequest),
     Detach(InterfaceRequest),
 }
@@ -76,7 +88,22 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it changes what is enforced.
     fn changes(&self) -> bool {
-        matches!(self, Self::Reload | Self::Attach(_) | Self::Detach(_))
+        match self {
+            Self::Diff
+            | Self::Explain(_)
+            | Self::History
+            | Self::Policy
+            | Self::Rules
+            | Self::Status => false,
+            Self::Apply(_)
+            | Self::Attach(_)
+            | Self::Confirm
+            | Self::Detach(_)
+            | Self::Reload(_)
+            | Self::Rollback(_)
+            | Self::Settle
+            | Self::Try(_) => true,
+        }
     }
 
     /// Whether answering takes much time or memory where the policy is large.
@@ -93,7 +120,13 @@ impl fmt::Display for Command {
             Self::Diff => ("diff", None),
             Self::Policy => ("policy", None),
             Self::Explain(_) => ("explain", None),
-            Self::Reload => ("reload", None),
+            Self::History => ("history", None),
+            Self::Apply(_) => ("apply", None),
+            Self::Confirm => ("confirm", None),
+            Self::Reload(_) => ("reload", None),
+            Self::Rollback(_) => ("rollback", None),
+            Self::Settle => ("settle", None),
+            Self::Try(_) => ("try", None),
             Self::Attach(request) => ("attach", request.interface.as_deref()),
             Self::Detach(request) => ("detach", request.interface.as_deref()),
         };
@@ -289,7 +322,8 @@ impl<C: Control> Visit<C> {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
-        let command = match timeout(REQUEST_TIME, command(&method, &path, request)).await {
+        let room = Room::of(&path, self.peer);
+        let command = match timeout(room.time, command(&method, &path, request, room)).await {
             Ok(Ok(Some(command))) => command,
             Ok(Ok(None)) => {
                 return failure(
@@ -322,7 +356,8 @@ impl<C: Control> Visit<C> {
             None
         };
         let control = Arc::clone(&self.control);
-        match spawn_blocking(move || control.answer(command)).await {
+        let by = self.peer.uid;
+        match spawn_blocking(move || control.answer(command, By::user(by))).await {
             Ok(Ok(json)) => response(StatusCode::OK, Full::new(json.into()).boxed()),
             Ok(Err(error)) => failed(&error),
             Err(_) => failure(
@@ -339,29 +374,84 @@ async fn too_late(answered: &Notify) {
     tokio::time::sleep(ANSWER_TIME).await;
 }
 
+/// How large a request's body may be, and how long it may take to arrive.
+#[derive(Clone, Copy)]
+struct Room {
+    bytes: usize,
+    time: Duration,
+}
+
+impl Room {
+    /// Those who may not change anything get none for a policy: it would only take memory.
+    fn of(path: &str, peer: Peer) -> Self {
+        if peer.is_owner() && matches!(path, "/v1/apply" | "/v1/try") {
+            return Self {
+                bytes: MAX_POLICY,
+                time: ANSWER_TIME,
+            };
+        }
+        Self {
+            bytes: MAX_BODY,
+            time: REQUEST_TIME,
+        }
+    }
+}
+
 async fn command(
     method: &Method,
     path: &str,
     request: Request<Incoming>,
+    room: Room,
 ) -> Result<Option<Command>> {
     Ok(Some(match (method, path) {
         (&Method::GET, "/v1/status") => Command::Status,
         (&Method::GET, "/v1/rules") => Command::Rules,
         (&Method::GET, "/v1/diff") => Command::Diff,
         (&Method::GET, "/v1/policy") => Command::Policy,
-        (&Method::POST, "/v1/reload") => Command::Reload,
-        (&Method::POST, "/v1/explain") => Command::Explain(body(request).await?),
-        (&Method::POST, "/v1/attach") => Command::Attach(body(request).await?),
-        (&Method::POST, "/v1/detach") => Command::Detach(body(request).await?),
+        (&Method::GET, "/v1/history") => Command::History,
+        (&Method::POST, "/v1/explain") => Command::Explain(body(request, room).await?),
+        (&Method::POST, "/v1/apply") => Command::Apply(body(request, room).await?),
+        (&Method::POST, "/v1/confirm") => Command::Confirm,
+        (&Method::POST, "/v1/reload") => Command::Reload(optional_body(request, room).await?),
+        (&Method::POST, "/v1/rollback") => Command::Rollback(optional_body(request, room).await?),
+        (&Method::POST, "/v1/settle") => Command::Settle,
+        (&Method::POST, "/v1/try") => Command::Try(body(request, room).await?),
+        (&Method::POST, "/v1/attach") => Command::Attach(body(request, room).await?),
+        (&Method::POST, "/v1/detach") => Command::Detach(body(request, room).await?),
         _ => return Ok(None),
     }))
 }
 
-async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T> {
-    let Ok(bytes) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
-        bail!("the body cannot be read, or is longer than {MAX_BODY} bytes");
+async fn body<T: DeserializeOwned>(request: Request<Incoming>, room: Room) -> Result<T> {
+    let bytes = bytes(request, room).await?;
+    serde_json::from_slice(&bytes).context("the body is not the JSON that this takes")
+}
+
+/// A body that may be left out.
+async fn optional_body<T: DeserializeOwned + Default>(
+    request: Request<Incoming>,
+    room: Room,
+) -> Result<T> {
+    let bytes = bytes(request, room).await?;
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    let body: Option<T> =
+        serde_json::from_slice(&bytes).context("the body is not the JSON that this takes")?;
+    Ok(body.unwrap_or_default())
+}
+
+async fn bytes(request: Request<Incoming>, room: Room) -> Result<Bytes> {
+    let collected = Limited::new(request.into_body(), room.bytes)
+        .collect()
+        .await;
+    let Ok(bytes) = collected else {
+        bail!(
+            "the body cannot be read, or is longer than {} bytes",
+            room.bytes
+        );
     };
-    serde_json::from_slice(&bytes.to_bytes()).context("the body is not the JSON that this takes")
+    Ok(bytes.to_bytes())
 }
 
 fn too_many_streams() -> Response<Body> {
