@@ -63,6 +63,7 @@ impl Block {
                 "default",
                 "mode",
                 "allow",
+                "audit",
                 "deny",
                 "resource_policies",
                 "domains",
@@ -395,7 +396,7 @@ impl Fault {
                 "write addresses, prefixes or ranges: `always_allow` must hold even when no policy can be read".into()
             }
             Self::ReferenceHere { .. } => {
-                "write addresses, prefixes or ranges; sets and VPCs are named in `allow` and `deny` only".into()
+                "write addresses, prefixes or ranges; sets and VPCs are named in `allow`, `audit` and `deny` only".into()
             }
             Self::IdentityPath { .. } => "write `/`, or words between slashes, such as `/team/`".into(),
             Self::WithoutDocuments { .. } => "requests to this host are judged by no policy document; attach one".into(),

@@ -79,6 +79,8 @@ pub struct Host {
     pub mode: Mode,
     /// Sources that pass.
     pub allow: Vec<Entry>,
+    /// Sources that would drop, if they were in `deny`; they are reported and pass.
+    pub audit: Vec<Entry>,
     /// Sources that drop.
     pub deny: Vec<Entry>,
     /// The policy documents that judge its requests, if any do.
