@@ -3,6 +3,8 @@
 //! Methods block, so callers on the runtime use a blocking thread. A change takes the publisher's lock for as long as it lasts;
 //! questions only take short ones, and are answered while a reload is under way.
 
+mod follow;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +21,7 @@ use swf_filter_core::policy::{Origin, Policy};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+pub(super) use self::follow::Follower;
 use super::{headers, listing};
 use crate::config::{Config, EngineChoice, OnBootFailure};
 use crate::control::api::{
@@ -34,6 +37,9 @@ use crate::state::{Ledger, RuleKey, Saved, State, keys};
 
 /// Prefixes that a difference lists at most.
 const MOST_DIFFERENCES: usize = 10_000;
+
+/// How the warning begins that the state on disk could not be written.
+const STATE_BEHIND: &str = "the state on disk is behind";
 
 /// The packet gate of this daemon.
 pub(super) struct Gate {
@@ -66,6 +72,8 @@ struct View {
     /// Interfaces that an operator took the filter off.
     detached: HashSet<Arc<str>>,
     warnings: Vec<String>,
+    /// Followed files that are refused, and why.
+    stale: BTreeMap<PathBuf, String>,
     received: u64,
     reported_before: u64,
 }
@@ -117,6 +125,7 @@ impl Gate {
                 notes: BTreeMap::new(),
                 detached: HashSet::new(),
                 warnings: Vec::new(),
+                stale: BTreeMap::new(),
                 received: 0,
                 reported_before,
             }),
@@ -317,7 +326,7 @@ impl Gate {
         let saved = saved.and_then(|()| self.state.save_ledger(&ledger));
         if let Err(error) = saved {
             let words = format!(
-                "the state on disk is behind, and a boot with broken files would not enforce this generation: {error:#}"
+                "{STATE_BEHIND}, and a boot with broken files would not enforce this generation: {error:#}"
             );
             warn!("{words}");
             self.view().warnings.push(words);
@@ -637,7 +646,7 @@ impl Gate {
                     .saturating_sub(view.reported_before)
                     .saturating_sub(view.received),
             },
-            warnings: view.warnings.clone(),
+            warnings: [&view.warnings[..], &view.stale()].concat(),
         })
     }
 
