@@ -2,6 +2,7 @@
 
 mod audit;
 mod gates;
+mod import;
 mod keys;
 mod show;
 
@@ -130,6 +131,9 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Write policy files from what AWS publishes or its command line prints, or from plain lists.
+    #[command(subcommand)]
+    Import(import::Import),
     /// The version of this program.
     Version,
 }
@@ -316,6 +320,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Detach { interface } => arguments.detach(interface.as_deref()),
         Command::Keys(command) => arguments.keys(command),
         Command::Audit(asked) => arguments.audit(asked),
+        Command::Import(asked) => arguments.import(asked),
         Command::Listener { check: true } => listener::check(&arguments.listener_config),
         Command::Listener { check: false } => listener::run(&arguments.listener_config),
         Command::Version => arguments.print(&Version {
