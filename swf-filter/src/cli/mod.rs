@@ -4,6 +4,7 @@ mod audit;
 mod gates;
 mod import;
 mod keys;
+mod learn;
 mod show;
 
 use std::fs::File;
@@ -134,6 +135,8 @@ enum Command {
     /// Write policy files from what AWS publishes or its command line prints, or from plain lists.
     #[command(subcommand)]
     Import(import::Import),
+    /// Propose an allow list from what audit mode lets through.
+    Learn(learn::Learn),
     /// The version of this program.
     Version,
 }
@@ -321,6 +324,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Keys(command) => arguments.keys(command),
         Command::Audit(asked) => arguments.audit(asked),
         Command::Import(asked) => arguments.import(asked),
+        Command::Learn(asked) => arguments.learn(asked),
         Command::Listener { check: true } => listener::check(&arguments.listener_config),
         Command::Listener { check: false } => listener::run(&arguments.listener_config),
         Command::Version => arguments.print(&Version {
