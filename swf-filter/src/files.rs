@@ -110,7 +110,7 @@ pub(crate) fn load_both(
 }
 
 /// The policy files of a directory, in byte order of their names.
-fn read_directory(directory: &Path) -> Result<Vec<SourceFile>, Rejected> {
+pub(crate) fn read_directory(directory: &Path) -> Result<Vec<SourceFile>, Rejected> {
     let mut paths = fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
         .map_err(|error| Rejected::unreadable(Input::PolicyDirectory, directory, error))?;
@@ -178,6 +178,15 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 /// Its directory is made if need be. A file that root writes belongs to whom the directory belongs to, which is who reads it.
 /// The caller sees to it that nobody else writes it meanwhile.
 pub(crate) fn write_whole(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    write(path, parts, 0o600)
+}
+
+/// The same, for a file that everybody can read.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write(path, &[bytes], 0o644)
+}
+
+fn write(path: &Path, parts: &[&[u8]], mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new()
         .recursive(true)
@@ -193,7 +202,7 @@ pub(crate) fn write_whole(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&beside)?;
     if rustix::process::geteuid().is_root() {
         let owner = fs::metadata(directory)?;

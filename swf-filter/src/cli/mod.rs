@@ -3,8 +3,10 @@
 mod audit;
 mod change;
 mod gates;
+mod import;
 mod install;
 mod keys;
+mod learn;
 mod show;
 mod ssh;
 
@@ -143,6 +145,11 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Write policy files from what AWS publishes or its command line prints, or from plain lists.
+    #[command(subcommand)]
+    Import(import::Import),
+    /// Propose an allow list from what audit mode lets through.
+    Learn(learn::Learn),
     /// The version of this program.
     Version,
 }
@@ -334,6 +341,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Detach { interface } => arguments.detach(interface.as_deref()),
         Command::Keys(command) => arguments.keys(command),
         Command::Audit(asked) => arguments.audit(asked),
+        Command::Import(asked) => arguments.import(asked),
+        Command::Learn(asked) => arguments.learn(asked),
         Command::Listener { check: true } => listener::check(&arguments.listener_config),
         Command::Listener { check: false } => listener::run(&arguments.listener_config),
         Command::Version => arguments.print(&Version {

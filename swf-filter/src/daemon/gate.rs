@@ -4,6 +4,7 @@
 //! questions only take short ones, and are answered while a reload is under way.
 
 mod change;
+mod follow;
 mod operator;
 mod past;
 mod trial;
@@ -24,6 +25,8 @@ use swf_filter_core::policy::{Origin, Policy};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+pub(super) use self::follow::Follower;
+
 use self::change::{Cause, Standing};
 use super::seen::Reloads;
 use super::{headers, listing};
@@ -41,6 +44,9 @@ use crate::state::{By, How, Ledger, Order, RuleKey, Saved, State, keys};
 
 /// Prefixes that a difference lists at most.
 const MOST_DIFFERENCES: usize = 10_000;
+
+/// How the warning begins that the state on disk could not be written.
+const STATE_BEHIND: &str = "the state on disk is behind";
 
 /// The packet gate of this daemon.
 pub(super) struct Gate {
@@ -76,6 +82,8 @@ struct View {
     /// Interfaces that an operator took the filter off.
     detached: HashSet<Arc<str>>,
     warnings: Vec<String>,
+    /// Followed files that are refused, and why.
+    stale: BTreeMap<PathBuf, String>,
     received: u64,
     reported_before: u64,
 }
@@ -130,6 +138,7 @@ impl Gate {
                 notes: BTreeMap::new(),
                 detached: HashSet::new(),
                 warnings: Vec::new(),
+                stale: BTreeMap::new(),
                 received: 0,
                 reported_before,
             }),
@@ -351,7 +360,7 @@ impl Gate {
         let saved = ordered.and_then(|()| self.state.save_ledger(&ledger));
         if let Err(error) = saved.and(recorded) {
             let words = format!(
-                "the state on disk is behind, and a boot with broken files would not enforce this generation: {error:#}"
+                "{STATE_BEHIND}, and a boot with broken files would not enforce this generation: {error:#}"
             );
             warn!("{words}");
             self.view().warnings.push(words);

@@ -23,9 +23,10 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use self::gate::Gate;
+use self::gate::{Follower, Gate};
 use self::seen::Sight;
 use crate::config::Config;
 use crate::control::api::{InterfaceReport, PolicyInfo, SettleReport};
@@ -44,6 +45,8 @@ const EVENT_BACKLOG: usize = 1024;
 const MOST_LOOKS: usize = 8;
 /// Between two looks at the clock while something is tried.
 const LONGEST_NAP: Duration = Duration::from_secs(1);
+/// How often followed set files are looked at.
+const FOLLOW: Duration = Duration::from_secs(1);
 /// How often the budget of events is refilled.
 const REFILLS_PER_SECOND: u32 = 10;
 
@@ -98,6 +101,7 @@ async fn serve(path: PathBuf) -> Result<()> {
         observe::server::start(&observe.listen, observe.dashboard, sight).await;
     }
     tokio::spawn(end_trials(Arc::clone(&daemon)));
+    tokio::spawn(follow(Arc::clone(&daemon)));
     service::ready(&enforcing(&daemon));
     until_told_to_end(daemon, changes, signals).await;
     service::stopping();
@@ -210,6 +214,25 @@ async fn pump(mut events: Events, rate: u32, daemon: Arc<Daemon>) {
                 return;
             },
         }
+    }
+}
+
+/// Looks at followed set files as long as the daemon runs.
+async fn follow(daemon: Arc<Daemon>) {
+    let mut looks = tokio::time::interval(FOLLOW);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut follower = Follower::default();
+    loop {
+        looks.tick().await;
+        let daemon = Arc::clone(&daemon);
+        let look = spawn_blocking(move || {
+            follower.look(&daemon.gate);
+            follower
+        });
+        follower = look.await.unwrap_or_else(|error| {
+            error!("a look at followed files failed: {error:#}");
+            Follower::default()
+        });
     }
 }
 

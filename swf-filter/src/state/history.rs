@@ -58,6 +58,9 @@ pub enum Via {
     /// Over the control socket.
     #[serde(rename = "control")]
     Control,
+    /// By whatever wrote a followed set file.
+    #[serde(rename = "file")]
+    File,
     /// By a signal.
     #[serde(rename = "SIGHUP")]
     Hangup,
@@ -77,6 +80,8 @@ pub enum How {
     Apply,
     /// `confirm`, of what was tried.
     Confirm,
+    /// From a set file that is followed, in the text that was in force.
+    Follow,
     /// From the policy files.
     Reload,
     /// The end of a trial.
@@ -124,6 +129,12 @@ impl By {
         Self::of(Via::Timer)
     }
 
+    /// Whoever wrote a followed set file.
+    #[must_use]
+    pub fn file() -> Self {
+        Self::of(Via::File)
+    }
+
     /// Whoever sent SIGHUP.
     #[must_use]
     pub fn hangup() -> Self {
@@ -154,6 +165,7 @@ impl By {
         match (self.via, self.uid, &self.user) {
             (Via::Start, ..) => "start".to_owned(),
             (Via::Timer, ..) => "timer".to_owned(),
+            (Via::File, ..) => "file".to_owned(),
             (Via::Hangup, ..) => "SIGHUP".to_owned(),
             (Via::Control, _, Some(user)) => user.clone(),
             (Via::Control, Some(uid), None) => format!("uid {uid}"),
@@ -169,6 +181,7 @@ impl How {
         match self {
             Self::Apply => "apply",
             Self::Confirm => "confirm",
+            Self::Follow => "follow",
             Self::Reload => "reload",
             Self::Revert => "revert",
             Self::Rollback => "rollback",

@@ -131,7 +131,11 @@ impl Gate {
             Standing::Files => None,
             Standing::Held => Some(Order::Held {
                 generation: number,
-                how: cause.how,
+                // A set that follows its file does not say how all else came.
+                how: match cause.how {
+                    How::Follow => self.held().unwrap_or(How::Follow),
+                    how => how,
+                },
             }),
             Standing::Ordered => self.order.borrow().clone(),
             Standing::Trial(length) => {
@@ -306,7 +310,8 @@ impl Gate {
             )
         });
         let orders = trial.into_iter().chain(held);
-        orders.chain(view.warnings.iter().cloned()).collect()
+        let others = view.warnings.iter().cloned().chain(view.stale());
+        orders.chain(others).collect()
     }
 }
 

@@ -83,8 +83,18 @@ fn that(records: &[Record], number: u64) -> Result<&Record> {
 }
 
 /// The last one with another text, but none that was only tried.
+///
+/// Where sets have followed their files since, that is another text than the one which they belong to: the sets would follow again.
 fn before<'a>(records: &'a [Record], policy: Option<&str>) -> Option<&'a Record> {
-    records
+    let own = records
+        .iter()
+        .rposition(|record| record.how != How::Follow)?;
+    let (until, followed) = records.split_at_checked(own + 1)?;
+    let policy = match (until.last(), followed) {
+        (Some(own), [_, ..]) => Some(&*own.policy),
+        _ => policy,
+    };
+    until
         .iter()
         .rfind(|record| record.how != How::Try && Some(&*record.policy) != policy)
 }
@@ -118,6 +128,8 @@ mod tests {
         let number = |records, policy| before(records, policy).map(|record| record.generation);
         assert_eq!(number(&records, Some("b")), Some(1));
         assert_eq!(number(&records[..1], Some("a")), None);
+        let follows = [&records[..2], &[record(3, How::Follow, "b2")]].concat();
+        assert_eq!(number(&follows, Some("b2")), Some(1));
         let confirmed = [&records[..3], &[record(3, How::Confirm, "c")]].concat();
         assert_eq!(number(&confirmed, Some("c")), Some(2));
         assert_eq!(number(&confirmed, Some("d")), Some(3));
