@@ -3,6 +3,7 @@
 mod audit;
 mod change;
 mod gates;
+mod generate;
 mod import;
 mod install;
 mod keys;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use hyper::Method;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -134,6 +135,9 @@ enum Command {
         /// One interface; all if not given.
         interface: Option<String>,
     },
+    /// Write man pages, completions or the reference to a directory.
+    #[command(hide = true)]
+    Generate(generate::Generate),
     /// Access keys of users, and the keys of session tokens.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -339,6 +343,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Explain { .. } => bail!("nothing says what to explain"),
         Command::Attach { interface } => arguments.attach(interface.as_deref()),
         Command::Detach { interface } => arguments.detach(interface.as_deref()),
+        Command::Generate(asked) => generate::generate(Arguments::command(), asked),
         Command::Keys(command) => arguments.keys(command),
         Command::Audit(asked) => arguments.audit(asked),
         Command::Import(asked) => arguments.import(asked),
@@ -641,7 +646,7 @@ fn destination(text: &str) -> Result<SocketAddr, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::CommandFactory as _;
 
     #[test]
     fn arguments_are_consistent() {
