@@ -19,3 +19,4 @@ mod service;
 pub mod sources;
 pub mod state;
 mod toml_reader;
+mod top;

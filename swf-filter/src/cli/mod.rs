@@ -4,6 +4,7 @@ mod audit;
 mod gates;
 mod keys;
 mod show;
+mod top;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -130,6 +131,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Rates of both gates, as they change.
+    Top(top::Top),
     /// The version of this program.
     Version,
 }
@@ -300,6 +303,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Daemon => daemon::run(&arguments.config),
         Command::Reload => arguments.ask::<ReloadReport>(Method::POST, "/v1/reload", &nothing),
         Command::Status => arguments.status(),
+        Command::Top(asked) => arguments.top(asked),
         Command::Rules => arguments.ask::<Vec<RuleCount>>(Method::GET, "/v1/rules", &nothing),
         Command::Diff => arguments.ask::<DiffReport>(Method::GET, "/v1/diff", &nothing),
         Command::Events { limit } => arguments.events(*limit),

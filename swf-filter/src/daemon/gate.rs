@@ -3,6 +3,8 @@
 //! Methods block, so callers on the runtime use a blocking thread. A change takes the publisher's lock for as long as it lasts;
 //! questions only take short ones, and are answered while a reload is under way.
 
+mod busiest;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +48,8 @@ pub(super) struct Gate {
     view: Mutex<View>,
     /// Tells which policy is in force, whenever that changes.
     policy: watch::Sender<Option<PolicyInfo>>,
+    /// What rules had counted when somebody asked last what they count now.
+    reading: Mutex<Option<busiest::Reading>>,
 }
 
 /// What is in force, for whoever asks.
@@ -121,6 +125,7 @@ impl Gate {
                 reported_before,
             }),
             policy: watch::Sender::default(),
+            reading: Mutex::default(),
         })
     }
 
