@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dataplane;
+mod doctor;
 pub mod expect;
 pub mod explain;
 pub mod files;

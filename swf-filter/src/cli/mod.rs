@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod doctor;
 mod gates;
 mod keys;
 mod show;
@@ -92,6 +93,8 @@ enum Command {
     Reload,
     /// What is enforced, where, and what came of it.
     Status,
+    /// What is wrong with this machine, or soon will be, and what to do about it; needs neither root nor a daemon.
+    Doctor,
     /// Packets and bytes of each rule.
     Rules,
     /// Dropped packets, and those that audit mode let through, as they come.
@@ -216,6 +219,9 @@ enum Answered {
     /// The files are refused, as the answer says.
     #[error("the files are refused")]
     Refused,
+    /// This machine fails checks, as the answer says.
+    #[error("{0} of the checks fail")]
+    Ailing(usize),
     /// These interfaces have no filter, as the answer says.
     #[error("not attached to {}", .0.join(", "))]
     Unattached(Vec<String>),
@@ -303,6 +309,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Daemon => daemon::run(&arguments.config),
         Command::Reload => arguments.ask::<ReloadReport>(Method::POST, "/v1/reload", &nothing),
         Command::Status => arguments.status(),
+        Command::Doctor => arguments.doctor(),
         Command::Top(asked) => arguments.top(asked),
         Command::Rules => arguments.ask::<Vec<RuleCount>>(Method::GET, "/v1/rules", &nothing),
         Command::Diff => arguments.ask::<DiffReport>(Method::GET, "/v1/diff", &nothing),
