@@ -34,8 +34,7 @@ impl Loaded {
     /// Checks a policy whose text is there already.
     pub fn of(sources: Sources) -> Result<Self, Rejected> {
         let policy = sources.read()?;
-        let texts = [&*sources.policy, &sources.named].concat();
-        let files: Vec<SourceFile> = texts.into_iter().map(Into::into).collect();
+        let files = sources.files();
         let doubts = Report::new(&lint(&policy, &files), &files);
         Ok(Self {
             policy,

@@ -8,10 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use swf_filter_core::compile::{Generation, compile};
 use swf_filter_core::policy::{Entry, Followed, Policy, SourceFile, followed, parse};
 
-use crate::expect;
 use crate::report::{Rejected, Report};
 
 /// All that a policy is read from.
@@ -88,18 +86,6 @@ impl Sources {
         Ok(policy)
     }
 
-    /// Reads the policy again and compiles it, and holds what comes out against what the policy expects of itself.
-    pub fn compile(&self) -> Result<Generation, Rejected> {
-        let policy = self.read()?;
-        let generation = compile(&policy)?;
-        let unmet = expect::unmet(&policy, &generation, &self.files());
-        if unmet.is_empty() {
-            Ok(generation)
-        } else {
-            Err(Rejected::Problems(unmet))
-        }
-    }
-
     /// The sets whose files are followed.
     #[must_use]
     pub fn followed(&self) -> Vec<Followed> {
@@ -125,7 +111,8 @@ impl Sources {
         sources
     }
 
-    fn files(&self) -> Vec<SourceFile> {
+    /// All files, those of the policy first.
+    pub(crate) fn files(&self) -> Vec<SourceFile> {
         [to_files(&self.policy), to_files(&self.named)].concat()
     }
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod change;
+mod doctor;
 mod gates;
 mod generate;
 mod import;
@@ -10,6 +11,7 @@ mod keys;
 mod learn;
 mod show;
 mod ssh;
+mod top;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -107,6 +109,8 @@ enum Command {
     History,
     /// What is enforced, where, and what came of it.
     Status,
+    /// What is wrong with this machine, or soon will be, and what to do about it; needs neither root nor a daemon.
+    Doctor,
     /// Packets and bytes of each rule.
     Rules,
     /// Dropped packets, and those that audit mode let through, as they come.
@@ -154,6 +158,8 @@ enum Command {
     Import(import::Import),
     /// Propose an allow list from what audit mode lets through.
     Learn(learn::Learn),
+    /// Rates of both gates, as they change.
+    Top(top::Top),
     /// The version of this program.
     Version,
 }
@@ -237,6 +243,9 @@ enum Answered {
     /// The files are refused, as the answer says.
     #[error("the files are refused")]
     Refused,
+    /// This machine fails checks, as the answer says.
+    #[error("{0} of the checks fail")]
+    Ailing(usize),
     /// These interfaces have no filter, as the answer says.
     #[error("not attached to {}", .0.join(", "))]
     Unattached(Vec<String>),
@@ -329,6 +338,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Rollback(asked) => arguments.rollback(asked),
         Command::History => arguments.history(),
         Command::Status => arguments.status(),
+        Command::Doctor => arguments.doctor(),
+        Command::Top(asked) => arguments.top(asked),
         Command::Rules => arguments.ask::<Vec<RuleCount>>(Method::GET, "/v1/rules", &nothing),
         Command::Diff => arguments.ask::<DiffReport>(Method::GET, "/v1/diff", &nothing),
         Command::Events { limit } => arguments.events(*limit),

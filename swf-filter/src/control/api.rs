@@ -210,6 +210,97 @@ pub struct RuleCount {
     pub bytes: u64,
 }
 
+/// `GET /v1/rules?busiest=50`: what hosts and rules have counted since the last time that anybody asked this, the busiest first.
+///
+/// Two who ask at the same time get shorter times, or the same answer. The counts are right for the time that they are given with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Busiest {
+    /// The generation that counted.
+    pub generation: u64,
+    /// The time that the counts are of; zero if there is nothing to compare with yet.
+    pub milliseconds: u64,
+    /// How many hosts there are.
+    pub host_count: usize,
+    /// How many rules.
+    pub rule_count: usize,
+    /// The busiest hosts.
+    pub hosts: Vec<HostChange>,
+    /// The busiest rules, those that have counted at all.
+    pub rules: Vec<RuleChange>,
+}
+
+/// What a host has counted in a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostChange {
+    /// The host.
+    pub host: Arc<str>,
+    /// Packets to it that passed.
+    pub passed: u64,
+    /// Packets that were dropped.
+    pub dropped: u64,
+    /// Packets that passed, and would be dropped if it were not for audit mode.
+    pub would_drop: u64,
+}
+
+impl HostChange {
+    /// A host that has counted nothing.
+    #[must_use]
+    pub fn new(host: Arc<str>) -> Self {
+        Self {
+            host,
+            ..Self::default()
+        }
+    }
+
+    /// Counts packets of one of its rules.
+    pub fn add(&mut self, verdict: RuleVerdict, packets: u64) {
+        *match verdict {
+            RuleVerdict::Drop => &mut self.dropped,
+            RuleVerdict::Pass => &mut self.passed,
+            RuleVerdict::WouldDrop => &mut self.would_drop,
+        } += packets;
+    }
+
+    /// All packets.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.passed + self.dropped + self.would_drop
+    }
+}
+
+/// What a rule has counted in a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleChange {
+    /// Its number in this generation.
+    pub number: u32,
+    /// The host.
+    pub host: Arc<str>,
+    /// The list it stands in.
+    pub list: List,
+    /// As it was written.
+    pub rule: Arc<str>,
+    /// Where it stands.
+    pub origin: Origin,
+    /// What it does to packets.
+    pub verdict: RuleVerdict,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What a rule does to packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleVerdict {
+    /// It drops them.
+    Drop,
+    /// It lets them through.
+    Pass,
+    /// It lets them through because the host is in audit mode.
+    WouldDrop,
+}
+
 /// `GET /v1/events`: a stream of these, one JSON object a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventReport {

@@ -49,6 +49,8 @@ const MAX_HEAD: usize = 32 * 1024;
 const MAX_CONNECTIONS: usize = 64;
 /// How many of these may be streams of events, which have no end.
 const MAX_STREAMS: usize = 32;
+/// Rules and hosts that may be asked for by how busy they are.
+const MAX_BUSIEST: usize = 1000;
 /// Answers at a time that take much time or memory, of owners and of others each.
 const MAX_LARGE_ANSWERS: usize = 1;
 /// How long a client may take to send its request.
@@ -71,6 +73,8 @@ pub(crate) trait Control: Send + Sync + 'static {
 pub(crate) enum Command {
     Status,
     Rules,
+    /// The busiest hosts and rules, so many at most.
+    Busiest(usize),
     Diff,
     Policy,
     History,
@@ -108,7 +112,10 @@ impl Command {
 
     /// Whether answering takes much time or memory where the policy is large.
     fn is_large(&self) -> bool {
-        matches!(self, Self::Rules | Self::Diff | Self::Policy)
+        matches!(
+            self,
+            Self::Rules | Self::Busiest(_) | Self::Diff | Self::Policy
+        )
     }
 }
 
@@ -116,7 +123,7 @@ impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (words, interface) = match self {
             Self::Status => ("status", None),
-            Self::Rules => ("rules", None),
+            Self::Rules | Self::Busiest(_) => ("rules", None),
             Self::Diff => ("diff", None),
             Self::Policy => ("policy", None),
             Self::Explain(_) => ("explain", None),
@@ -405,7 +412,10 @@ async fn command(
 ) -> Result<Option<Command>> {
     Ok(Some(match (method, path) {
         (&Method::GET, "/v1/status") => Command::Status,
-        (&Method::GET, "/v1/rules") => Command::Rules,
+        (&Method::GET, "/v1/rules") => match busiest(request.uri().query())? {
+            Some(most) => Command::Busiest(most),
+            None => Command::Rules,
+        },
         (&Method::GET, "/v1/diff") => Command::Diff,
         (&Method::GET, "/v1/policy") => Command::Policy,
         (&Method::GET, "/v1/history") => Command::History,
@@ -420,6 +430,19 @@ async fn command(
         (&Method::POST, "/v1/detach") => Command::Detach(body(request, room).await?),
         _ => return Ok(None),
     }))
+}
+
+/// How many of the busiest are asked for: `busiest=50`.
+fn busiest(query: Option<&str>) -> Result<Option<usize>> {
+    let Some(most) = query.and_then(|query| query.strip_prefix("busiest=")) else {
+        return Ok(None);
+    };
+    let most = most
+        .parse()
+        .ok()
+        .filter(|most| (1..=MAX_BUSIEST).contains(most));
+    most.map(Some)
+        .with_context(|| format!("`busiest` is a number from 1 to {MAX_BUSIEST}"))
 }
 
 async fn body<T: DeserializeOwned>(request: Request<Incoming>, room: Room) -> Result<T> {

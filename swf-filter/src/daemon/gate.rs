@@ -3,6 +3,7 @@
 //! Methods block, so callers on the runtime use a blocking thread. A change takes the publisher's lock for as long as it lasts;
 //! questions only take short ones, and are answered while a reload is under way.
 
+mod busiest;
 mod change;
 mod follow;
 mod operator;
@@ -62,6 +63,8 @@ pub(super) struct Gate {
     policy: watch::Sender<Option<PolicyInfo>>,
     /// What shall be in force, where the files do not say it. Changes only with the publisher's lock held.
     order: watch::Sender<Option<Order>>,
+    /// What rules had counted when somebody asked last what they count now.
+    reading: Mutex<Option<busiest::Reading>>,
 }
 
 /// What is in force, for whoever asks.
@@ -144,6 +147,7 @@ impl Gate {
             }),
             policy: watch::Sender::default(),
             order: watch::Sender::default(),
+            reading: Mutex::default(),
         })
     }
 

@@ -323,6 +323,7 @@ impl Control for Daemon {
         Ok(match command {
             Command::Status => serde_json::to_vec(&self.gate.status()?)?,
             Command::Rules => serde_json::to_vec(&self.gate.rules()?)?,
+            Command::Busiest(most) => serde_json::to_vec(&self.gate.busiest(most)?)?,
             Command::Diff => serde_json::to_vec(&self.gate.diff()?)?,
             Command::Policy => serde_json::to_vec(&self.gate.policy()?)?,
             Command::Explain(request) => {

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::change::{Cause, Standing};
 use super::{Candidate, Gate, Provenance, STATE_BEHIND, View, lock};
-use crate::files::read_limited;
+use crate::files::{Loaded, read_limited};
 use crate::report::{Rejected, Shown, visible};
 use crate::sources::Sources;
 use crate::state::{By, How};
@@ -167,9 +167,10 @@ impl Gate {
             }
             (view.config.clone(), sources.with(&name, text))
         };
+        let loaded = Loaded::of(sources)?;
         let candidate = Candidate {
-            generation: Arc::new(sources.compile()?),
-            sources: Some(Arc::new(sources)),
+            generation: Arc::new(loaded.compile()?),
+            sources: Some(Arc::new(loaded.sources)),
             from: Provenance::Text,
             // The set is still what a reload would read; whether all else is, does not change.
             standing: match self.held() {
