@@ -9,7 +9,7 @@ use crate::verdict::Verdict;
 
 /// Version of everything that a running program and a daemon must agree on: the maps, their key and value layouts, and
 /// the image. Part of the path under which maps are pinned, so that versions never meet.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// "No rule", "no host" and the like in fixed-width fields.
 pub const NONE_U32: u32 = u32::MAX;
@@ -114,13 +114,16 @@ pub struct Leaf(u32);
 pub enum Class {
     /// The host's allow list.
     Allow = 0,
+    /// The host's audit list: passes, and is reported.
+    Audit = 1,
     /// The host's deny list.
-    Deny = 1,
+    Deny = 2,
     /// The administrator's `always_allow` list.
-    AlwaysAllow = 2,
+    AlwaysAllow = 3,
 }
 
-const CLASS_SHIFT: u32 = 30;
+/// One bit more than four classes need: a leaf's highest bit is never set, which [`forest`](crate::forest) tells it by.
+const CLASS_SHIFT: u32 = 29;
 
 impl Leaf {
     /// Rules of one host at most.
@@ -153,7 +156,8 @@ impl Leaf {
     pub const fn class(self) -> Class {
         match self.0 >> CLASS_SHIFT {
             0 => Class::Allow,
-            1 => Class::Deny,
+            1 => Class::Audit,
+            2 => Class::Deny,
             _ => Class::AlwaysAllow,
         }
     }
@@ -194,7 +198,7 @@ mod tests {
 
     #[test]
     fn leaves_keep_class_and_ordinal() {
-        for class in [Class::Allow, Class::Deny, Class::AlwaysAllow] {
+        for class in [Class::Allow, Class::Audit, Class::Deny, Class::AlwaysAllow] {
             for ordinal in [0, 1, Leaf::MAX_ORDINAL] {
                 let leaf = Leaf::from_bits(Leaf::new(class, ordinal).bits());
                 assert_eq!((leaf.class(), leaf.ordinal()), (class, ordinal));

@@ -32,6 +32,7 @@ pub const FINGERPRINT: u64 = {
         abi::MAX_RULES as u64,
         size_of::<Event>() as u64,
         size_of::<Count>() as u64,
+        Leaf::new(Class::Audit, 5).bits() as u64,
         Leaf::new(Class::Deny, 5).bits() as u64,
         Leaf::new(Class::AlwaysAllow, 5).bits() as u64,
         u64::from_le_bytes(abi::key_v4(0x0102, 0x0304_0506)),

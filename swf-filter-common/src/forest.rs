@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn entries_are_told_apart() {
-        for class in [Class::Allow, Class::Deny, Class::AlwaysAllow] {
+        for class in [Class::Allow, Class::Audit, Class::Deny, Class::AlwaysAllow] {
             for ordinal in [0, 1, Leaf::MAX_ORDINAL] {
                 let leaf = Leaf::new(class, ordinal);
                 let entry = Entry::leaf(leaf);

@@ -20,7 +20,7 @@ pub enum Reason {
     Allow = 7,
     /// Nothing matched, and the host passes by default.
     DefaultPass = 8,
-    /// An entry of the deny list, in audit mode.
+    /// An entry of the deny list in audit mode, or of the audit list.
     AuditDeny = 9,
     /// Nothing matched and the host drops by default, in audit mode.
     AuditDefault = 10,

@@ -189,7 +189,7 @@ impl Verdict {
             (Some(Class::AlwaysAllow), _) => Reason::AlwaysAllow,
             (Some(Class::Allow), _) => Reason::Allow,
             (Some(Class::Deny), false) => Reason::Deny,
-            (Some(Class::Deny), true) => Reason::AuditDeny,
+            (Some(Class::Audit), _) | (Some(Class::Deny), true) => Reason::AuditDeny,
             (None, _) if host.default_passes => Reason::DefaultPass,
             (None, false) => Reason::DefaultDrop,
             (None, true) => Reason::AuditDefault,

@@ -118,7 +118,9 @@ fn by_table(generation: &Generation, host: usize, zone: usize, address: IpAddr) 
     let (ordinal, effect) = match leaf.map(|leaf| (leaf.ordinal(), leaf.class())) {
         None => (host.default_ordinal, host.default),
         Some((ordinal, Class::Deny)) => (ordinal, Effect::Drop),
-        Some((ordinal, Class::Allow | Class::AlwaysAllow)) => (ordinal, Effect::Pass),
+        Some((ordinal, Class::Allow | Class::Audit | Class::AlwaysAllow)) => {
+            (ordinal, Effect::Pass)
+        }
     };
     let rule = generation.rule(host.first_rule.checked_add(ordinal)?)?;
     Some((effect, rule.list, Arc::clone(&rule.text)))

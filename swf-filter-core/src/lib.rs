@@ -7,6 +7,7 @@ pub mod admission;
 pub mod compile;
 pub mod credentials;
 pub mod iam;
+pub mod import;
 pub mod judge;
 pub mod policy;
 pub mod prefix;

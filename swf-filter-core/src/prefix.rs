@@ -178,6 +178,26 @@ pub fn cover<A: Address>(first: A, last: A, mut emit: impl FnMut(Prefix<A>)) {
     }
 }
 
+/// Leaves the fewest prefixes that cover exactly what these do, in ascending order.
+pub fn aggregate<A: Address>(prefixes: &mut Vec<Prefix<A>>) {
+    prefixes.sort_unstable();
+    prefixes.dedup_by(|inner, outer| outer.covers(*inner));
+    let mut kept: Vec<Prefix<A>> = Vec::with_capacity(prefixes.len());
+    for mut prefix in prefixes.drain(..) {
+        // Two halves become their whole, which may be a half again.
+        while let Some(before) = kept.last().copied()
+            && prefix.length > 0
+            && before.length == prefix.length
+            && Prefix::containing(before.first, before.length - 1).covers(prefix)
+        {
+            kept.pop();
+            prefix = Prefix::containing(before.first, before.length - 1);
+        }
+        kept.push(prefix);
+    }
+    *prefixes = kept;
+}
+
 /// Prefixes of both families, kept apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrefixList {
@@ -277,6 +297,32 @@ mod tests {
         Ok(())
     }
 
+    fn check_aggregate<A: Universe>(list: &[(u32, u8)], shift: u8) -> Result<(), TestCaseError> {
+        let prefix = |(number, open): &(u32, u8)| {
+            Prefix::containing(A::nth(*number, shift), A::BITS - shift - open)
+        };
+        let given: Vec<_> = list.iter().map(prefix).collect();
+        let mut fewest = given.clone();
+        aggregate(&mut fewest);
+        prop_assert_eq!(bitmap(&fewest, shift), bitmap(&given, shift));
+        // Each run of neighbours is what a cover of it is, which is minimal.
+        let mut covers = Vec::new();
+        let mut runs: Vec<(A, A)> = Vec::new();
+        for prefix in &fewest {
+            match runs.last_mut() {
+                Some((_, last)) if last.successor() == Some(prefix.first()) => {
+                    *last = prefix.last()
+                }
+                _ => runs.push((prefix.first(), prefix.last())),
+            }
+        }
+        for (first, last) in runs {
+            cover(first, last, |prefix| covers.push(prefix));
+        }
+        prop_assert_eq!(fewest, covers);
+        Ok(())
+    }
+
     fn check_relation<A: Universe>(
         (a, a_open): (u32, u8),
         (b, b_open): (u32, u8),
@@ -303,6 +349,14 @@ mod tests {
         ) {
             check_cover::<u32>(first, last.max(first), v4_shift)?;
             check_cover::<u128>(first, last.max(first), v6_shift)?;
+        }
+
+        #[test]
+        fn aggregates_are_exact_and_minimal(
+            list in proptest::collection::vec((0..UNIVERSE, 0u8..=5), 0..40), v4_shift in 0u8..=22, v6_shift in 0u8..=118,
+        ) {
+            check_aggregate::<u32>(&list, v4_shift)?;
+            check_aggregate::<u128>(&list, v6_shift)?;
         }
 
         #[test]

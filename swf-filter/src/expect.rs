@@ -52,13 +52,8 @@ fn examine(
     });
     let question = question(host, vpc, expectation.from)?;
     if let Some(expected) = &expectation.packet {
-        let reason = explainer.verdict(question)?.reason;
         // In audit mode it is the policy that is tried, not whether it is in force.
-        let verdict = if reason.drops() || reason.would_drop() {
-            Effect::Drop
-        } else {
-            Effect::Pass
-        };
+        let verdict = explainer.strict_effect(question)?;
         if verdict != expected.verdict {
             let explanation = explainer.explain(question)?;
             let message = format!(

@@ -31,6 +31,20 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Checks a policy whose text is there already.
+    pub fn of(sources: Sources) -> Result<Self, Rejected> {
+        let policy = sources.read()?;
+        let files = sources.files();
+        let doubts = Report::new(&lint(&policy, &files), &files);
+        Ok(Self {
+            policy,
+            doubts,
+            sources,
+            read: Duration::ZERO,
+            files,
+        })
+    }
+
     /// Compiles the policy, and holds what comes out against what the policy expects of itself.
     pub fn compile(&self) -> Result<Generation, Rejected> {
         let generation = compile(&self.policy)?;
@@ -44,15 +58,24 @@ impl Loaded {
 }
 
 /// The directory beside that of the policy files which says who can sign requests.
-const PRINCIPALS: &str = "principals.d";
+pub(crate) const PRINCIPALS: &str = "principals.d";
 
 /// Reads, checks and links all policy files in `directory`, and those of `principals.d` beside it.
 pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Loaded, Rejected> {
+    let principals = directory.with_file_name(PRINCIPALS);
+    load_both(directory, &principals, always_allow)
+}
+
+/// Reads, checks and links all policy files in two directories, of which the second need not be there.
+pub(crate) fn load_both(
+    directory: &Path,
+    principals: &Path,
+    always_allow: &[Entry],
+) -> Result<Loaded, Rejected> {
     let start = Instant::now();
     let mut files = read_directory(directory)?;
-    let principals = directory.with_file_name(PRINCIPALS);
     if principals.exists() {
-        files.extend(read_directory(&principals)?);
+        files.extend(read_directory(principals)?);
     }
     let mut read = start.elapsed();
     // Kept to the end, so that problems in them can be drawn.
@@ -86,7 +109,7 @@ pub fn load(directory: &Path, always_allow: &[Entry]) -> Result<Loaded, Rejected
 }
 
 /// The policy files of a directory, in byte order of their names.
-fn read_directory(directory: &Path) -> Result<Vec<SourceFile>, Rejected> {
+pub(crate) fn read_directory(directory: &Path) -> Result<Vec<SourceFile>, Rejected> {
     let mut paths = fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
         .map_err(|error| Rejected::unreadable(Input::PolicyDirectory, directory, error))?;
@@ -109,7 +132,7 @@ pub(crate) fn read_file(path: &Path, limit: usize) -> io::Result<SourceFile> {
     })
 }
 
-fn is_policy_file(path: &Path) -> bool {
+pub(crate) fn is_policy_file(path: &Path) -> bool {
     let hidden = path
         .file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
@@ -154,6 +177,15 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 /// Its directory is made if need be. A file that root writes belongs to whom the directory belongs to, which is who reads it.
 /// The caller sees to it that nobody else writes it meanwhile.
 pub(crate) fn write_whole(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    write(path, parts, 0o600)
+}
+
+/// The same, for a file that everybody can read.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write(path, &[bytes], 0o644)
+}
+
+fn write(path: &Path, parts: &[&[u8]], mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new()
         .recursive(true)
@@ -169,7 +201,7 @@ pub(crate) fn write_whole(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&beside)?;
     if rustix::process::geteuid().is_root() {
         let owner = fs::metadata(directory)?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use swf_filter_core::policy::{Entry, Policy, SourceFile, parse};
+use swf_filter_core::policy::{Entry, Followed, Policy, SourceFile, followed, parse};
 
 use crate::report::{Rejected, Report};
 
@@ -75,18 +75,50 @@ impl Sources {
 
     /// Reads the policy again. What was accepted once is accepted by the same version.
     pub fn read(&self) -> Result<Policy, Rejected> {
-        let files: Vec<SourceFile> = self.policy.iter().cloned().map(Into::into).collect();
+        let files = to_files(&self.policy);
         let mut named = |path: &Path| {
-            let name = path.to_string_lossy();
-            let file = self.named.iter().find(|file| *file.name == *name);
-            let file = file.ok_or(io::ErrorKind::NotFound)?;
-            Ok(Arc::clone(&file.text))
+            let text = self.named(&path.to_string_lossy());
+            Ok(Arc::clone(text.ok_or(io::ErrorKind::NotFound)?))
         };
         let mut policy = parse(&files, &mut named)
-            .map_err(|problems| Rejected::Problems(Report::new(&problems, &files)))?;
+            .map_err(|problems| Rejected::Problems(Report::new(&problems, &self.files())))?;
         policy.always_allow.clone_from(&self.always_allow);
         Ok(policy)
     }
+
+    /// The sets whose files are followed.
+    #[must_use]
+    pub fn followed(&self) -> Vec<Followed> {
+        followed(&to_files(&self.policy))
+    }
+
+    /// What a file held that a policy file names.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Arc<[u8]>> {
+        let file = self.named.iter().find(|file| *file.name == *name);
+        file.map(|file| &file.text)
+    }
+
+    /// The same with another text of one file that a policy file names.
+    #[must_use]
+    pub fn with(&self, name: &str, text: &Arc<[u8]>) -> Self {
+        let mut sources = self.clone();
+        for file in &mut sources.named {
+            if *file.name == *name {
+                file.text = Arc::clone(text);
+            }
+        }
+        sources
+    }
+
+    /// All files, those of the policy first.
+    pub(crate) fn files(&self) -> Vec<SourceFile> {
+        [to_files(&self.policy), to_files(&self.named)].concat()
+    }
+}
+
+fn to_files(sources: &[Source]) -> Vec<SourceFile> {
+    sources.iter().cloned().map(Into::into).collect()
 }
 
 /// Bytes that are text.

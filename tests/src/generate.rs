@@ -333,6 +333,7 @@ fn hosts(rng: &mut Rng, sets: &[Set], vpcs: &[Vpc]) -> Vec<Host> {
             && one_in(rng, 4)
         {
             host.allow.clone_from(&first.allow);
+            host.audit.clone_from(&first.audit);
             host.deny.clone_from(&first.deny);
         }
         hosts.push(host);
@@ -355,6 +356,11 @@ fn host(rng: &mut Rng, name: String, sets: &[Set], vpcs: &[Vpc]) -> Host {
         ),
         mode: pick(rng, &[Mode::Enforce, Mode::Enforce, Mode::Audit]),
         allow: entries(rng, 6, sets, vpcs),
+        audit: if rng.bool() {
+            entries(rng, 4, sets, vpcs)
+        } else {
+            Vec::new()
+        },
         deny: entries(rng, 3, sets, vpcs),
         spelling: spelling(rng),
         place: Place::default(),
@@ -472,7 +478,7 @@ fn at_an_end(rng: &mut Rng, range: &Range) -> IpAddr {
 fn named_ranges(policy: &Model) -> impl Iterator<Item = Range> {
     let in_hosts = policy
         .hosts()
-        .flat_map(|host| host.allow.iter().chain(&host.deny));
+        .flat_map(|host| host.allow.iter().chain(&host.audit).chain(&host.deny));
     let in_sets = policy.sets().flat_map(|set| {
         let file = set.file.iter().flat_map(|file| &file.entries);
         set.cidrs.iter().chain(file)
@@ -680,7 +686,7 @@ mod tests {
             }
         }
         println!("{counts:#?}");
-        assert_eq!(counts.len(), 3 + 2 * 5 + 2, "{counts:?}");
+        assert_eq!(counts.len(), 3 + 3 * 5 + 2, "{counts:?}");
         assert!(counts.values().all(|count| *count >= 50), "{counts:?}");
     }
 
@@ -739,7 +745,7 @@ mod tests {
             let addresses = policy.hosts().flat_map(|host| &host.addresses);
             let lists = policy
                 .hosts()
-                .flat_map(|host| host.allow.iter().chain(&host.deny));
+                .flat_map(|host| host.allow.iter().chain(&host.audit).chain(&host.deny));
             for entry in addresses.chain(lists).filter(|entry| !is_reference(entry)) {
                 let range = Range::parse(&entry.text);
                 assert!(range.first <= range.last, "{}", entry.text);

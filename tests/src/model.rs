@@ -81,6 +81,8 @@ pub struct Host {
     pub mode: Mode,
     /// Sources that pass.
     pub allow: Vec<Entry>,
+    /// Sources that are reported as if they were in `deny`, and pass.
+    pub audit: Vec<Entry>,
     /// Sources that drop.
     pub deny: Vec<Entry>,
     /// How the block is written.
@@ -277,6 +279,7 @@ impl Host {
             default: DefaultVerdict::Drop,
             mode: Mode::Enforce,
             allow: Vec::new(),
+            audit: Vec::new(),
             deny: Vec::new(),
             spelling: Spelling::Brief,
             place: Place::default(),
@@ -297,6 +300,13 @@ impl Host {
         self
     }
 
+    /// The same host with these entries in `audit`.
+    #[must_use]
+    pub fn audit(mut self, texts: &[&str]) -> Self {
+        self.audit = texts.iter().map(|text| Entry::new(*text)).collect();
+        self
+    }
+
     fn render(&mut self, page: &mut Page) {
         page.line("[[host]]");
         self.place = page.last_place();
@@ -313,6 +323,7 @@ impl Host {
             page.line(&format!("mode = \"{}\"", self.mode.name()));
         }
         page.list("allow", &mut self.allow, self.spelling);
+        page.list("audit", &mut self.audit, self.spelling);
         page.list("deny", &mut self.deny, self.spelling);
     }
 }

@@ -79,11 +79,12 @@ fn policy(random: &mut Rng) -> String {
     for (host, (v4, v6)) in HOSTS_V4.iter().zip(HOSTS_V6).take(2).enumerate() {
         text = format!(
             "{text}\n[[host]]\nname = \"host-{host}\"\naddresses = [\"{v4}\", \"{v6}\"]\nports = {}\ndefault = \"{}\"\nmode = \"{}\"\n\
-             allow = [{}]\ndeny = [{}]\n",
+             allow = [{}]\naudit = [{}]\ndeny = [{}]\n",
             pick(random, &["[443]", "[80, 443]", "\"all\""]),
             pick(random, &["drop", "drop", "pass"]),
             pick(random, &["enforce", "enforce", "audit"]),
             list(random, 5),
+            list(random, 2),
             list(random, 2),
         );
     }

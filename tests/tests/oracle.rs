@@ -128,6 +128,7 @@ fn list(list: List) -> oracle::List {
     match list {
         List::Allow => oracle::List::Allow,
         List::AlwaysAllow => oracle::List::AlwaysAllow,
+        List::Audit => oracle::List::Audit,
         List::Default => oracle::List::Default,
         List::Deny => oracle::List::Deny,
         List::Statement | List::TrustedProxies | List::Unmatched => {

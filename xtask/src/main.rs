@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod machine;
 mod omissions;
+mod package;
 mod setup;
 mod test;
 mod workspace;
@@ -43,6 +44,10 @@ fn run() -> Result<()> {
         ["build"] => build(Profile::Dev),
         ["build", "--release"] => build(Profile::Release),
         ["test", rest @ ..] => test::run(setup::run()?, rest),
+        ["package", rest @ ..] => {
+            let wish = package::Wish::read(rest)?;
+            package::run(setup::run()?, &wish)
+        }
         ["check"] => check::run(setup::run()?),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", rest @ ..] => {
@@ -89,6 +94,8 @@ cargo xtask COMMAND
   setup              install what is missing: Debian packages, bpf-linker, `core` for BPF
   build [--release]  build the kernel program, then the workspace with it inside
   test [ARGS]        build, then `cargo test` with ARGS; kernel tests need root
+  package [--debug] [--version V]
+                     build a Debian package; of the debug build, which is done faster, or with another version
   check              formatting, lints on the host and on the BPF target, licences, stray text
   fuzz [TARGET] [S]  fuzz one target of `fuzz/`, or all, for S seconds each (60); needs g++
   bench [--quick] [--check | --renew] [PART...]

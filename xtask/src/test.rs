@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::build::{self, Profile};
 use crate::omissions::Omissions;
 use crate::setup::{self, Setup};
-use crate::{command, machine, workspace};
+use crate::{command, machine, package, workspace};
 
 /// Builds, then runs `cargo test` with `args`, all as the profile that `args` ask for.
 pub(crate) fn run(mut setup: Setup, args: &[&str]) -> Result<()> {
@@ -43,6 +43,16 @@ fn build_and_test(setup: &mut Setup, args: &[&str]) -> Result<()> {
         .args(args)
         .env("SWF_FILTER_BIN", &built.binary)
         .env("SWF_FILTER_SKIP_LOG", &skip_log);
+    if !cargo_args.iter().any(|arg| chooses_packages(arg)) || cargo_args.contains(&PACKAGE_TEST) {
+        match package::of_debug_build(&built.binary) {
+            Ok(package) => {
+                test.env("SWF_FILTER_DEB", package);
+            }
+            Err(reason) => setup
+                .omissions
+                .add(format!("the Debian package: {reason:#}")),
+        }
+    }
     for (variable, program) in [
         ("SWF_FILTER_CHROMEDRIVER", chromedriver),
         ("SWF_FILTER_PROMTOOL", promtool),
@@ -90,6 +100,9 @@ fn skipped(log: &Path, omissions: &mut Omissions) -> Result<()> {
     }
     Ok(())
 }
+
+/// The test that needs a package.
+const PACKAGE_TEST: &str = "package";
 
 /// Debian 12's kernel, the oldest that the program is tried on.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);

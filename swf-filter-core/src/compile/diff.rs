@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
-use swf_filter_common::abi::{Class, Leaf};
+use swf_filter_common::abi::Leaf;
 
 use super::{Generation, Host, List, Row, Zone};
 use crate::policy::{Effect, Mode, Ports};
@@ -207,7 +207,6 @@ impl Comparison<'_> {
 
 fn side(generation: &Generation, host: &Host, leaf: Leaf) -> Option<Side> {
     let rule = generation.rule(host.first_rule + leaf.ordinal())?;
-    debug_assert_eq!(leaf.class() == Class::Deny, rule.list == List::Deny);
     Some(Side {
         list: rule.list,
         rule: Arc::clone(&rule.text),

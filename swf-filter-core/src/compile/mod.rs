@@ -96,6 +96,8 @@ pub enum List {
     Allow,
     /// The administrator's list in config.toml.
     AlwaysAllow,
+    /// The host's audit list.
+    Audit,
     /// The host's default.
     Default,
     /// The host's deny list.
@@ -115,6 +117,7 @@ impl List {
         match self {
             Self::Allow => "allow",
             Self::AlwaysAllow => "always_allow",
+            Self::Audit => "audit",
             Self::Default => "default",
             Self::Deny => "deny",
             Self::Statement => "statement",
@@ -162,6 +165,7 @@ pub fn compile(policy: &Policy) -> Result<Generation, TooLarge> {
             .map(|gate| statement_rules(number, host, gate));
         let statements = statements.unwrap_or_default();
         let verdicts = gate.as_ref().map(|gate| gate.verdicts(&zones));
+        let audited = Audited::of(host);
         let default_ordinal = fit(listed.len() + statements.len(), Limit::Rules)?;
         let tables = members
             .iter()
@@ -171,7 +175,7 @@ pub fn compile(policy: &Policy) -> Result<Generation, TooLarge> {
                 let judged = gate.as_ref().zip(verdicts);
                 let judged =
                     judged.map(|(gate, verdicts)| judged_rows(host, gate, verdicts, listed.len()));
-                compiler.table(&listed, &judged.unwrap_or_default(), members)
+                compiler.table(&listed, &judged.unwrap_or_default(), members, audited)
             })
             .collect::<Result<_, _>>()?;
         rules.extend(listed.iter().map(|(list, entry)| Rule {
@@ -234,6 +238,7 @@ pub fn drop_everything(always_allow: Vec<Entry>, origin: Origin) -> Result<Gener
         default: Effect::Drop,
         mode: Mode::Enforce,
         allow: Vec::new(),
+        audit: Vec::new(),
         deny: Vec::new(),
         documents: None,
         trusted_proxies: Vec::new(),
@@ -260,8 +265,14 @@ fn listed<'a>(policy: &'a Policy, host: &'a policy::Host) -> Vec<(List, &'a Entr
         .iter()
         .map(|entry| (List::TrustedProxies, entry));
     let deny = host.deny.iter().map(|entry| (List::Deny, entry));
+    let audit = host.audit.iter().map(|entry| (List::Audit, entry));
     let allow = host.allow.iter().map(|entry| (List::Allow, entry));
-    always.chain(proxies).chain(deny).chain(allow).collect()
+    always
+        .chain(proxies)
+        .chain(deny)
+        .chain(audit)
+        .chain(allow)
+        .collect()
 }
 
 /// What documents decide, as rows of a table: whose rule, how strong, and which sources.
@@ -348,6 +359,24 @@ fn members(zone: &Zone) -> Members<'_> {
     zone.vpcs.iter().map(|id| &**id).collect()
 }
 
+/// Which sources an audit list is about: those that pass without it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audited {
+    /// Those that something allows, since others drop by default.
+    Allowed,
+    /// All that are not denied. Also where there is no audit list, so that tables are shared whatever the default.
+    Any,
+}
+
+impl Audited {
+    fn of(host: &policy::Host) -> Self {
+        match host.default {
+            Effect::Drop if !host.audit.is_empty() => Self::Allowed,
+            Effect::Drop | Effect::Pass => Self::Any,
+        }
+    }
+}
+
 /// Makes tables, each only once.
 struct Compiler<'a> {
     policy: &'a Policy,
@@ -362,12 +391,13 @@ impl Compiler<'_> {
         listed: &[(List, &Entry)],
         judged: &Judged,
         members: &Members<'_>,
+        audited: Audited,
     ) -> Result<u16, TooLarge> {
-        let key = self.key(listed, judged, members);
+        let key = self.key(listed, judged, members, audited);
         if let Some(number) = self.known.get(&key) {
             return Ok(*number);
         }
-        let table = self.paint(listed, judged, members)?;
+        let table = self.paint(listed, judged, members, audited)?;
         self.prefixes += table.v4.len() + table.v6.len();
         if table.v4.len().max(table.v6.len()) > limits::PREFIXES {
             return Err(TooLarge {
@@ -388,8 +418,15 @@ impl Compiler<'_> {
     }
 
     /// What a table depends on: which sources stand at which place of which list. Two hosts with equal lists have equal keys.
-    fn key(&self, listed: &[(List, &Entry)], judged: &Judged, members: &Members<'_>) -> [u8; 32] {
+    fn key(
+        &self,
+        listed: &[(List, &Entry)],
+        judged: &Judged,
+        members: &Members<'_>,
+        audited: Audited,
+    ) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
+        hasher.update(&[audited as u8]);
         for (ordinal, (list, entry)) in listed.iter().enumerate() {
             if !self.matches_in(members, &entry.source) {
                 continue;
@@ -421,6 +458,7 @@ impl Compiler<'_> {
         listed: &[(List, &Entry)],
         judged: &Judged,
         members: &Members<'_>,
+        audited: Audited,
     ) -> Result<Table, TooLarge> {
         let mut v4 = Vec::new();
         let mut v6 = Vec::new();
@@ -437,6 +475,10 @@ impl Compiler<'_> {
             let leaf = Leaf::new(*class, fit(*ordinal, Limit::Rules)?);
             v4.extend(prefixes.v4.iter().map(|prefix| Row::new(*prefix, leaf)));
             v6.extend(prefixes.v6.iter().map(|prefix| Row::new(*prefix, leaf)));
+        }
+        if audited == Audited::Allowed {
+            paint::confine(&mut v4);
+            paint::confine(&mut v6);
         }
         paint::paint(&mut v4);
         paint::paint(&mut v6);
@@ -493,6 +535,7 @@ fn hash_prefixes(hasher: &mut blake3::Hasher, prefixes: &PrefixList) {
 fn class(list: List) -> Class {
     match list {
         List::AlwaysAllow | List::TrustedProxies => Class::AlwaysAllow,
+        List::Audit => Class::Audit,
         List::Deny | List::Unmatched => Class::Deny,
         List::Allow | List::Default | List::Statement => Class::Allow,
     }

@@ -4,7 +4,7 @@
 //! shows through weaker ones around it, being longer. No prefix ever has to be split.
 
 use serde::{Deserialize, Serialize};
-use swf_filter_common::abi::Leaf;
+use swf_filter_common::abi::{Class, Leaf};
 
 use crate::prefix::{Address, Prefix};
 
@@ -33,13 +33,48 @@ impl<A: Address> Row<A> {
     }
 }
 
+/// Leaves of the rows of audit lists only what lies in rows that allow.
+///
+/// Two prefixes nest or are apart, so what two have in common is the longer of them. Of audit rows around one that allows, the
+/// innermost is kept, which is the one that is named.
+pub(super) fn confine<A: Address>(rows: &mut Vec<Row<A>>) {
+    sort(rows);
+    // The chain of audit rows around the current row, the innermost last, and the outermost row that allows.
+    let mut audits: Vec<Row<A>> = Vec::new();
+    let mut allowed: Option<Prefix<A>> = None;
+    let mut common = Vec::new();
+    for row in rows.iter() {
+        while (audits.last()).is_some_and(|outer| !outer.prefix.covers(row.prefix)) {
+            audits.pop();
+        }
+        allowed = allowed.filter(|outer| outer.covers(row.prefix));
+        match row.leaf().class() {
+            Class::Audit => {
+                // Of those with one prefix, the first is named.
+                if audits.last().is_none_or(|outer| outer.prefix != row.prefix) {
+                    audits.push(*row);
+                }
+                if allowed.is_some() {
+                    common.push(*row);
+                }
+            }
+            Class::Allow => {
+                allowed = allowed.or(Some(row.prefix));
+                common.extend(audits.last().map(|outer| Row {
+                    prefix: row.prefix,
+                    ..*outer
+                }));
+            }
+            Class::AlwaysAllow | Class::Deny => {}
+        }
+    }
+    rows.retain(|row| row.leaf().class() != Class::Audit);
+    rows.append(&mut common);
+}
+
 /// Sorts rows and leaves out those that do not decide anything.
 pub(super) fn paint<A: Address>(rows: &mut Vec<Row<A>>) {
-    // Of rows with one prefix, the strongest comes first, and of those, the one that was written first.
-    rows.sort_unstable_by_key(|row| {
-        let leaf = row.leaf();
-        (row.prefix, core::cmp::Reverse(leaf.class()), leaf.ordinal())
-    });
+    sort(rows);
     rows.dedup_by_key(|row| row.prefix);
     // The chain of kept rows around the current one, the innermost last.
     let mut around: Vec<Row<A>> = Vec::new();
@@ -57,6 +92,14 @@ pub(super) fn paint<A: Address>(rows: &mut Vec<Row<A>>) {
             around.push(*row);
         }
         decides
+    });
+}
+
+/// Of rows with one prefix, the strongest comes first, and of those, the one that was written first.
+fn sort<A: Address>(rows: &mut [Row<A>]) {
+    rows.sort_unstable_by_key(|row| {
+        let leaf = row.leaf();
+        (row.prefix, core::cmp::Reverse(leaf.class()), leaf.ordinal())
     });
 }
 

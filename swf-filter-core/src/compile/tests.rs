@@ -85,15 +85,16 @@ fn prefixes<A: Universe>(chosen: &[(u8, u8)]) -> Vec<Prefix<A>> {
     chosen.iter().map(prefix).collect()
 }
 
-/// Entries of the three lists, the lists in the order of strength.
-fn lists() -> impl Strategy<Value = [Chosen; 3]> {
+/// Entries of the four lists, the lists in the order of strength.
+fn lists() -> impl Strategy<Value = [Chosen; 4]> {
     let entry = || proptest::collection::vec((0u8..16, 0u8..=4), 1..4);
     let list = || proptest::collection::vec(entry(), 0..4);
-    [list(), list(), list()]
+    [list(), list(), list(), list()]
 }
 
-fn small_policy<A: Universe>(lists: &[Chosen; 3]) -> Policy {
-    let [always_allow, deny, allow] = ["always", "deny", "allow"].map(str::to_owned);
+fn small_policy<A: Universe>(lists: &[Chosen; 4]) -> Policy {
+    let [always_allow, deny, audit, allow] =
+        ["always", "deny", "audit", "allow"].map(str::to_owned);
     let entries = |name: &str, list: &Chosen| {
         let entry = |(number, chosen): (usize, &Vec<(u8, u8)>)| Entry {
             text: format!("{name} {number}").into(),
@@ -109,7 +110,8 @@ fn small_policy<A: Universe>(lists: &[Chosen; 3]) -> Policy {
         ports: Ports::All,
         default: Effect::Drop,
         mode: Mode::Enforce,
-        allow: entries(&allow, &lists[2]),
+        allow: entries(&allow, &lists[3]),
+        audit: entries(&audit, &lists[2]),
         deny: entries(&deny, &lists[1]),
         documents: None,
         trusted_proxies: Vec::new(),
@@ -122,9 +124,14 @@ fn small_policy<A: Universe>(lists: &[Chosen; 3]) -> Policy {
 }
 
 /// The strongest list that matches, and of its entries that match the number of the one with the longest prefix, else
-/// the first.
-fn naive<A: Universe>(lists: &[Chosen; 3], address: A) -> Option<Leaf> {
-    let classes = [Class::AlwaysAllow, Class::Deny, Class::Allow];
+/// the first. The audit list only matches what the allow list does.
+fn naive<A: Universe>(lists: &[Chosen; 4], address: A) -> Option<Leaf> {
+    let classes = [Class::AlwaysAllow, Class::Deny, Class::Audit, Class::Allow];
+    let is_in = |chosen: &Vec<(u8, u8)>| {
+        let mut prefixes = prefixes::<A>(chosen).into_iter();
+        prefixes.any(|prefix| prefix.contains(address))
+    };
+    let is_allowed = lists[3].iter().any(is_in);
     let mut before = 0;
     for (list, class) in lists.iter().zip(classes) {
         let matching = list.iter().enumerate().filter_map(|(number, chosen)| {
@@ -135,7 +142,9 @@ fn naive<A: Universe>(lists: &[Chosen; 3], address: A) -> Option<Leaf> {
                 .max()?;
             Some((Reverse(longest), number))
         });
-        if let Some((_, number)) = matching.min() {
+        if let Some((_, number)) = matching.min()
+            && (class != Class::Audit || is_allowed)
+        {
             return Some(Leaf::new(class, u32::try_from(before + number).unwrap()));
         }
         before += list.len();
@@ -143,7 +152,7 @@ fn naive<A: Universe>(lists: &[Chosen; 3], address: A) -> Option<Leaf> {
     None
 }
 
-fn check_leaves<A: Universe>(lists: &[Chosen; 3]) -> Result<(), TestCaseError> {
+fn check_leaves<A: Universe>(lists: &[Chosen; 4]) -> Result<(), TestCaseError> {
     let generation = compile(&small_policy::<A>(lists)).unwrap();
     for low in 0..16 {
         let address = A::nth(low);
@@ -170,8 +179,8 @@ fn rows<A: Universe>(generation: &Generation) -> BTreeMap<Prefix<A>, Side> {
 }
 
 fn check_difference<A: Universe>(
-    old: &[Chosen; 3],
-    new: &[Chosen; 3],
+    old: &[Chosen; 4],
+    new: &[Chosen; 4],
     most: usize,
 ) -> Result<(), TestCaseError>
 where
@@ -232,6 +241,27 @@ proptest! {
         let generation = compile(&small_policy::<u128>(&lists)).unwrap();
         prop_assert!(is_stored_whole(&generation));
     }
+}
+
+#[test]
+fn an_audit_list_is_about_what_passes_without_it() {
+    let lists = "allow = [\"10.1.0.0/16\"]\naudit = [\"10.0.0.0/8\"]\ndeny = [\"10.1.2.0/24\"]\n";
+    let class = |settings: &str, address: [u8; 4]| {
+        let text =
+            format!("[[host]]\nname = \"h\"\naddresses = [\"198.51.100.1\"]\n{settings}{lists}");
+        let generation = generation(&text);
+        let leaf = u32::leaf(&generation, u32::from_be_bytes(address));
+        leaf.map(Leaf::class)
+    };
+    let drops = |address| class("", address);
+    assert_eq!(drops([10, 1, 0, 1]), Some(Class::Audit));
+    assert_eq!(drops([10, 1, 2, 1]), Some(Class::Deny));
+    // Nothing allows it: the default still drops it.
+    assert_eq!(drops([10, 2, 0, 1]), None);
+    let passes = |address| class("default = \"pass\"\n", address);
+    assert_eq!(passes([10, 2, 0, 1]), Some(Class::Audit));
+    assert_eq!(passes([10, 1, 2, 1]), Some(Class::Deny));
+    assert_eq!(passes([11, 0, 0, 1]), None);
 }
 
 fn is_stored_whole(generation: &Generation) -> bool {

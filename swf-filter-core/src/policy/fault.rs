@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use thiserror::Error;
 
-use super::limits::{Limit, NAME};
+use super::limits::{Limit, NAME, WIDEST_V4, WIDEST_V6};
 use crate::iam::DocumentFault;
 use crate::iam::principal::NotCaller;
 use crate::prefix::text::{TextError, excerpt};
@@ -63,6 +63,7 @@ impl Block {
                 "default",
                 "mode",
                 "allow",
+                "audit",
                 "deny",
                 "resource_policies",
                 "domains",
@@ -81,7 +82,14 @@ impl Block {
                 "trust",
                 "max_session_duration",
             ],
-            Self::Set => &["name", "cidrs", "file"],
+            Self::Set => &[
+                "name",
+                "cidrs",
+                "file",
+                "follow",
+                "min_prefixes",
+                "max_prefixes",
+            ],
             Self::User => &[
                 "name", "account", "path", "id", "policies", "boundary", "tags",
             ],
@@ -140,6 +148,9 @@ pub enum Fault {
     /// A made-up request does not say enough, or says something twice.
     #[error("{0}")]
     CallScope(#[from] ScopeFault),
+    /// The most prefixes of a set file are fewer than the fewest.
+    #[error("`max_prefixes` is below `min_prefixes`")]
+    BoundsSwapped,
     /// A claim is made by two VPCs whose ranges overlap.
     #[error("vpcs `{vpc}` and `{other}` make the same claim ({claim}), and both hold {cidr}")]
     ClaimOverlap {
@@ -183,9 +194,25 @@ pub enum Fault {
         /// The field.
         field: &'static str,
     },
+    /// A number of prefixes is none that a set file can have.
+    #[error("`{found}` is not a number of prefixes", found = excerpt(.found))]
+    Count {
+        /// The number as written.
+        found: String,
+    },
     /// An expectation that no gate can fail.
     #[error("expect without `packet` and `request`")]
     ExpectNothing,
+    /// A set file has fewer prefixes than it may.
+    #[error("set file `{path}` has {found} prefixes, and `min_prefixes` is {least}")]
+    FewPrefixes {
+        /// The path, resolved.
+        path: String,
+        /// How many it has.
+        found: usize,
+        /// How many it should have.
+        least: usize,
+    },
     /// A path of a user or role does not read as one.
     #[error("`{found}` is not the path of a user or role", found = excerpt(.found))]
     IdentityPath {
@@ -197,6 +224,16 @@ pub enum Fault {
     InterfaceName {
         /// The name as written.
         name: String,
+    },
+    /// A set file has more prefixes than it may.
+    #[error("set file `{path}` has {found} prefixes, and `max_prefixes` is {most}")]
+    ManyPrefixes {
+        /// The path, resolved.
+        path: String,
+        /// How many it has.
+        found: usize,
+        /// How many it may have.
+        most: usize,
     },
     /// A required field is not there.
     #[error("{block} without `{field}`")]
@@ -303,6 +340,12 @@ pub enum Fault {
         /// The host that has it too.
         host: String,
     },
+    /// A followed file has a prefix that no program should open or close a host by.
+    #[error("{prefix} is wider than a followed file may have")]
+    TooWide {
+        /// The prefix.
+        prefix: IpNetwork,
+    },
     /// An entry names a set or VPC that is nowhere.
     #[error("there is no {block} `{name}`", name = excerpt(.name))]
     Unknown {
@@ -335,6 +378,12 @@ pub enum Fault {
     Vlan {
         /// The number as written.
         found: String,
+    },
+    /// A field says something about a set file where there is none.
+    #[error("`{field}` without `file`")]
+    WithoutFile {
+        /// The field.
+        field: &'static str,
     },
     /// A field says something about documents where there are none.
     #[error("`{field}` without `resource_policies` or `account`")]
@@ -369,9 +418,18 @@ impl Fault {
             Self::Action { nearest: Some(nearest), .. } => format!("did you mean `swf:{nearest}`?"),
             Self::Action { .. } => "docs/iam.md names where SWF's actions are listed".into(),
             Self::Address(error) => error.help(),
+            Self::BoundsSwapped => "write the fewest that are right as `min_prefixes`, and the most as `max_prefixes`".into(),
             Self::Body(_) => "write the JSON that a client sends".into(),
             Self::CallScope(fault) => fault.help().into(),
             Self::ConditionKey { .. } => "docs/iam.md lists the condition keys".into(),
+            Self::Count { .. } => "write a whole number that is not negative".into(),
+            Self::FewPrefixes { .. } | Self::ManyPrefixes { .. } => {
+                "is the file complete? If so, move the bound".into()
+            }
+            Self::TooWide { .. } => format!(
+                "followed files take IPv4 prefixes from /{WIDEST_V4} on and IPv6 prefixes from /{WIDEST_V6} on; write this one in `cidrs`"
+            ),
+            Self::WithoutFile { .. } => "it is about a set's `file`; add one, or remove it".into(),
             Self::ExpectNothing => "add `packet = \"pass\"` or `\"drop\"`, `request = \"allow\"` or `\"deny\"`, or both".into(),
             Self::NotAddress { .. } => "write one IPv4 or IPv6 address, without a prefix length".into(),
             Self::NotCaller(_) => "write `arn:aws:iam::ACCOUNT:user/NAME`, or `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`".into(),
@@ -395,7 +453,7 @@ impl Fault {
                 "write addresses, prefixes or ranges: `always_allow` must hold even when no policy can be read".into()
             }
             Self::ReferenceHere { .. } => {
-                "write addresses, prefixes or ranges; sets and VPCs are named in `allow` and `deny` only".into()
+                "write addresses, prefixes or ranges; sets and VPCs are named in `allow`, `audit` and `deny` only".into()
             }
             Self::IdentityPath { .. } => "write `/`, or words between slashes, such as `/team/`".into(),
             Self::WithoutDocuments { .. } => "requests to this host are judged by no policy document; attach one".into(),
@@ -424,7 +482,10 @@ impl Fault {
             Self::ExpectNothing | Self::MissingField { .. } | Self::SetWithoutContent => {
                 "in this block"
             }
-            Self::DocumentFile { .. } | Self::SetFile { .. } => "named here",
+            Self::DocumentFile { .. }
+            | Self::FewPrefixes { .. }
+            | Self::ManyPrefixes { .. }
+            | Self::SetFile { .. } => "named here",
             Self::TooMany { .. } => "the first too many",
             Self::TwoOwners { .. } => "claimed again here",
             _ => "here",

@@ -26,6 +26,10 @@ pub const RULES: usize = 4_000_000;
 pub const POLICY_FILE: usize = 64 << 20;
 /// Bytes of one set file.
 pub const SET_FILE: usize = 256 << 20;
+/// Bits of the shortest IPv4 prefix in a followed set file.
+pub const WIDEST_V4: u8 = 8;
+/// Bits of the shortest IPv6 prefix in a followed set file.
+pub const WIDEST_V6: u8 = 16;
 /// Characters of a name or id.
 pub const NAME: usize = 64;
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::claim::Claim;
 pub use self::fault::Fault;
 pub use self::lint::{Lint, lint};
-pub use self::parse::{parse, parse_always_allow};
+pub use self::parse::{Followed, followed, parse, parse_always_allow};
 pub use self::problem::{Kind, Problem, Problems, Severity};
 pub use self::source::{Place, SourceFile, SourceIndex};
 use crate::iam;
@@ -79,6 +79,8 @@ pub struct Host {
     pub mode: Mode,
     /// Sources that pass.
     pub allow: Vec<Entry>,
+    /// Sources that would drop, if they were in `deny`; they are reported and pass.
+    pub audit: Vec<Entry>,
     /// Sources that drop.
     pub deny: Vec<Entry>,
     /// The policy documents that judge its requests, if any do.
@@ -239,6 +241,18 @@ pub struct Set {
     pub prefixes: PrefixList,
     /// The file's name as the policy wrote it, if there is one.
     pub file: Option<Arc<str>>,
+    /// When a change of the file comes into force.
+    pub upkeep: Upkeep,
+}
+
+/// When a change of a set file comes into force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Upkeep {
+    /// As soon as it is there.
+    Follow,
+    /// With a reload.
+    #[default]
+    Reload,
 }
 
 /// One entry of an allow or deny list: one rule.

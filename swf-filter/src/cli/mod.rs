@@ -1,9 +1,17 @@
 //! The command line.
 
 mod audit;
+mod change;
+mod doctor;
 mod gates;
+mod generate;
+mod import;
+mod install;
 mod keys;
+mod learn;
 mod show;
+mod ssh;
+mod top;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,7 +21,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use hyper::Method;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -25,7 +33,7 @@ use swf_filter_core::swf::{Action, MAX_BODY};
 use crate::config::Config;
 use crate::control::api::{
     CheckReport, DiffReport, EventReport, ExplainRequest, Explanation, Failure, InterfaceInfo,
-    InterfaceReport, InterfaceRequest, ReloadReport, RuleCount, Version,
+    InterfaceReport, InterfaceRequest, RuleCount, Version,
 };
 use crate::control::client::{self, AskError};
 use crate::control::socket;
@@ -88,9 +96,21 @@ enum Command {
     /// Run in the foreground: load the policy, attach, and reload on SIGHUP. The filter stays on when it ends.
     Daemon,
     /// Have the daemon read the files again, and flip to what they say.
-    Reload,
+    Reload(change::Force),
+    /// Enforce a policy for some time: then the one before comes back by itself, unless `confirm` keeps it.
+    Try(change::Try),
+    /// Keep what is on trial, and have the policy files say it.
+    Confirm,
+    /// Enforce the policy of a directory, and have the policy files say it.
+    Apply(change::Apply),
+    /// Go back to an earlier generation, and have the policy files say it. Ends a trial.
+    Rollback(change::Rollback),
+    /// What was in force, since when, and who changed it.
+    History,
     /// What is enforced, where, and what came of it.
     Status,
+    /// What is wrong with this machine, or soon will be, and what to do about it; needs neither root nor a daemon.
+    Doctor,
     /// Packets and bytes of each rule.
     Rules,
     /// Dropped packets, and those that audit mode let through, as they come.
@@ -119,6 +139,9 @@ enum Command {
         /// One interface; all if not given.
         interface: Option<String>,
     },
+    /// Write man pages, completions or the reference to a directory.
+    #[command(hide = true)]
+    Generate(generate::Generate),
     /// Access keys of users, and the keys of session tokens.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -130,6 +153,13 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Write policy files from what AWS publishes or its command line prints, or from plain lists.
+    #[command(subcommand)]
+    Import(import::Import),
+    /// Propose an allow list from what audit mode lets through.
+    Learn(learn::Learn),
+    /// Rates of both gates, as they change.
+    Top(top::Top),
     /// The version of this program.
     Version,
 }
@@ -213,6 +243,9 @@ enum Answered {
     /// The files are refused, as the answer says.
     #[error("the files are refused")]
     Refused,
+    /// This machine fails checks, as the answer says.
+    #[error("{0} of the checks fail")]
+    Ailing(usize),
     /// These interfaces have no filter, as the answer says.
     #[error("not attached to {}", .0.join(", "))]
     Unattached(Vec<String>),
@@ -298,8 +331,15 @@ fn run(arguments: &Arguments) -> Result<()> {
             check(output, &config.paths.policy, &config.always_allow)
         }
         Command::Daemon => daemon::run(&arguments.config),
-        Command::Reload => arguments.ask::<ReloadReport>(Method::POST, "/v1/reload", &nothing),
+        Command::Reload(force) => arguments.reload(force),
+        Command::Try(asked) => arguments.try_out(asked),
+        Command::Confirm => arguments.confirm(),
+        Command::Apply(asked) => arguments.apply(asked),
+        Command::Rollback(asked) => arguments.rollback(asked),
+        Command::History => arguments.history(),
         Command::Status => arguments.status(),
+        Command::Doctor => arguments.doctor(),
+        Command::Top(asked) => arguments.top(asked),
         Command::Rules => arguments.ask::<Vec<RuleCount>>(Method::GET, "/v1/rules", &nothing),
         Command::Diff => arguments.ask::<DiffReport>(Method::GET, "/v1/diff", &nothing),
         Command::Events { limit } => arguments.events(*limit),
@@ -314,8 +354,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Explain { .. } => bail!("nothing says what to explain"),
         Command::Attach { interface } => arguments.attach(interface.as_deref()),
         Command::Detach { interface } => arguments.detach(interface.as_deref()),
+        Command::Generate(asked) => generate::generate(Arguments::command(), asked),
         Command::Keys(command) => arguments.keys(command),
         Command::Audit(asked) => arguments.audit(asked),
+        Command::Import(asked) => arguments.import(asked),
+        Command::Learn(asked) => arguments.learn(asked),
         Command::Listener { check: true } => listener::check(&arguments.listener_config),
         Command::Listener { check: false } => listener::run(&arguments.listener_config),
         Command::Version => arguments.print(&Version {
@@ -614,7 +657,7 @@ fn destination(text: &str) -> Result<SocketAddr, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::CommandFactory as _;
 
     #[test]
     fn arguments_are_consistent() {

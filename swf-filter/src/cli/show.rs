@@ -92,7 +92,7 @@ impl Show for SignatureExplanation {
     }
 }
 
-fn counted(number: usize, one: &str, many: &str) -> String {
+pub(super) fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
@@ -257,7 +257,13 @@ impl Show for ReloadReport {
     fn show(&self) -> String {
         let generation = &self.generation;
         let times = self.milliseconds;
-        format!(
+        let trial = self.trial.as_ref().map(|trial| {
+            format!(
+                "on trial until {}: generation {} comes back then, unless `swf-filter confirm` keeps this one\n",
+                trial.ends, trial.before
+            )
+        });
+        let text = format!(
             "generation {} {}: {} (read {} ms, parse {} ms, compile {} ms, build {} ms, fill {} ms, flip {} ms)\n",
             generation.number,
             if self.changed {
@@ -272,7 +278,8 @@ impl Show for ReloadReport {
             times.build,
             times.fill,
             times.flip
-        )
+        );
+        text + &trial.unwrap_or_default()
     }
 
     fn doubts(&self) -> Report {

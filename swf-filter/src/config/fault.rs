@@ -5,7 +5,7 @@ use std::fmt;
 use swf_filter_core::prefix::text::excerpt;
 use thiserror::Error;
 
-use super::{IFNAMSIZ, MAX_EVENTS};
+use super::{IFNAMSIZ, MAX_EVENTS, MAX_HISTORY};
 use crate::toml_reader::Explain;
 
 /// What makes config.toml wrong, and no other file.
@@ -24,6 +24,12 @@ pub(super) enum Fault {
         pattern: String,
         /// What is wrong with it.
         problem: GlobProblem,
+    },
+    /// A number of texts that is zero, or too high.
+    #[error("`{found}` is not a number of policies to keep", found = excerpt(.found))]
+    History {
+        /// The number as written.
+        found: String,
     },
     /// A name or glob that no interface can have.
     #[error("no interface can be called `{pattern}`", pattern = excerpt(.pattern))]
@@ -63,6 +69,7 @@ impl Explain for Fault {
                 problem: GlobProblem::Stars,
                 ..
             } => "write one `*`; it stands for any characters".into(),
+            Self::History { .. } => format!("write a number from 1 to {MAX_HISTORY}"),
             Self::NoInterface { .. } => format!(
                 "write a name as `ip link` shows it, or a glob: 1 to {} bytes without blanks, `/` and `:`",
                 IFNAMSIZ - 1

@@ -16,6 +16,8 @@ use crate::toml_reader::MAX_BYTES;
 
 /// Events a second that may be asked for: each is a line of text, and more are not read by anyone.
 const MAX_EVENTS: u32 = 1_000_000;
+/// Texts that may be asked for.
+const MAX_HISTORY: u32 = 1_000;
 /// Bytes of an interface name with its final zero (include/uapi/linux/if.h).
 pub(crate) const IFNAMSIZ: usize = 16;
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub on_boot_failure: OnBootFailure,
     /// Events a second at most.
     pub events_per_second: u32,
+    /// Texts of earlier policies that are kept at most, to go back to.
+    pub history: u32,
     /// Whether each judged packet is logged.
     pub trace: bool,
     /// Where metrics are served, if they are.

@@ -9,13 +9,17 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::fault::{Fault, GlobProblem};
-use super::{Config, EngineChoice, IFNAMSIZ, MAX_EVENTS, OnBootFailure, Paths, XdpMode};
+use super::{
+    Config, EngineChoice, IFNAMSIZ, MAX_EVENTS, MAX_HISTORY, OnBootFailure, Paths, XdpMode,
+};
 use crate::observe;
 use crate::report::Report;
 use crate::toml_reader::{self, Reader, Section, Value};
 
 /// What [`Config::events_per_second`] is if the file does not say.
 const EVENTS: u32 = 100;
+/// What [`Config::history`] is if the file does not say.
+const HISTORY: u32 = 20;
 
 const TOP: Section = Section {
     title: "config.toml",
@@ -27,6 +31,7 @@ const TOP: Section = Section {
         "always_allow",
         "on_boot_failure",
         "events_per_second",
+        "history",
         "trace",
         "observe",
         "paths",
@@ -58,6 +63,9 @@ fn config(reader: &mut Reader<'_>, path: &Path, fields: &DeTable<'_>) -> Config 
         0..=MAX_EVENTS,
         |found| Fault::Events { found },
     );
+    let history = reader.number("history", get("history"), 1..=MAX_HISTORY, |found| {
+        Fault::History { found }
+    });
     Config {
         path: path.to_owned(),
         interfaces: interfaces(reader, get("interfaces")),
@@ -91,6 +99,7 @@ fn config(reader: &mut Reader<'_>, path: &Path, fields: &DeTable<'_>) -> Config 
             )
             .unwrap_or_default(),
         events_per_second: events.unwrap_or(EVENTS),
+        history: history.unwrap_or(HISTORY),
         trace: reader.switch("trace", get("trace")).unwrap_or_default(),
         observe: observe::settings::read(reader, &observe::settings::OF_DAEMON, get("observe")),
         paths: paths(reader, get("paths")),

@@ -28,6 +28,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.engine, EngineChoice::Auto);
     assert_eq!(config.on_boot_failure, OnBootFailure::Refuse);
     assert_eq!(config.events_per_second, 100);
+    assert_eq!(config.history, 20);
     assert!(!config.trace && config.always_allow.is_empty());
     assert_eq!(config.observe, None);
     assert_eq!(config.paths, Paths::default());
@@ -37,7 +38,7 @@ fn what_is_left_out_has_its_default() {
 fn every_field_is_read() {
     let config = read(
         b"version = 1\ninterfaces = ['eth0', 'swf*']\nxdp_mode = 'generic'\nengine = 'lpm-trie'\nalways_allow = ['192.0.2.1']\n\
-          on_boot_failure = 'drop'\nevents_per_second = 1_000_000\ntrace = true\n\
+          on_boot_failure = 'drop'\nevents_per_second = 1_000_000\nhistory = 1000\ntrace = true\n\
           [observe]\nlisten = '[::1]:9464'\ndashboard = true\nrules = 7\nlistener = '/e'\n\
           [paths]\npolicy = '/a'\nbpf = '/b'\nrun = '/c'\nstate = '/d'\n",
     )
@@ -51,6 +52,7 @@ fn every_field_is_read() {
     );
     assert_eq!(config.on_boot_failure, OnBootFailure::Drop);
     assert_eq!(config.events_per_second, 1_000_000);
+    assert_eq!(config.history, 1_000);
     assert!(config.trace);
     let observe = Observe {
         listen: Listen::Address("[::1]:9464".parse().unwrap()),
@@ -94,6 +96,8 @@ events_per_second = -1           => 3:21: `-1` is not a number of events a secon
 events_per_second = 1_000_001    => 3:21: `1_000_001` is not a number of events a second    => 1000000
 events_per_second = 0xf_ffff_ffff_ffff_ffff => 3:21: `0xf_ffff_ffff_ffff_ffff` is not       => 1000000
 events_per_second = 1.5          => 3:21: `events_per_second` takes a whole number          =>
+history = 0                      => 3:11: `0` is not a number of policies to keep           => from 1 to 1000
+history = 1001                   => 3:11: `1001` is not a number of policies to keep        => from 1 to 1000
 always_allow = '10.0.0.0/8'      => 3:16: `always_allow` takes a list in `[ ]`, not a string  =>
 always_allow = [7]               => 3:17: `always_allow` takes text in quotes, not an integer =>
 always_allow = ['10.0.0.1/8']    => 3:17: `10.0.0.1/8` has host bits set                    => write `10.0.0.0/8`

@@ -2,7 +2,7 @@
 //!
 //! Field names are stable within `/v1`; fields may be added. The same types are what `--output json` prints.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
@@ -12,6 +12,7 @@ use swf_filter_core::policy::Origin;
 
 use crate::report::{Rejected, Report};
 use crate::sources::Sources;
+use crate::state::{By, How, Record};
 
 /// `GET /v1/status`: what is enforced, where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,27 @@ pub struct Status {
     pub reloads: ReloadInfo,
     /// What the operator should know, in words.
     pub warnings: Vec<String>,
+    /// The trial that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialInfo>,
+    /// How the generation came into force, if the policy files may say something else, and are not read by a start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<How>,
+}
+
+/// A generation on trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialInfo {
+    /// Its number.
+    pub generation: u64,
+    /// The one that comes back.
+    pub before: u64,
+    /// When, RFC 3339.
+    pub ends: String,
+    /// Seconds until then.
+    pub seconds_left: u64,
+    /// Who tries it.
+    pub by: By,
 }
 
 /// A generation, in numbers.
@@ -188,6 +210,97 @@ pub struct RuleCount {
     pub bytes: u64,
 }
 
+/// `GET /v1/rules?busiest=50`: what hosts and rules have counted since the last time that anybody asked this, the busiest first.
+///
+/// Two who ask at the same time get shorter times, or the same answer. The counts are right for the time that they are given with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Busiest {
+    /// The generation that counted.
+    pub generation: u64,
+    /// The time that the counts are of; zero if there is nothing to compare with yet.
+    pub milliseconds: u64,
+    /// How many hosts there are.
+    pub host_count: usize,
+    /// How many rules.
+    pub rule_count: usize,
+    /// The busiest hosts.
+    pub hosts: Vec<HostChange>,
+    /// The busiest rules, those that have counted at all.
+    pub rules: Vec<RuleChange>,
+}
+
+/// What a host has counted in a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostChange {
+    /// The host.
+    pub host: Arc<str>,
+    /// Packets to it that passed.
+    pub passed: u64,
+    /// Packets that were dropped.
+    pub dropped: u64,
+    /// Packets that passed, and would be dropped if it were not for audit mode.
+    pub would_drop: u64,
+}
+
+impl HostChange {
+    /// A host that has counted nothing.
+    #[must_use]
+    pub fn new(host: Arc<str>) -> Self {
+        Self {
+            host,
+            ..Self::default()
+        }
+    }
+
+    /// Counts packets of one of its rules.
+    pub fn add(&mut self, verdict: RuleVerdict, packets: u64) {
+        *match verdict {
+            RuleVerdict::Drop => &mut self.dropped,
+            RuleVerdict::Pass => &mut self.passed,
+            RuleVerdict::WouldDrop => &mut self.would_drop,
+        } += packets;
+    }
+
+    /// All packets.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.passed + self.dropped + self.would_drop
+    }
+}
+
+/// What a rule has counted in a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleChange {
+    /// Its number in this generation.
+    pub number: u32,
+    /// The host.
+    pub host: Arc<str>,
+    /// The list it stands in.
+    pub list: List,
+    /// As it was written.
+    pub rule: Arc<str>,
+    /// Where it stands.
+    pub origin: Origin,
+    /// What it does to packets.
+    pub verdict: RuleVerdict,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What a rule does to packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleVerdict {
+    /// It drops them.
+    Drop,
+    /// It lets them through.
+    Pass,
+    /// It lets them through because the host is in audit mode.
+    WouldDrop,
+}
+
 /// `GET /v1/events`: a stream of these, one JSON object a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventReport {
@@ -225,7 +338,94 @@ pub struct EventReport {
     pub origin: Option<Origin>,
 }
 
-/// `POST /v1/reload`: the answer when the files are right.
+/// The connection of who asks for a change. One that would drop its packets is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    /// Where it comes from.
+    pub from: IpAddr,
+    /// The machine's end of it.
+    pub to: SocketAddr,
+    /// The interface that has that address.
+    pub interface: Option<String>,
+}
+
+/// `POST /v1/reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadRequest {
+    /// Who must not be cut off.
+    #[serde(default)]
+    pub operator: Option<Operator>,
+}
+
+/// `POST /v1/apply`: a text to be brought into force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyRequest {
+    /// The text. What it says of `always_allow` does not count.
+    pub sources: Sources,
+    /// Who must not be cut off.
+    #[serde(default)]
+    pub operator: Option<Operator>,
+}
+
+/// `POST /v1/try`: a text to be brought into force for some time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TryRequest {
+    /// The text. What it says of `always_allow` does not count.
+    pub sources: Sources,
+    /// For how many seconds.
+    pub seconds: u64,
+    /// Who must not be cut off.
+    #[serde(default)]
+    pub operator: Option<Operator>,
+}
+
+/// `POST /v1/rollback`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackRequest {
+    /// To which generation; to the one before if not given.
+    #[serde(default)]
+    pub generation: Option<u64>,
+    /// Who must not be cut off.
+    #[serde(default)]
+    pub operator: Option<Operator>,
+}
+
+/// `POST /v1/confirm`: the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmReport {
+    /// The generation that stays in force.
+    pub generation: GenerationInfo,
+    /// Whether the policy files say the same.
+    pub settled: bool,
+}
+
+/// `POST /v1/settle`: whether the policy files say what is in force. If they do, a start reads them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettleReport {
+    /// Whether they do.
+    pub settled: bool,
+}
+
+/// `GET /v1/history`: what was in force, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryReport {
+    /// Each change.
+    pub generations: Vec<HistoryEntry>,
+}
+
+/// A change of what is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// What changed, when, and by whom.
+    #[serde(flatten)]
+    pub record: Record,
+    /// Whether `rollback` can go there.
+    pub kept: bool,
+    /// Whether it is what is in force now.
+    pub in_force: bool,
+}
+
+/// `POST /v1/reload`, `apply`, `try` and `rollback`: the answer when the policy is right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadReport {
     /// Whether the policy means something else than before.
@@ -237,6 +437,9 @@ pub struct ReloadReport {
     pub milliseconds: Milliseconds,
     /// What is doubtful about the policy.
     pub doubts: Report,
+    /// The trial that it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialInfo>,
 }
 
 /// Where the time of a reload went.

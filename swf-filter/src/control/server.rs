@@ -32,17 +32,25 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::api::{ExplainRequest, Failure, InterfaceRequest, PolicyInfo};
+use super::api::{
+    ApplyRequest, ExplainRequest, Failure, InterfaceRequest, PolicyInfo, ReloadRequest,
+    RollbackRequest, TryRequest,
+};
 use crate::report::{Rejected, visible};
+use crate::state::By;
 
 /// Bytes of a request's body at most.
 const MAX_BODY: usize = 256 * 1024;
+/// Bytes of a request's body at most, if it holds the text of a policy, from an owner.
+const MAX_POLICY: usize = 512 << 20;
 /// Bytes of a request's head at most.
 const MAX_HEAD: usize = 32 * 1024;
 /// Connections at a time, of owners and of others each.
 const MAX_CONNECTIONS: usize = 64;
 /// How many of these may be streams of events, which have no end.
 const MAX_STREAMS: usize = 32;
+/// Rules and hosts that may be asked for by how busy they are.
+const MAX_BUSIEST: usize = 1000;
 /// Answers at a time that take much time or memory, of owners and of others each.
 const MAX_LARGE_ANSWERS: usize = 1;
 /// How long a client may take to send its request.
@@ -52,8 +60,8 @@ const ANSWER_TIME: Duration = Duration::from_mins(1);
 
 /// What the socket can ask of the daemon. Methods block.
 pub(crate) trait Control: Send + Sync + 'static {
-    /// Answers a question or carries out a change, as JSON.
-    fn answer(&self, command: Command) -> Result<Vec<u8>>;
+    /// Answers a question or carries out a change for somebody, as JSON.
+    fn answer(&self, command: Command, by: By) -> Result<Vec<u8>>;
     /// Events from now on, a line of JSON each.
     fn events(&self) -> broadcast::Receiver<Arc<str>>;
     /// Which policy is in force, and each that will be.
@@ -65,10 +73,18 @@ pub(crate) trait Control: Send + Sync + 'static {
 pub(crate) enum Command {
     Status,
     Rules,
+    /// The busiest hosts and rules, so many at most.
+    Busiest(usize),
     Diff,
     Policy,
+    History,
     Explain(ExplainRequest),
-    Reload,
+    Apply(ApplyRequest),
+    Confirm,
+    Reload(ReloadRequest),
+    Rollback(RollbackRequest),
+    Settle,
+    Try(TryRequest),
     Attach(InterfaceRequest),
     Detach(InterfaceRequest),
 }
@@ -76,12 +92,30 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it changes what is enforced.
     fn changes(&self) -> bool {
-        matches!(self, Self::Reload | Self::Attach(_) | Self::Detach(_))
+        match self {
+            Self::Diff
+            | Self::Explain(_)
+            | Self::History
+            | Self::Policy
+            | Self::Rules
+            | Self::Status => false,
+            Self::Apply(_)
+            | Self::Attach(_)
+            | Self::Confirm
+            | Self::Detach(_)
+            | Self::Reload(_)
+            | Self::Rollback(_)
+            | Self::Settle
+            | Self::Try(_) => true,
+        }
     }
 
     /// Whether answering takes much time or memory where the policy is large.
     fn is_large(&self) -> bool {
-        matches!(self, Self::Rules | Self::Diff | Self::Policy)
+        matches!(
+            self,
+            Self::Rules | Self::Busiest(_) | Self::Diff | Self::Policy
+        )
     }
 }
 
@@ -89,11 +123,17 @@ impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (words, interface) = match self {
             Self::Status => ("status", None),
-            Self::Rules => ("rules", None),
+            Self::Rules | Self::Busiest(_) => ("rules", None),
             Self::Diff => ("diff", None),
             Self::Policy => ("policy", None),
             Self::Explain(_) => ("explain", None),
-            Self::Reload => ("reload", None),
+            Self::History => ("history", None),
+            Self::Apply(_) => ("apply", None),
+            Self::Confirm => ("confirm", None),
+            Self::Reload(_) => ("reload", None),
+            Self::Rollback(_) => ("rollback", None),
+            Self::Settle => ("settle", None),
+            Self::Try(_) => ("try", None),
             Self::Attach(request) => ("attach", request.interface.as_deref()),
             Self::Detach(request) => ("detach", request.interface.as_deref()),
         };
@@ -289,7 +329,8 @@ impl<C: Control> Visit<C> {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
-        let command = match timeout(REQUEST_TIME, command(&method, &path, request)).await {
+        let room = Room::of(&path, self.peer);
+        let command = match timeout(room.time, command(&method, &path, request, room)).await {
             Ok(Ok(Some(command))) => command,
             Ok(Ok(None)) => {
                 return failure(
@@ -322,7 +363,8 @@ impl<C: Control> Visit<C> {
             None
         };
         let control = Arc::clone(&self.control);
-        match spawn_blocking(move || control.answer(command)).await {
+        let by = self.peer.uid;
+        match spawn_blocking(move || control.answer(command, By::user(by))).await {
             Ok(Ok(json)) => response(StatusCode::OK, Full::new(json.into()).boxed()),
             Ok(Err(error)) => failed(&error),
             Err(_) => failure(
@@ -339,29 +381,100 @@ async fn too_late(answered: &Notify) {
     tokio::time::sleep(ANSWER_TIME).await;
 }
 
+/// How large a request's body may be, and how long it may take to arrive.
+#[derive(Clone, Copy)]
+struct Room {
+    bytes: usize,
+    time: Duration,
+}
+
+impl Room {
+    /// Those who may not change anything get none for a policy: it would only take memory.
+    fn of(path: &str, peer: Peer) -> Self {
+        if peer.is_owner() && matches!(path, "/v1/apply" | "/v1/try") {
+            return Self {
+                bytes: MAX_POLICY,
+                time: ANSWER_TIME,
+            };
+        }
+        Self {
+            bytes: MAX_BODY,
+            time: REQUEST_TIME,
+        }
+    }
+}
+
 async fn command(
     method: &Method,
     path: &str,
     request: Request<Incoming>,
+    room: Room,
 ) -> Result<Option<Command>> {
     Ok(Some(match (method, path) {
         (&Method::GET, "/v1/status") => Command::Status,
-        (&Method::GET, "/v1/rules") => Command::Rules,
+        (&Method::GET, "/v1/rules") => match busiest(request.uri().query())? {
+            Some(most) => Command::Busiest(most),
+            None => Command::Rules,
+        },
         (&Method::GET, "/v1/diff") => Command::Diff,
         (&Method::GET, "/v1/policy") => Command::Policy,
-        (&Method::POST, "/v1/reload") => Command::Reload,
-        (&Method::POST, "/v1/explain") => Command::Explain(body(request).await?),
-        (&Method::POST, "/v1/attach") => Command::Attach(body(request).await?),
-        (&Method::POST, "/v1/detach") => Command::Detach(body(request).await?),
+        (&Method::GET, "/v1/history") => Command::History,
+        (&Method::POST, "/v1/explain") => Command::Explain(body(request, room).await?),
+        (&Method::POST, "/v1/apply") => Command::Apply(body(request, room).await?),
+        (&Method::POST, "/v1/confirm") => Command::Confirm,
+        (&Method::POST, "/v1/reload") => Command::Reload(optional_body(request, room).await?),
+        (&Method::POST, "/v1/rollback") => Command::Rollback(optional_body(request, room).await?),
+        (&Method::POST, "/v1/settle") => Command::Settle,
+        (&Method::POST, "/v1/try") => Command::Try(body(request, room).await?),
+        (&Method::POST, "/v1/attach") => Command::Attach(body(request, room).await?),
+        (&Method::POST, "/v1/detach") => Command::Detach(body(request, room).await?),
         _ => return Ok(None),
     }))
 }
 
-async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T> {
-    let Ok(bytes) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
-        bail!("the body cannot be read, or is longer than {MAX_BODY} bytes");
+/// How many of the busiest are asked for: `busiest=50`.
+fn busiest(query: Option<&str>) -> Result<Option<usize>> {
+    let Some(most) = query.and_then(|query| query.strip_prefix("busiest=")) else {
+        return Ok(None);
     };
-    serde_json::from_slice(&bytes.to_bytes()).context("the body is not the JSON that this takes")
+    let most = most
+        .parse()
+        .ok()
+        .filter(|most| (1..=MAX_BUSIEST).contains(most));
+    most.map(Some)
+        .with_context(|| format!("`busiest` is a number from 1 to {MAX_BUSIEST}"))
+}
+
+async fn body<T: DeserializeOwned>(request: Request<Incoming>, room: Room) -> Result<T> {
+    let bytes = bytes(request, room).await?;
+    serde_json::from_slice(&bytes).context("the body is not the JSON that this takes")
+}
+
+/// A body that may be left out.
+async fn optional_body<T: DeserializeOwned + Default>(
+    request: Request<Incoming>,
+    room: Room,
+) -> Result<T> {
+    let bytes = bytes(request, room).await?;
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    let body: Option<T> =
+        serde_json::from_slice(&bytes).context("the body is not the JSON that this takes")?;
+    Ok(body.unwrap_or_default())
+}
+
+async fn bytes(request: Request<Incoming>, room: Room) -> Result<Bytes> {
+    let collected = Limited::new(request.into_body(), room.bytes)
+        .collect()
+        .await;
+    let Ok(bytes) = collected else {
+        bail!(
+            "the body cannot be read, or is longer than {} bytes",
+            room.bytes
+        );
+    };
+    Ok(bytes.to_bytes())
 }
 
 fn too_many_streams() -> Response<Body> {

@@ -3,6 +3,13 @@
 //! Methods block, so callers on the runtime use a blocking thread. A change takes the publisher's lock for as long as it lasts;
 //! questions only take short ones, and are answered while a reload is under way.
 
+mod busiest;
+mod change;
+mod follow;
+mod operator;
+mod past;
+mod trial;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,22 +26,28 @@ use swf_filter_core::policy::{Origin, Policy};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+pub(super) use self::follow::Follower;
+
+use self::change::{Cause, Standing};
 use super::seen::Reloads;
 use super::{headers, listing};
 use crate::config::{Config, EngineChoice, OnBootFailure};
 use crate::control::api::{
-    DiffReport, EventInfo, EventReport, Explanation, GenerationInfo, Milliseconds, PolicyInfo,
-    PolicyReport, ReasonCount, ReloadReport, RuleCount, Status,
+    DiffReport, EventInfo, EventReport, Explanation, GenerationInfo, Milliseconds, Operator,
+    PolicyInfo, PolicyReport, ReasonCount, ReloadReport, RuleCount, Status,
 };
 use crate::dataplane::interfaces::named;
 use crate::dataplane::{Active, Counters, Interface, Programs, PublishError, Publisher};
-use crate::files;
+use crate::files::{self, Loaded};
 use crate::report::Rejected;
 use crate::sources::Sources;
-use crate::state::{Ledger, RuleKey, Saved, State, keys};
+use crate::state::{By, How, Ledger, Order, RuleKey, Saved, State, keys};
 
 /// Prefixes that a difference lists at most.
 const MOST_DIFFERENCES: usize = 10_000;
+
+/// How the warning begins that the state on disk could not be written.
+const STATE_BEHIND: &str = "the state on disk is behind";
 
 /// The packet gate of this daemon.
 pub(super) struct Gate {
@@ -48,6 +61,10 @@ pub(super) struct Gate {
     view: Mutex<View>,
     /// Tells which policy is in force, whenever that changes.
     policy: watch::Sender<Option<PolicyInfo>>,
+    /// What shall be in force, where the files do not say it. Changes only with the publisher's lock held.
+    order: watch::Sender<Option<Order>>,
+    /// What rules had counted when somebody asked last what they count now.
+    reading: Mutex<Option<busiest::Reading>>,
 }
 
 /// What is in force, for whoever asks.
@@ -68,6 +85,8 @@ struct View {
     /// Interfaces that an operator took the filter off.
     detached: HashSet<Arc<str>>,
     warnings: Vec<String>,
+    /// Followed files that are refused, and why.
+    stale: BTreeMap<PathBuf, String>,
     received: u64,
     reported_before: u64,
 }
@@ -78,13 +97,15 @@ struct Candidate {
     /// What it was compiled from, if there is a policy.
     sources: Option<Arc<Sources>>,
     from: Provenance,
+    standing: Standing,
+    cause: Cause,
 }
 
 /// Where a generation comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Provenance {
-    /// The policy files.
-    Files,
+    /// A text that was read and compiled just now.
+    Text,
     /// The state on disk, with this number.
     Disk(u64),
     /// What config.toml wants without a policy.
@@ -120,14 +141,18 @@ impl Gate {
                 notes: BTreeMap::new(),
                 detached: HashSet::new(),
                 warnings: Vec::new(),
+                stale: BTreeMap::new(),
                 received: 0,
                 reported_before,
             }),
             policy: watch::Sender::default(),
+            order: watch::Sender::default(),
+            reading: Mutex::default(),
         })
     }
 
-    /// Brings a generation into force: the files', or if they are wrong the pinned one, the last good one, or none.
+    /// Brings a generation into force: the one that is ordered, or the files', or if they are wrong the pinned one, the last good
+    /// one, or none.
     pub(super) fn start(&self) -> Result<()> {
         lock(&self.programs).pin()?;
         let pinned = lock(&self.publisher).active();
@@ -135,7 +160,10 @@ impl Gate {
             Some(active) => self.adopt(active),
             None => self.view().ledger = Ledger::new(self.counters.life(), 0),
         }
-        let Err(reason) = self.reload() else {
+        if self.resume() {
+            return Ok(());
+        }
+        let Err(reason) = self.reload(By::start(), None) else {
             return Ok(());
         };
         if let Some(active) = pinned {
@@ -212,15 +240,36 @@ impl Gate {
     }
 
     /// Reads the files and flips to what they say. An error leaves everything as it was.
-    pub(super) fn reload(&self) -> Result<ReloadReport> {
-        self.reloads.count(self.read_and_flip())
+    pub(super) fn reload(&self, by: By, operator: Option<&Operator>) -> Result<ReloadReport> {
+        self.reloads.count(self.read_and_flip(by, operator))
     }
 
-    fn read_and_flip(&self) -> Result<ReloadReport> {
+    fn read_and_flip(&self, by: By, operator: Option<&Operator>) -> Result<ReloadReport> {
         let mut publisher = lock(&self.publisher);
+        self.ensure_no_trial()?;
         let start = Instant::now();
         let config = Config::load(&self.path)?;
         let loaded = files::load(&config.paths.policy, &config.always_allow)?;
+        let times = Milliseconds {
+            read: milliseconds(loaded.read),
+            parse: milliseconds(start.elapsed().saturating_sub(loaded.read)),
+            ..Milliseconds::default()
+        };
+        let cause = Cause::new(by, How::Reload);
+        let publisher = &mut publisher;
+        let from = (loaded, times);
+        self.bring(publisher, from, config, (Standing::Files, cause), operator)
+    }
+
+    /// Compiles what was read, and brings it into force.
+    fn bring(
+        &self,
+        publisher: &mut Publisher,
+        (loaded, times): (Loaded, Milliseconds),
+        config: Config,
+        (standing, cause): (Standing, Cause),
+        operator: Option<&Operator>,
+    ) -> Result<ReloadReport> {
         for problem in &loaded.doubts.problems {
             if problem.severity == "warning" {
                 warn!("{}", problem.line());
@@ -228,29 +277,29 @@ impl Gate {
                 debug!("{}", problem.line());
             }
         }
-        let read = milliseconds(loaded.read);
-        let parse = milliseconds(start.elapsed().saturating_sub(loaded.read));
         let start = Instant::now();
         let generation = Arc::new(loaded.compile()?);
-        let doubts = loaded.doubts.clone();
-        let sources = Some(Arc::new(loaded.sources));
         let compile = milliseconds(start.elapsed());
+        self.ensure_not_cut(&generation, &config, operator)?;
         let candidate = Candidate {
             generation,
-            sources,
-            from: Provenance::Files,
+            sources: Some(Arc::new(loaded.sources)),
+            from: Provenance::Text,
+            standing,
+            cause,
         };
-        let (changed, times) = self.publish(&mut publisher, candidate, config)?;
+        let (changed, steps) = self.publish(publisher, candidate, config)?;
         Ok(ReloadReport {
             changed,
             generation: self.view().info(),
             milliseconds: Milliseconds {
-                read,
-                parse,
+                read: times.read,
+                parse: times.parse,
                 compile,
-                ..times
+                ..steps
             },
-            doubts,
+            doubts: loaded.doubts,
+            trial: self.trial(),
         })
     }
 
@@ -265,17 +314,19 @@ impl Gate {
             generation,
             sources,
             from,
+            standing,
+            cause,
         } = candidate;
         let active = publisher.active();
         let hash = generation.hash();
         let same = active.filter(|active| active.hash == hash);
         let engine = engine(config.engine, same, &generation);
-        let changed = same.is_none_or(|same| same.engine != engine);
+        let changed = same.is_none_or(|same| same.engine != engine)
+            || self.needs_a_number(standing, sources.as_deref());
         let mut placement = self.placement(active, hash, !changed, from);
         placement.engine = engine;
-        let mut times = Milliseconds::default();
         let mut saved = Ok(());
-        if from == Provenance::Files
+        if from == Provenance::Text
             && let Some(sources) = &sources
         {
             saved = self.state.save(&Saved {
@@ -286,36 +337,19 @@ impl Gate {
                 sources: Arc::clone(sources),
             });
         }
-        if changed {
-            let mut outcome = publisher.publish(&generation, &placement);
-            if let Err(PublishError::Forest(reason)) = &outcome
-                && config.engine == EngineChoice::Auto
-            {
-                warn!("{reason}; the kernel's LPM tries are used, which cost each packet more");
-                placement.engine = Engine::LpmTrie;
-                outcome = publisher.publish(&generation, &placement);
+        let numbers = (placement.number, active.map(|active| active.number));
+        let order = self.order_for(standing, numbers, &cause)?;
+        let earlier = self.order.borrow().clone();
+        let ordered = self.give(standing, order.as_ref(), saved);
+        let ordered =
+            self.only_if_on_disk(standing, earlier.as_ref(), placement.number, ordered)?;
+        let flipped = flip(publisher, &generation, &mut placement, changed, &config);
+        let times = flipped.inspect_err(|_| {
+            self.take_back(standing, earlier.as_ref());
+            if changed {
+                self.state.forget(placement.number);
             }
-            let durations = outcome.inspect_err(|_| self.state.forget(placement.number))?;
-            times.build = milliseconds(durations.build);
-            times.fill = milliseconds(durations.fill);
-            times.flip = milliseconds(durations.flip);
-            info!(
-                generation = placement.number,
-                hosts = generation.hosts.len(),
-                prefixes = generation.prefixes(),
-                engine = engine_name(placement.engine),
-                build = ?durations.build,
-                fill = ?durations.fill,
-                flip = ?durations.flip,
-                "new generation in force"
-            );
-        } else {
-            publisher.publish_image(&generation, &placement)?;
-            info!(
-                generation = placement.number,
-                "the policy means what it meant before"
-            );
-        }
+        })?;
         let now = Active {
             number: placement.number,
             hash,
@@ -323,15 +357,21 @@ impl Gate {
             engine: placement.engine,
             table_bytes: publisher.table_bytes(placement.slot, placement.engine),
         };
+        let before = self.view().enforced();
         let ledger = self.now_in_force(now, (generation, sources), config, !changed);
-        let saved = saved.and_then(|()| self.state.save_ledger(&ledger));
-        if let Err(error) = saved {
+        self.order.send_replace(order);
+        let recorded = match from {
+            Provenance::Text => self.record(before, changed, cause),
+            Provenance::Disk(_) | Provenance::Nothing => Ok(()),
+        };
+        let saved = ordered.and_then(|()| self.state.save_ledger(&ledger));
+        if let Err(error) = saved.and(recorded) {
             let words = format!(
-                "the state on disk is behind, and a boot with broken files would not enforce this generation: {error:#}"
+                "{STATE_BEHIND}, and a boot with broken files would not enforce this generation: {error:#}"
             );
             warn!("{words}");
             self.view().warnings.push(words);
-        } else if changed && from == Provenance::Files {
+        } else if changed && from == Provenance::Text {
             let before = active.map_or(placement.number, |active| active.number);
             self.state.keep(&[placement.number, before]);
         }
@@ -354,6 +394,8 @@ impl Gate {
             generation: saved.generation,
             sources: Some(saved.sources),
             from: Provenance::Disk(saved.number),
+            standing: Standing::Ordered,
+            cause: Cause::new(By::start(), How::Reload),
         };
         self.publish(&mut lock(&self.publisher), candidate, config)?;
         self.view().warnings.push(words);
@@ -385,6 +427,8 @@ impl Gate {
             generation: Arc::new(generation),
             sources: None,
             from: Provenance::Nothing,
+            standing: Standing::Ordered,
+            cause: Cause::new(By::start(), How::Reload),
         };
         self.publish(&mut lock(&self.publisher), candidate, config)?;
         self.view().warnings = vec![format!(
@@ -419,7 +463,7 @@ impl Gate {
     fn first_number(&self, from: Provenance) -> u64 {
         match from {
             Provenance::Disk(number) => number,
-            Provenance::Files | Provenance::Nothing => self.state.highest().unwrap_or_default() + 1,
+            Provenance::Text | Provenance::Nothing => self.state.highest().unwrap_or_default() + 1,
         }
     }
 
@@ -611,9 +655,9 @@ impl Gate {
         let Some(active) = active.filter(|active| active.hash == generation.hash()) else {
             // A generation that an earlier daemon pinned: only its files can tell its zones.
             drop(publisher);
-            return self.reload().map(drop);
+            return self.reload(By::start(), None).map(drop);
         };
-        let placement = self.placement(Some(active), active.hash, true, Provenance::Files);
+        let placement = self.placement(Some(active), active.hash, true, Provenance::Text);
         Ok(publisher.publish_image(&generation, &placement)?)
     }
 
@@ -648,7 +692,9 @@ impl Gate {
                     .saturating_sub(view.received),
             },
             reloads: self.reloads.info(),
-            warnings: view.warnings.clone(),
+            warnings: self.warnings(&view),
+            trial: self.trial(),
+            held: self.held(),
         })
     }
 
@@ -822,6 +868,12 @@ impl View {
         })
     }
 
+    /// What is enforced, with the hash of its text.
+    fn enforced(&self) -> Option<(Arc<Generation>, String)> {
+        let (text, _) = self.sources.as_ref()?;
+        Some((Arc::clone(&self.generation), text.clone()))
+    }
+
     /// The generation that the kernel enforces, unless only an earlier daemon knew it.
     fn in_force(&self) -> Result<&Arc<Generation>> {
         let known = self.generation.hash();
@@ -850,6 +902,49 @@ impl View {
             table_bytes: active.table_bytes,
         }
     }
+}
+
+/// Has the kernel enforce a generation.
+fn flip(
+    publisher: &mut Publisher,
+    generation: &Generation,
+    placement: &mut Placement,
+    changed: bool,
+    config: &Config,
+) -> Result<Milliseconds> {
+    if !changed {
+        publisher.publish_image(generation, placement)?;
+        info!(
+            generation = placement.number,
+            "the policy means what it meant before"
+        );
+        return Ok(Milliseconds::default());
+    }
+    let mut outcome = publisher.publish(generation, placement);
+    if let Err(PublishError::Forest(reason)) = &outcome
+        && config.engine == EngineChoice::Auto
+    {
+        warn!("{reason}; the kernel's LPM tries are used, which cost each packet more");
+        placement.engine = Engine::LpmTrie;
+        outcome = publisher.publish(generation, placement);
+    }
+    let durations = outcome?;
+    info!(
+        generation = placement.number,
+        hosts = generation.hosts.len(),
+        prefixes = generation.prefixes(),
+        engine = engine_name(placement.engine),
+        build = ?durations.build,
+        fill = ?durations.fill,
+        flip = ?durations.flip,
+        "new generation in force"
+    );
+    Ok(Milliseconds {
+        build: milliseconds(durations.build),
+        fill: milliseconds(durations.fill),
+        flip: milliseconds(durations.flip),
+        ..Milliseconds::default()
+    })
 }
 
 /// The engine for a generation, of which `same` may be in force already.

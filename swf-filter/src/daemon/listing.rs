@@ -86,6 +86,7 @@ mod tests {
             always_allow: Vec::new(),
             on_boot_failure: OnBootFailure::Refuse,
             events_per_second: 0,
+            history: 1,
             trace: false,
             observe: None,
             paths: Paths::default(),

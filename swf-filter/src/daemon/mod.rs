@@ -23,16 +23,18 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use self::gate::Gate;
+use self::gate::{Follower, Gate};
 use self::seen::Sight;
 use crate::config::Config;
-use crate::control::api::{InterfaceReport, PolicyInfo};
+use crate::control::api::{InterfaceReport, PolicyInfo, SettleReport};
 use crate::control::server::{self, Command, Control};
 use crate::control::socket;
 use crate::dataplane::interfaces::{self, Interfaces};
 use crate::dataplane::{Events, Kernel, Pins, preflight};
+use crate::state::{By, Moment, Order};
 use crate::{log, observe, service};
 
 /// Stack of a thread: an image is half a MiB, and travels by value.
@@ -41,6 +43,10 @@ const STACK: usize = 16 << 20;
 const EVENT_BACKLOG: usize = 1024;
 /// Looks at the interfaces, at most, before attaching is left to the next change.
 const MOST_LOOKS: usize = 8;
+/// Between two looks at the clock while something is tried.
+const LONGEST_NAP: Duration = Duration::from_secs(1);
+/// How often followed set files are looked at.
+const FOLLOW: Duration = Duration::from_secs(1);
 /// How often the budget of events is refilled.
 const REFILLS_PER_SECOND: u32 = 10;
 
@@ -94,6 +100,8 @@ async fn serve(path: PathBuf) -> Result<()> {
         let sight = Arc::new(Sight::new(Arc::clone(&daemon), &observe));
         observe::server::start(&observe.listen, observe.dashboard, sight).await;
     }
+    tokio::spawn(end_trials(Arc::clone(&daemon)));
+    tokio::spawn(follow(Arc::clone(&daemon)));
     service::ready(&enforcing(&daemon));
     until_told_to_end(daemon, changes, signals).await;
     service::stopping();
@@ -131,7 +139,7 @@ async fn until_told_to_end(
             Ok(()) = generations.changed() => service::status(&enforcing(&daemon)),
             _ = signals.hangup.recv() => {
                 service::reloading();
-                if let Err(error) = daemon.run_blocking(Daemon::reload).await {
+                if let Err(error) = daemon.run_blocking(Daemon::hang_up).await {
                     error!("reload failed, the running policy stays in force: {error:#}");
                 }
                 service::ready(&enforcing(&daemon));
@@ -142,6 +150,35 @@ async fn until_told_to_end(
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
         }
+    }
+}
+
+/// Ends trials when their time is up.
+async fn end_trials(daemon: Arc<Daemon>) {
+    let mut orders = daemon.gate.orders();
+    loop {
+        let order = orders.borrow_and_update().clone();
+        let Some(Order::Trial(trial)) = order else {
+            if orders.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        // Without a clock there is no telling, so it ends.
+        let left = Moment::now().ok().and_then(|now| trial.left(&now));
+        let pause = match left {
+            // The runtime's clock stops while the machine is asleep.
+            Some(left) => left.min(LONGEST_NAP),
+            None => match daemon.run_blocking(|daemon| daemon.gate.end_trial()).await {
+                Ok(()) => continue,
+                Err(error) => {
+                    error!("the trial cannot be ended, and goes on until it can: {error:#}");
+                    LONGEST_NAP
+                }
+            },
+        };
+        // An error is an end of the daemon, which ends this too.
+        let _woken = tokio::time::timeout(pause, orders.changed()).await;
     }
 }
 
@@ -180,6 +217,25 @@ async fn pump(mut events: Events, rate: u32, daemon: Arc<Daemon>) {
     }
 }
 
+/// Looks at followed set files as long as the daemon runs.
+async fn follow(daemon: Arc<Daemon>) {
+    let mut looks = tokio::time::interval(FOLLOW);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut follower = Follower::default();
+    loop {
+        looks.tick().await;
+        let daemon = Arc::clone(&daemon);
+        let look = spawn_blocking(move || {
+            follower.look(&daemon.gate);
+            follower
+        });
+        follower = look.await.unwrap_or_else(|error| {
+            error!("a look at followed files failed: {error:#}");
+            Follower::default()
+        });
+    }
+}
+
 /// Logs what the tracing program says.
 #[expect(
     deprecated,
@@ -215,8 +271,8 @@ impl Daemon {
         self.attach(None)
     }
 
-    fn reload(&self) -> Result<()> {
-        self.gate.reload()?;
+    fn hang_up(&self) -> Result<()> {
+        self.gate.reload(By::hangup(), None)?;
         self.attach(None)
     }
 
@@ -263,10 +319,11 @@ impl Daemon {
 }
 
 impl Control for Daemon {
-    fn answer(&self, command: Command) -> Result<Vec<u8>> {
+    fn answer(&self, command: Command, by: By) -> Result<Vec<u8>> {
         Ok(match command {
             Command::Status => serde_json::to_vec(&self.gate.status()?)?,
             Command::Rules => serde_json::to_vec(&self.gate.rules()?)?,
+            Command::Busiest(most) => serde_json::to_vec(&self.gate.busiest(most)?)?,
             Command::Diff => serde_json::to_vec(&self.gate.diff()?)?,
             Command::Policy => serde_json::to_vec(&self.gate.policy()?)?,
             Command::Explain(request) => {
@@ -275,11 +332,32 @@ impl Control for Daemon {
                 let answer = self.gate.explain(&frame, request.interface.as_deref())?;
                 serde_json::to_vec(&answer)?
             }
-            Command::Reload => {
-                let report = self.gate.reload().inspect_err(|error| {
+            Command::History => serde_json::to_vec(&self.gate.history())?,
+            Command::Apply(request) => {
+                let operator = request.operator.as_ref();
+                serde_json::to_vec(&self.gate.apply(request.sources, by, operator)?)?
+            }
+            Command::Confirm => serde_json::to_vec(&self.gate.confirm(by)?)?,
+            Command::Reload(request) => {
+                let report = self.gate.reload(by, request.operator.as_ref());
+                let report = report.inspect_err(|error| {
                     error!("reload failed, the running policy stays in force: {error:#}");
                 })?;
                 self.attach(None)?;
+                serde_json::to_vec(&report)?
+            }
+            Command::Rollback(request) => {
+                let operator = request.operator.as_ref();
+                serde_json::to_vec(&self.gate.rollback(request.generation, by, operator)?)?
+            }
+            Command::Settle => {
+                let settled = self.gate.settle()?;
+                serde_json::to_vec(&SettleReport { settled })?
+            }
+            Command::Try(request) => {
+                let length = Duration::from_secs(request.seconds);
+                let operator = request.operator.as_ref();
+                let report = self.gate.try_out(request.sources, length, by, operator)?;
                 serde_json::to_vec(&report)?
             }
             Command::Attach(request) => {

@@ -2,10 +2,12 @@
 //!
 //! Netlink and not `/sys/class/net`: the latter shows the namespace that it was mounted in, not the caller's.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use futures_util::{Stream, StreamExt, TryStreamExt};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use tokio::sync::Mutex;
@@ -63,6 +65,27 @@ impl Interfaces {
             .await
             .context("cannot list network interfaces")?;
         Ok(messages.into_iter().filter_map(interface).collect())
+    }
+
+    /// The name of the interface that has an address, if one has.
+    pub async fn with_address(&self, address: IpAddr) -> Result<Option<Arc<str>>> {
+        let addresses: Vec<AddressMessage> = {
+            let handle = self.handle.lock().await;
+            let listed = handle.address().get().execute().try_collect().await;
+            listed.context("cannot list addresses")?
+        };
+        let found = addresses.iter().find(|message| {
+            message.attributes.iter().any(|attribute| match attribute {
+                AddressAttribute::Address(own) | AddressAttribute::Local(own) => *own == address,
+                _ => false,
+            })
+        });
+        let Some(index) = found.map(|message| message.header.index) else {
+            return Ok(None);
+        };
+        let interfaces = self.list().await?;
+        let interface = interfaces.into_iter().find(|one| one.index == index);
+        Ok(interface.map(|interface| interface.name))
     }
 }
 

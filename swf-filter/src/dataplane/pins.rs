@@ -96,6 +96,11 @@ impl Pins {
         numbers
     }
 
+    /// Whether they are, or would be, in a bpf file system.
+    pub(crate) fn are_in_bpf(&self) -> Result<bool> {
+        is_bpf(existing(&self.base))
+    }
+
     /// Makes the directories, mounting the bpf file system at its usual place if it is not there.
     pub fn prepare(&self) -> Result<()> {
         if self.base.starts_with(BPF_FS) && !is_bpf(Path::new(BPF_FS))? {
@@ -109,11 +114,7 @@ impl Pins {
             .with_context(|| format!("no bpf file system at {BPF_FS}, and it cannot be mounted"))?;
             tracing::info!("mounted the bpf file system at {BPF_FS}");
         }
-        let existing = self
-            .base
-            .ancestors()
-            .find(|path| path.exists())
-            .unwrap_or(Path::new("/"));
+        let existing = existing(&self.base);
         ensure!(
             is_bpf(existing)?,
             "`{}` is not in a bpf file system; set `paths.bpf` to a directory below {BPF_FS}, or mount one there with \
@@ -159,6 +160,12 @@ impl Pins {
             }
         }
     }
+}
+
+/// The nearest of a path and what is above it that is there.
+fn existing(path: &Path) -> &Path {
+    let mut paths = path.ancestors();
+    paths.find(|path| path.exists()).unwrap_or(Path::new("/"))
 }
 
 #[expect(

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, bail, ensure};
 
 /// The oldest kernel that has everything: XDP with fragments and `bpf_xdp_load_bytes` came with 5.18.
-const OLDEST_KERNEL: (u32, u32) = (5, 18);
+pub(crate) const OLDEST_KERNEL: (u32, u32) = (5, 18);
 
 /// Capabilities, by name and number (`linux/capability.h`).
 const CAPABILITIES: [(&str, u32); 3] =
@@ -21,14 +21,11 @@ pub fn check() -> Result<()> {
 fn check_kernel() -> Result<()> {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(str::parse::<u32>);
-    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+    let Some(version) = version(&release) else {
         bail!("cannot read the kernel's version from `{release}`");
     };
     ensure!(
-        (major, minor) >= OLDEST_KERNEL,
+        version >= OLDEST_KERNEL,
         "kernel {release} is too old: swf-filter needs {}.{} or newer",
         OLDEST_KERNEL.0,
         OLDEST_KERNEL.1,
@@ -36,20 +33,37 @@ fn check_kernel() -> Result<()> {
     Ok(())
 }
 
-fn check_capabilities() -> Result<()> {
+/// The two numbers that a kernel's release begins with.
+pub(crate) fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// The effective capabilities of this process.
+pub(crate) fn effective() -> Result<u64> {
     let status =
         fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
-    let effective = status
+    status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .context("cannot read the capabilities of this process")?;
+        .context("cannot read the capabilities of this process")
+}
+
+/// Those that the daemon needs and that are not among `effective`.
+pub(crate) fn missing(effective: u64) -> Vec<&'static str> {
     let has = |number: u32| effective >> number & 1 == 1;
-    let missing: Vec<_> = CAPABILITIES
+    CAPABILITIES
         .into_iter()
         .filter(|(name, number)| !has(*number) && (*name == "CAP_NET_ADMIN" || !has(CAP_SYS_ADMIN)))
         .map(|(name, _)| name)
-        .collect();
+        .collect()
+}
+
+fn check_capabilities() -> Result<()> {
+    let missing = missing(effective()?);
     ensure!(
         missing.is_empty(),
         "missing {}; run the daemon as root, or through its systemd unit, which grants them",

@@ -17,7 +17,7 @@ use swf_filter_core::compile::{Generation, Hash, List, Tables, compile};
 use swf_filter_core::judge::Judge;
 use swf_filter_core::policy::limits;
 use swf_filter_core::policy::parse::line_of;
-use swf_filter_core::policy::{Entry, Origin, Policy, Source};
+use swf_filter_core::policy::{Effect, Entry, Origin, Policy, Source};
 use swf_filter_core::prefix::PrefixList;
 
 pub use self::request::Request;
@@ -82,6 +82,18 @@ impl<'a> Explainer<'a> {
         let tables = Tables(self.generation);
         let image = Image::new(self.image(question)?);
         Ok(judge(frame.as_slice(), INTERFACE, &image, &tables))
+    }
+
+    /// Works out whether the packet gate would let a packet through if no host were in audit mode.
+    ///
+    /// An audit list is another matter: it is there for what is not to be dropped yet.
+    pub fn strict_effect(&mut self, question: Question<'_>) -> Result<Effect> {
+        let verdict = self.verdict(question)?;
+        let rule = self.generation.rule(verdict.rule);
+        let is_tried = rule.is_some_and(|rule| rule.list == List::Audit);
+        let Verdict { reason, .. } = verdict;
+        let drops = reason.drops() || reason.would_drop() && !is_tried;
+        Ok(if drops { Effect::Drop } else { Effect::Pass })
     }
 
     /// Works out what the gates do with a packet and its request.
@@ -162,6 +174,7 @@ fn entry<'a>(
         .iter()
         .chain(&host.trusted_proxies)
         .chain(&host.deny)
+        .chain(&host.audit)
         .chain(&host.allow)
         .nth(ordinal)
 }

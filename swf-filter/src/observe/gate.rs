@@ -141,6 +141,11 @@ fn generation(families: &mut Families<'_>, status: &Status) -> fmt::Result {
         "Its number; 0 if there is none",
         float(generation.number),
     )?;
+    families.number(
+        "trial_pending",
+        "Whether it is on trial, and is taken back unless it is confirmed: 1 or 0",
+        if status.trial.is_some() { 1.0 } else { 0.0 },
+    )?;
     let since = seconds(&generation.since);
     families.gauge(
         "generation_since_timestamp_seconds",

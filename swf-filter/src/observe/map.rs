@@ -130,7 +130,7 @@ impl Map {
             return false;
         };
         match rule.list {
-            List::Allow | List::AlwaysAllow | List::TrustedProxies => false,
+            List::Allow | List::AlwaysAllow | List::Audit | List::TrustedProxies => false,
             List::Default => generation
                 .host_of(rule)
                 .is_some_and(|host| host.default == Effect::Drop),
@@ -143,7 +143,7 @@ impl Map {
         let v4 = table.into_iter().flat_map(|table| &table.v4);
         let v6 = table.into_iter().flat_map(|table| &table.v6);
         let leaves = v4.map(Row::leaf).chain(v6.map(Row::leaf));
-        let mut counts = [0; 3];
+        let mut counts = [0; 4];
         let mut rules = BTreeSet::new();
         for leaf in leaves {
             if let Some(count) = counts.get_mut(leaf.class() as usize) {
@@ -151,7 +151,7 @@ impl Map {
             }
             rules.insert((number(host, leaf), leaf.class() == Class::Deny));
         }
-        let [allow, deny, always] = counts;
+        let [allow, audit, deny, always] = counts;
         let is_statement = |number: u32| {
             let rule = generation.rule(number);
             rule.is_some_and(|rule| rule.list == List::Statement)
@@ -160,7 +160,7 @@ impl Map {
             .iter()
             .filter(|(rule, denies)| *denies && is_statement(*rule));
         self.denying.extend(denying.map(|(rule, _)| rule));
-        let reach = match (host.default, allow, deny, always) {
+        let reach = match (host.default, allow + audit, deny, always) {
             (Effect::Pass, _, 0, _) => Reach::All,
             (Effect::Pass, ..) => Reach::AllBut,
             (Effect::Drop, 0, _, 0) => Reach::None,
@@ -177,7 +177,7 @@ impl Map {
         });
         Cell {
             reach,
-            passes: allow + always,
+            passes: allow + audit + always,
             drops: deny,
             rules: named.take(MOST_RULES).collect(),
             more_rules: rules.len().saturating_sub(MOST_RULES),

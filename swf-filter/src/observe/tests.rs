@@ -92,6 +92,8 @@ fn daemon() -> gate::Seen {
             }),
         },
         warnings: vec!["a".into()],
+        trial: None,
+        held: None,
     };
     let rules = FirstRules {
         first: vec![

@@ -1,10 +1,13 @@
-//! What outlives the daemon: the last generations as they were compiled, and what rules counted in earlier ones.
+//! What outlives the daemon: the last generations as they were compiled, what rules counted in earlier ones, which generation shall be
+//! in force where the files do not say so, and the history of all.
 //!
 //! A generation is written before it takes effect. So whatever the kernel enforces can be named after any crash, and the last
 //! good one can be enforced after a boot with broken policy files. Files are written beside their place, synchronised and
 //! renamed: each is there whole or not at all, and says so itself with a checksum.
 
+mod history;
 mod ledger;
+mod order;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +24,9 @@ use tracing::warn;
 
 use crate::sources::Sources;
 
+pub use self::history::{By, Change, How, Record, Tally, Via};
 pub use self::ledger::{Ledger, RuleKey, first_keys, keys};
+pub use self::order::{Moment, Order, Trial};
 use crate::files::write_whole;
 
 /// First bytes of every file. The number is that of the format: change it whenever the test of the format fails.

@@ -66,7 +66,7 @@ fn by_size(text: &mut String, case: &str, figures: &[&Figure]) -> fmt::Result {
             write!(
                 text,
                 " | {}",
-                cell.map_or_else(|| "-".to_owned(), |figure| rounds(figure))
+                cell.map_or_else(|| "-".to_owned(), |figure| with_ratio(figure))
             )?;
         }
         text.push_str(" |\n");
@@ -76,7 +76,9 @@ fn by_size(text: &mut String, case: &str, figures: &[&Figure]) -> fmt::Result {
 
 /// A line for each figure.
 fn plain(text: &mut String, figures: &[&Figure]) -> fmt::Result {
-    text.push_str("\n| | | best / median / worst | of |\n| --- | --- | --- | --- |\n");
+    text.push_str(
+        "\n| | | best / median / worst | ratio | to |\n| --- | --- | --- | --- | --- |\n",
+    );
     for figure in figures {
         let Figure {
             series,
@@ -85,23 +87,31 @@ fn plain(text: &mut String, figures: &[&Figure]) -> fmt::Result {
             baseline,
             ..
         } = figure;
+        let ratio = figure
+            .ratio
+            .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
         writeln!(
             text,
-            "| {series} | {case} | {} {unit} | {baseline} |",
+            "| {series} | {case} | {} {unit} | {ratio} | {baseline} |",
             rounds(figure)
         )?;
     }
     Ok(())
 }
 
-fn rounds(figure: &Figure) -> String {
-    let mut cell = [figure.best, figure.median, figure.worst]
-        .map(short)
-        .join(" / ");
+/// The best, the median and the worst round, and after `=` the ratio of the best.
+fn with_ratio(figure: &Figure) -> String {
+    let mut cell = rounds(figure);
     if let Some(ratio) = figure.ratio {
         let _written = write!(cell, " = {ratio:.2}");
     }
     cell
+}
+
+fn rounds(figure: &Figure) -> String {
+    [figure.best, figure.median, figure.worst]
+        .map(short)
+        .join(" / ")
 }
 
 /// Three digits that count, or all before the point.

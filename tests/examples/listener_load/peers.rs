@@ -4,10 +4,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustix::process::Signal;
 use serde_json::Value;
 use swf_filter_tests::process::{Child, run};
 use swf_filter_tests::world::World;
@@ -20,6 +22,8 @@ const NAME: &str = "swf.test";
 const LISTENER: &str = "127.0.0.1:8443";
 const NGINX: &str = "127.0.0.1:8444";
 const HAPROXY: &str = "127.0.0.1:8445";
+/// How long one may take to end; connections are closed by then.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// Files, and an access key.
 pub(crate) struct Setting {
@@ -137,6 +141,17 @@ impl Peer {
     /// What it has said, if something is wrong.
     pub(crate) fn said(&self) -> String {
         self.process.stderr()
+    }
+}
+
+impl Drop for Peer {
+    /// Asks it to end before it is killed: a master that is killed leaves its workers behind.
+    fn drop(&mut self) {
+        let _gone_already = self.process.signal(Signal::TERM);
+        let start = Instant::now();
+        while start.elapsed() < ENDING && matches!(self.process.status(), Ok(None)) {
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

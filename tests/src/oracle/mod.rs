@@ -64,6 +64,8 @@ pub enum List {
     Allow,
     /// `always_allow` of `config.toml`.
     AlwaysAllow,
+    /// The host's `audit`.
+    Audit,
     /// The host's `default`.
     Default,
     /// The host's `deny`.
@@ -205,7 +207,12 @@ fn who_wins(policy: &Model, host: &Host, zone: &Zone, source: IpAddr) -> (Reason
         };
         return (reason, rule);
     }
-    if let Some(rule) = find(List::Allow, &host.allow) {
+    let allow = find(List::Allow, &host.allow);
+    let passes = allow.is_some() || host.default == DefaultVerdict::Pass;
+    if let Some(rule) = find(List::Audit, &host.audit).filter(|_| passes) {
+        return (Reason::AuditDeny, rule);
+    }
+    if let Some(rule) = allow {
         return (Reason::Allow, rule);
     }
     let (reason, text) = match host.default {

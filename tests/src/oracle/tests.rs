@@ -53,6 +53,22 @@ fn deny_wins_over_a_longer_allow() {
 }
 
 #[test]
+fn audit_reports_what_would_pass_and_nothing_else() {
+    let host = || host().audit(&["10.0.0.0/8"]).deny(&["10.2.0.0/16"]);
+    let policy = one_host(host().allow(&["10.1.0.1", "11.0.0.1", "10.2.0.1"]));
+    assert_eq!(reason(&policy, &from("10.1.0.1")), Reason::AuditDeny);
+    assert_eq!(reason(&policy, &from("11.0.0.1")), Reason::Allow);
+    assert_eq!(reason(&policy, &from("10.2.0.1")), Reason::Deny);
+    assert_eq!(reason(&policy, &from("10.3.0.1")), Reason::DefaultDrop);
+    let mut open = host();
+    open.default = DefaultVerdict::Pass;
+    let policy = one_host(open);
+    assert_eq!(reason(&policy, &from("10.3.0.1")), Reason::AuditDeny);
+    assert_eq!(reason(&policy, &from("10.2.0.1")), Reason::Deny);
+    assert_eq!(reason(&policy, &from("11.0.0.1")), Reason::DefaultPass);
+}
+
+#[test]
 fn always_allow_wins_over_deny() {
     let mut policy = one_host(host().deny(&["10.0.0.0/8"]));
     policy.always_allow = vec![Entry::new("10.0.0.1")];

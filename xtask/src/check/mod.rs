@@ -81,6 +81,6 @@ fn lint_bpf(toolchain: &Toolchain) -> Result<()> {
 }
 
 /// The kernel program is a workspace of its own, from the root of the main one.
-const EBPF_MANIFEST: &str = "swf-filter-ebpf/Cargo.toml";
+pub(crate) const EBPF_MANIFEST: &str = "swf-filter-ebpf/Cargo.toml";
 /// The fuzz targets are another.
 const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";

@@ -4,6 +4,7 @@
 //! names, because the crates without a kernel part build and test anywhere.
 
 mod bpf_core;
+mod deb;
 mod eyes;
 mod linker;
 mod packages;
@@ -15,6 +16,7 @@ use crate::bpf::Toolchain;
 use crate::omissions::Omissions;
 
 pub(crate) use bpf_core::rustup;
+pub(crate) use deb::ensure as cargo_deb;
 pub(crate) use eyes::{chromedriver, promtool};
 pub(crate) use packages::install;
 pub(crate) use python::ensure as python;

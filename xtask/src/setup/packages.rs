@@ -55,7 +55,7 @@ fn apt() -> Command {
 }
 
 /// Program and the package that brings it. A C linker is not among them: without one, this would not have been built.
-const WANTED: [(&str, &str); 8] = [
+const WANTED: [(&str, &str); 9] = [
     ("bpftool", "bpftool"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
@@ -64,4 +64,5 @@ const WANTED: [(&str, &str); 8] = [
     ("modprobe", "kmod"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
+    ("systemd-analyze", "systemd"),
 ];

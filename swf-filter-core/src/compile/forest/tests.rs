@@ -44,7 +44,7 @@ impl Looked for u128 {
 }
 
 fn leaf(number: u32) -> Leaf {
-    let class = [Class::Allow, Class::Deny, Class::AlwaysAllow][number as usize % 3];
+    let class = [Class::Allow, Class::Audit, Class::Deny, Class::AlwaysAllow][number as usize % 4];
     Leaf::new(class, number)
 }
 

@@ -24,6 +24,14 @@ pub enum Lint {
         /// What covers it.
         by: Cover,
     },
+    /// An audit entry of a host that drops by default, and that allows nothing there.
+    #[error("audit entry `{entry}` reports nobody: host `{host}` drops by default what it matches")]
+    IdleAudit {
+        /// The entry.
+        entry: Arc<str>,
+        /// The host.
+        host: Arc<str>,
+    },
     /// The allow list of a host that passes by default.
     #[error("`allow` of host `{host}` changes nothing: its default is to pass")]
     IdleAllow {
@@ -49,6 +57,14 @@ pub enum Lint {
         interface: Arc<str>,
         /// A range that both have.
         cidr: ipnetwork::IpNetwork,
+    },
+    /// An audit entry that `deny` takes the effect from.
+    #[error("audit entry `{entry}` reports nobody: it is covered by {by} in `deny`")]
+    Muted {
+        /// The entry.
+        entry: Arc<str>,
+        /// What covers it.
+        by: Cover,
     },
     /// A condition on a key that no request has.
     #[error("no request to an SWF host has `{key}`: the condition {} holds", if *.holds { "always" } else { "never" })]
@@ -158,6 +174,8 @@ pub enum List {
     Allow,
     /// The administrator's list in config.toml.
     AlwaysAllow,
+    /// The host's audit list.
+    Audit,
     /// The host's deny list.
     Deny,
 }
@@ -167,6 +185,7 @@ impl fmt::Display for List {
         f.write_str(match self {
             Self::Allow => "allow",
             Self::AlwaysAllow => "always_allow",
+            Self::Audit => "audit",
             Self::Deny => "deny",
         })
     }
@@ -225,6 +244,8 @@ impl Lint {
         match self {
             Self::EmptySet { .. }
             | Self::Exempt { .. }
+            | Self::IdleAudit { .. }
+            | Self::Muted { .. }
             | Self::OpenAtPacket { .. }
             | Self::OtherFamily { .. }
             | Self::Repeated { .. }
@@ -259,7 +280,9 @@ impl Lint {
             | Self::Withheld { .. } => "this statement",
             Self::IdleAllow { .. } => "the first of these entries",
             Self::Exempt { .. }
+            | Self::IdleAudit { .. }
             | Self::IdleDeny { .. }
+            | Self::Muted { .. }
             | Self::OtherFamily { .. }
             | Self::Overlap { .. }
             | Self::Redundant { .. }
@@ -275,7 +298,7 @@ impl Lint {
         match self {
             Self::OpenAtPacket { .. } => "restricted here",
             Self::Overlap { .. } => "denied",
-            Self::Redundant { .. } | Self::Shadowed { .. } => "covered",
+            Self::Muted { .. } | Self::Redundant { .. } | Self::Shadowed { .. } => "covered",
             Self::Repeated { .. } => "first written",
             Self::UntiedVpc { .. } => "the vpc",
             _ => "see here",
@@ -295,11 +318,17 @@ impl Lint {
             Self::IdleAllow { .. } => {
                 "write `default = \"drop\"` if only these may reach it, or remove `allow`".into()
             }
+            Self::IdleAudit { .. } => {
+                "`audit` is about sources that pass without it; remove the entry, or allow what it should try".into()
+            }
             Self::IdleDeny { .. } => {
                 "`deny` makes holes in `allow`; remove it unless it is there to be counted".into()
             }
             Self::InterfaceFirst { vlan, interface, .. } => {
                 format!("give `{vlan}` its `interfaces`, or `{interface}` its `vlans`, if they share a cable")
+            }
+            Self::Muted { .. } => {
+                "it is denied already; remove the entry, or the one in `deny` if it is only to be tried".into()
             }
             Self::NeverPresent { .. } => {
                 "AWS sets it on calls between its services, or for another service; take the condition out if this is not what you want".into()
@@ -329,10 +358,10 @@ impl Lint {
                 "add the `interfaces` or `vlans` that its packets come in on, so that others cannot send as it".into()
             }
             Self::UnusedSet { name } => {
-                format!("name it as `set:{name}` in a host's `allow` or `deny`, or remove it")
+                format!("name it as `set:{name}` in a host's `allow`, `audit` or `deny`, or remove it")
             }
             Self::UnusedVpc { id } => {
-                format!("name it as `vpc:{id}` in a host's `allow` or `deny`, or remove it")
+                format!("name it as `vpc:{id}` in a host's `allow`, `audit` or `deny`, or remove it")
             }
         })
     }

@@ -107,7 +107,7 @@ impl<'a> Uses<'a> {
             allowed_vpcs: vec![None; policy.vpcs.len()],
         };
         for host in &policy.hosts {
-            for entry in host.allow.iter().chain(&host.deny) {
+            for entry in host.allow.iter().chain(&host.audit).chain(&host.deny) {
                 match entry.source {
                     Source::Prefixes(_) => {}
                     Source::Set(set) => name(&mut uses.sets, set, entry),
@@ -203,7 +203,7 @@ fn has_lists_of(a: &Host, b: &Host) -> bool {
     let equal = |a: &[Entry], b: &[Entry]| {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.source == b.source)
     };
-    equal(&a.allow, &b.allow) && equal(&a.deny, &b.deny)
+    equal(&a.allow, &b.allow) && equal(&a.audit, &b.audit) && equal(&a.deny, &b.deny)
 }
 
 fn lint_host(policy: &Policy, host: &Host, relations: &[Relation], findings: &mut Findings<'_>) {
@@ -261,6 +261,7 @@ impl<'a> HostLint<'a> {
         let text = Arc::clone(&entry.text);
         if let Some((by, other)) = self.cover(relation.overruled()) {
             let doubt = match list {
+                List::Audit => Lint::Muted { entry: text, by },
                 List::Deny => Lint::Exempt { entry: text, by },
                 _ => Lint::Shadowed { entry: text, by },
             };
@@ -294,6 +295,10 @@ impl<'a> HostLint<'a> {
                     deny: Arc::clone(&deny.text),
                 };
                 Some((doubt, Some(deny)))
+            }
+            (List::Audit, None, Effect::Drop) if !self.is_allowed_by_documents() => {
+                let host = Arc::clone(&self.host.name);
+                Some((Lint::IdleAudit { entry: text, host }, None))
             }
             (List::Deny, None, Effect::Drop) => {
                 let host = Arc::clone(&self.host.name);
@@ -333,9 +338,13 @@ impl<'a> HostLint<'a> {
             Effect::Drop => self.passing == 0,
             Effect::Pass => self.denies_all(),
         };
-        let otherwise = !self.host.trusted_proxies.is_empty()
-            || self.host.documents.is_some() && self.host.allow.is_empty();
+        let otherwise = !self.host.trusted_proxies.is_empty() || self.is_allowed_by_documents();
         closed && !otherwise && self.policy.always_allow.is_empty()
+    }
+
+    /// Whether documents say who passes, instead of `allow`.
+    fn is_allowed_by_documents(&self) -> bool {
+        self.host.documents.is_some() && self.host.allow.is_empty()
     }
 
     /// Whether `deny` has every source of each family that the host has addresses of.

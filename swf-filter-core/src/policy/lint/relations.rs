@@ -84,7 +84,7 @@ impl<'a> Shapes<'a> {
 pub(super) struct Relation {
     /// How many prefixes it has, those inside others left out.
     prefixes: usize,
-    /// Those covered by the list that wins over its own: `deny` for an allow entry, `always_allow` for a deny entry.
+    /// Those covered by the list that wins over its own: `deny` for an allow or audit entry, `always_allow` for a deny entry.
     overruled: Covered,
     /// Those covered by other entries of its own list.
     covered: Covered,
@@ -94,7 +94,7 @@ pub(super) struct Relation {
     pub(super) overlaps: Option<Number>,
 }
 
-/// The number of an entry among `always_allow`, the host's deny list and its allow list, in this order.
+/// The number of an entry among `always_allow` and the host's deny, audit and allow list, in this order.
 pub(super) type Number = u32;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -152,10 +152,12 @@ pub(super) fn listed<'a>(
 ) -> impl Iterator<Item = (List, &'a Entry)> {
     let always = policy.always_allow.iter();
     let deny = host.deny.iter().map(|entry| (List::Deny, entry));
+    let audit = host.audit.iter().map(|entry| (List::Audit, entry));
     let allow = host.allow.iter().map(|entry| (List::Allow, entry));
     always
         .map(|entry| (List::AlwaysAllow, entry))
         .chain(deny)
+        .chain(audit)
         .chain(allow)
 }
 
@@ -224,6 +226,7 @@ struct Sweep<'a, A> {
     entries: &'a mut [Listed],
     always: Lane,
     deny: Lane,
+    audit: Lane,
     allow: Lane,
     /// The rows around the place where the pass is, the innermost last.
     open: Vec<Group<'a, A>>,
@@ -243,6 +246,7 @@ impl<'a, A: Address> Sweep<'a, A> {
             entries,
             always: lane(),
             deny: lane(),
+            audit: lane(),
             allow: lane(),
             open: Vec::new(),
         }
@@ -308,6 +312,7 @@ impl<'a, A: Address> Sweep<'a, A> {
             };
             let (own, other, stronger) = match entry.list {
                 List::Allow => (&self.allow, &self.deny, &self.deny),
+                List::Audit => (&self.audit, &self.allow, &self.deny),
                 List::Deny => (&self.deny, &self.allow, &self.always),
                 List::AlwaysAllow => continue,
             };
@@ -335,7 +340,7 @@ impl<'a, A: Address> Sweep<'a, A> {
             };
             let other = match entry.list {
                 List::Allow => &self.deny,
-                List::Deny => &self.allow,
+                List::Audit | List::Deny => &self.allow,
                 List::AlwaysAllow => continue,
             };
             if entry.relation.overlaps.is_none() {
@@ -359,6 +364,7 @@ impl<'a, A: Address> Sweep<'a, A> {
         match list {
             List::Allow => &mut self.allow,
             List::AlwaysAllow => &mut self.always,
+            List::Audit => &mut self.audit,
             List::Deny => &mut self.deny,
         }
     }

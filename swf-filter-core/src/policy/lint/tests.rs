@@ -66,6 +66,27 @@ fn allow_entries_inside_deny_pass_nobody() {
 }
 
 #[test]
+fn audit_entries_that_report_nobody_are_told() {
+    let allow = "allow = [\"192.0.2.0/24\"]\n";
+    let audit = |list: &str| host_doubts(&format!("{allow}audit = [{list}]"));
+    assert_eq!(
+        audit("\"198.51.100.0/24\""),
+        [
+            "warning: audit entry `198.51.100.0/24` reports nobody: host `h` drops by default what it matches"
+        ]
+    );
+    assert_eq!(audit("\"192.0.2.0/28\""), NONE);
+    assert_eq!(audit("\"0.0.0.0/0\""), NONE);
+    let passes = host_doubts("default = \"pass\"\naudit = [\"198.51.100.0/24\"]");
+    assert_eq!(passes, NONE);
+    let denied = audit("\"192.0.2.0/28\"]\ndeny = [\"192.0.2.0/25\"");
+    assert!(
+        denied.contains(&"warning: audit entry `192.0.2.0/28` reports nobody: it is covered by `192.0.2.0/25` in `deny`".to_owned()),
+        "{denied:?}"
+    );
+}
+
+#[test]
 fn several_entries_together_cover_a_range() {
     let lists = "allow = [\"192.0.2.3-192.0.2.4\", \"10.0.0.0/8\"]\ndeny = [\"192.0.2.0/30\", \"192.0.2.4\"]";
     assert_eq!(

@@ -226,6 +226,16 @@ impl<'a> Table<'a> {
         self.as_text(field, self.value(field)?, problems)
     }
 
+    /// The truth value in `field`.
+    pub(super) fn switch(&self, field: &'static str, problems: &mut Problems) -> Option<bool> {
+        let item = self.value(field)?;
+        let value = item.get_ref().as_bool();
+        if value.is_none() {
+            self.wrong_type(field, "`true` or `false`", item, problems);
+        }
+        value
+    }
+
     /// The string in `item`, a value of `field`.
     pub(super) fn as_text(
         &self,

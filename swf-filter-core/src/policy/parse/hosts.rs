@@ -85,6 +85,9 @@ impl Reader<'_, '_, '_> {
             allow: self
                 .scope
                 .entries(table, "allow", &mut self.rules, problems),
+            audit: self
+                .scope
+                .entries(table, "audit", &mut self.rules, problems),
             deny: self.scope.entries(table, "deny", &mut self.rules, problems),
             documents: self.documents(table, problems),
             trusted_proxies: self.trusted_proxies(table, problems),

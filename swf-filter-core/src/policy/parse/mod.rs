@@ -29,6 +29,7 @@ pub use self::document::is_name;
 use self::document::{Document, Text};
 use self::entries::Scope;
 pub use self::set_file::line_of;
+pub use self::sets::{Followed, followed};
 use super::{Entry, Policy, Problems, SourceFile, SourceIndex};
 
 /// Fetches a set file or a policy document by its path, which is already resolved against the file that names it.

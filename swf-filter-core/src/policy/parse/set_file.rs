@@ -8,13 +8,18 @@ use std::str;
 
 use ipnetwork::IpNetwork;
 
-use super::super::limits::{Limit, SET_FILE};
-use super::super::{Fault, Origin, Place, Problem, Problems, SourceFile};
+use super::super::limits::{Limit, SET_FILE, WIDEST_V4, WIDEST_V6};
+use super::super::{Fault, Origin, Place, Problem, Problems, SourceFile, Upkeep};
 use super::entries::too_many;
 use crate::prefix::{PrefixList, text};
 
 /// Appends the prefixes of `file` to `into`. Stops at the line that reaches a limit.
-pub(super) fn read(file: &SourceFile, into: &mut PrefixList, problems: &mut Problems) {
+pub(super) fn read(
+    file: &SourceFile,
+    upkeep: Upkeep,
+    into: &mut PrefixList,
+    problems: &mut Problems,
+) {
     if file.bytes.len() > SET_FILE {
         report(
             file,
@@ -30,8 +35,15 @@ pub(super) fn read(file: &SourceFile, into: &mut PrefixList, problems: &mut Prob
         return;
     }
     for line in lines(&file.bytes) {
+        let before = (into.v4.len(), into.v6.len());
         if let Err((span, fault)) = read_line(line.bytes, into) {
             report(file, &line, span, fault, problems);
+        }
+        if upkeep == Upkeep::Follow
+            && let Some(prefix) = too_wide(into, before)
+        {
+            let fault = Fault::TooWide { prefix };
+            report(file, &line, 0..line.bytes.len(), fault, problems);
         }
         if too_many(into) {
             report(
@@ -44,6 +56,16 @@ pub(super) fn read(file: &SourceFile, into: &mut PrefixList, problems: &mut Prob
             return;
         }
     }
+}
+
+/// The first prefix, from places `v4` and `v6` on, that is wider than a followed file may have.
+fn too_wide(list: &PrefixList, (v4, v6): (usize, usize)) -> Option<IpNetwork> {
+    let mut new_v4 = list.v4.get(v4..).unwrap_or_default().iter();
+    let mut new_v6 = list.v6.get(v6..).unwrap_or_default().iter();
+    let v4 = new_v4.find(|prefix| prefix.length() < WIDEST_V4);
+    let v6 = new_v6.find(|prefix| prefix.length() < WIDEST_V6);
+    v4.map(|prefix| IpNetwork::from(*prefix))
+        .or(v6.map(|prefix| IpNetwork::from(*prefix)))
 }
 
 /// The first line of a set file that has the longest prefix which an address lies in, and that prefix.

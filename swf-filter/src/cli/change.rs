@@ -1,0 +1,300 @@
+//! `swf-filter reload`, `try`, `confirm`, `apply`, `rollback` and `history`: changes of the policy in force, and ways back.
+//!
+//! What is tried, applied or gone back to is a text that the daemon is given, and holds; then the policy files are made to say the
+//! same, by this command, because the daemon's unit may not write to `/etc`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use hyper::Method;
+use jiff::SignedDuration;
+
+use super::install::install;
+use super::show::{Show, counted, line};
+use super::{Arguments, ssh};
+use crate::config::Config;
+use crate::control::api::{
+    ApplyRequest, ConfirmReport, HistoryReport, Operator, PolicyReport, ReloadReport,
+    ReloadRequest, RollbackRequest, SettleReport, TryRequest,
+};
+use crate::files::{self, PRINCIPALS};
+use crate::report::visible;
+use crate::sources::{Source, Sources};
+use crate::state::Tally;
+
+/// A change that may cut off who makes it.
+#[derive(Args)]
+pub(super) struct Force {
+    /// Go on although it would drop the SSH connection that this is run over.
+    #[arg(long, visible_alias = "yes")]
+    force: bool,
+}
+
+/// A policy for some time.
+#[derive(Args)]
+pub(super) struct Try {
+    /// The policy directory; the one that the settings name if not given. `principals.d` beside it counts, if there is one.
+    directory: Option<PathBuf>,
+    /// When the policy before comes back, unless `swf-filter confirm` is heard before.
+    #[arg(long, default_value = "2m", value_parser = length)]
+    timeout: Duration,
+    #[command(flatten)]
+    force: Force,
+}
+
+/// A policy directory that takes the place of the daemon's own.
+#[derive(Args)]
+pub(super) struct Apply {
+    /// The policy directory. `principals.d` beside it counts, if there is one.
+    directory: PathBuf,
+    #[command(flatten)]
+    force: Force,
+}
+
+/// An earlier generation.
+#[derive(Args)]
+pub(super) struct Rollback {
+    /// Its number, as `swf-filter history` shows it; the one before if not given.
+    generation: Option<u64>,
+    #[command(flatten)]
+    force: Force,
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    let length: Option<SignedDuration> = text.parse().ok();
+    length
+        .and_then(|length| Duration::try_from(length).ok())
+        .filter(|length| length.as_secs() > 0)
+        .ok_or_else(|| "write how long, such as 90s or 5m".to_owned())
+}
+
+impl Force {
+    /// Who must not be cut off.
+    fn operator(&self) -> Option<Operator> {
+        if self.force { None } else { ssh::operator() }
+    }
+}
+
+impl Arguments {
+    pub(super) fn reload(&self, force: &Force) -> Result<()> {
+        let request = ReloadRequest {
+            operator: force.operator(),
+        };
+        self.ask::<ReloadReport>(Method::POST, "/v1/reload", &request)
+    }
+
+    pub(super) fn try_out(&self, asked: &Try) -> Result<()> {
+        let config = Config::load(&self.config)?;
+        let directory = asked.directory.as_deref();
+        let request = TryRequest {
+            sources: read(directory.unwrap_or(&config.paths.policy), &config)?,
+            seconds: asked.timeout.as_secs(),
+            operator: asked.force.operator(),
+        };
+        self.ask::<ReloadReport>(Method::POST, "/v1/try", &request)
+    }
+
+    pub(super) fn confirm(&self) -> Result<()> {
+        let mut report: ConfirmReport = self.fetch(Method::POST, "/v1/confirm", &())?;
+        if !report.settled {
+            self.write_files(report.generation.number)?;
+            report.settled = true;
+        }
+        self.print(&report)
+    }
+
+    pub(super) fn apply(&self, asked: &Apply) -> Result<()> {
+        let config = Config::load(&self.config)?;
+        let request = ApplyRequest {
+            sources: read(&asked.directory, &config)?,
+            operator: asked.force.operator(),
+        };
+        let report: ReloadReport = self.fetch(Method::POST, "/v1/apply", &request)?;
+        self.write_files(report.generation.number)?;
+        self.print(&report)
+    }
+
+    pub(super) fn rollback(&self, asked: &Rollback) -> Result<()> {
+        let request = RollbackRequest {
+            generation: asked.generation,
+            operator: asked.force.operator(),
+        };
+        let report: ReloadReport = self.fetch(Method::POST, "/v1/rollback", &request)?;
+        self.write_files(report.generation.number)?;
+        self.print(&report)
+    }
+
+    pub(super) fn history(&self) -> Result<()> {
+        self.ask::<HistoryReport>(Method::GET, "/v1/history", &())
+    }
+
+    /// Makes the policy files say what is in force.
+    fn write_files(&self, generation: u64) -> Result<()> {
+        let behind = || {
+            format!(
+                "generation {generation} is in force, also after a restart, but the policy files do not say so; mend that, and `swf-filter confirm` \
+                 writes them again"
+            )
+        };
+        let ours = directories(&Config::load(&self.config)?);
+        let report: PolicyReport = self.fetch(Method::GET, "/v1/policy", &())?;
+        let astray = install(&report.sources, &ours).with_context(behind)?;
+        let SettleReport { settled } = self.fetch(Method::POST, "/v1/settle", &())?;
+        if settled {
+            return Ok(());
+        }
+        let astray: Vec<String> = astray
+            .iter()
+            .map(|path| format!("`{}`", visible(&path.to_string_lossy())))
+            .collect();
+        if astray.is_empty() {
+            bail!("{}", behind());
+        }
+        let astray = astray.join(", ");
+        Err(anyhow::anyhow!("{astray} should say something else").context(behind()))
+    }
+}
+
+/// The directories that the daemon reads.
+fn directories(config: &Config) -> [PathBuf; 2] {
+    let policy = config.paths.policy.clone();
+    let principals = policy.with_file_name(PRINCIPALS);
+    [policy, principals]
+}
+
+/// Reads and checks a policy directory, and gives its text with the names that files have in the daemon's own.
+fn read(directory: &Path, config: &Config) -> Result<Sources> {
+    let ours = directories(config);
+    let directory = std::path::absolute(directory)
+        .with_context(|| format!("cannot tell where `{}` is", directory.display()))?;
+    let beside = directory.with_file_name(PRINCIPALS);
+    let principals = if beside.exists() { &beside } else { &ours[1] };
+    let loaded = files::load_both(&directory, principals, &config.always_allow)?;
+    loaded.compile()?;
+    let mut sources = loaded.sources;
+    let moves = [(&*directory, &*ours[0]), (principals, &*ours[1])];
+    for file in sources.policy.iter_mut().chain(&mut sources.named) {
+        moved(file, moves);
+    }
+    Ok(sources)
+}
+
+fn moved(file: &mut Source, moves: [(&Path, &Path); 2]) {
+    let path = Path::new(&*file.name);
+    let found = moves
+        .into_iter()
+        .find_map(|(from, to)| Some(to.join(path.strip_prefix(from).ok()?)));
+    if let Some(path) = found {
+        file.name = path.to_string_lossy().into();
+    }
+}
+
+impl Show for ConfirmReport {
+    fn show(&self) -> String {
+        format!("generation {} stays in force\n", self.generation.number)
+    }
+}
+
+impl Show for HistoryReport {
+    fn show(&self) -> String {
+        let mut text = format!(
+            "  {:>10}  {:<24}  {:<8}  {:<12}  CHANGES\n",
+            "GENERATION", "SINCE", "HOW", "BY"
+        );
+        for entry in &self.generations {
+            let record = &entry.record;
+            let mut changes = Vec::new();
+            changes.extend(record.again.map(|again| format!("{again} again")));
+            changes.extend(tally(record.change.hosts, "host", "hosts"));
+            changes.extend(tally(record.change.rules, "rule", "rules"));
+            let mut prefixes = tally(record.change.prefixes, "prefix", "prefixes");
+            if let Some(prefixes) = prefixes.as_mut().filter(|_| record.change.more) {
+                prefixes.push_str(" and more");
+            }
+            changes.extend(prefixes);
+            if !entry.kept {
+                changes.push("not kept".to_owned());
+            }
+            line!(
+                text,
+                "{} {:>10}  {:<24}  {:<8}  {:<12}  {}",
+                if entry.in_force { '*' } else { ' ' },
+                record.generation,
+                record.time,
+                record.how.name(),
+                visible(&record.by.name()),
+                changes.join(", ")
+            );
+        }
+        text
+    }
+}
+
+/// Such as `+2 -1 rules`.
+fn tally(tally: Tally, one: &str, many: &str) -> Option<String> {
+    let mut text = String::new();
+    for (sign, number) in [
+        ('+', tally.added),
+        ('-', tally.removed),
+        ('~', tally.changed),
+    ] {
+        if number > 0 {
+            let _never_fails = write!(text, "{sign}{number} ");
+        }
+    }
+    let all = tally.added + tally.removed + tally.changed;
+    let name = counted(all, one, many);
+    let (_, name) = name.split_once(' ').unwrap_or_default();
+    (all > 0).then(|| text + name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_times_to_come_are_taken() {
+        assert_eq!(length("90s").unwrap(), Duration::from_secs(90));
+        assert_eq!(length("2m").unwrap(), Duration::from_mins(2));
+        for wrong in ["", "0s", "-1m", "soon", "500ms"] {
+            assert!(length(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_tally_says_what_there_is() {
+        let rules = |added, removed, changed| {
+            let counts = Tally {
+                added,
+                removed,
+                changed,
+            };
+            tally(counts, "rule", "rules")
+        };
+        assert_eq!(rules(0, 0, 0), None);
+        assert_eq!(rules(1, 0, 0).as_deref(), Some("+1 rule"));
+        assert_eq!(rules(2, 1, 3).as_deref(), Some("+2 -1 ~3 rules"));
+    }
+
+    #[test]
+    fn files_are_named_as_they_will_be() {
+        let moves = [("/new/policy.d", "/etc/p"), ("/new/principals.d", "/etc/q")];
+        let moves = moves.map(|(from, to)| (Path::new(from), Path::new(to)));
+        for (name, expected) in [
+            ("/new/policy.d/a.toml", "/etc/p/a.toml"),
+            ("/new/policy.d/../s.txt", "/etc/p/../s.txt"),
+            ("/new/principals.d/b.json", "/etc/q/b.json"),
+            ("/new/policy.d2/a.toml", "/new/policy.d2/a.toml"),
+        ] {
+            let mut file = Source {
+                name: name.into(),
+                text: [].into(),
+            };
+            moved(&mut file, moves);
+            assert_eq!(&*file.name, expected);
+        }
+    }
+}

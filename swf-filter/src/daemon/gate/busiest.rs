@@ -1,0 +1,202 @@
+//! Which rules and hosts count most right now: what has changed since the last time that anybody asked.
+//!
+//! The answer is bounded, however many rules there are. All who ask share one earlier reading, so nothing is kept for anyone, and
+//! the counters are read a few times a second at most, whoever asks how often.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use swf_filter_common::abi::{Class, Count};
+use swf_filter_core::compile::image::counters_of_a_cpu;
+use swf_filter_core::compile::{Generation, List, Row, Rule};
+use swf_filter_core::policy::{Effect, Mode};
+
+use super::{Gate, lock, milliseconds};
+use crate::control::api::{Busiest, HostChange, RuleChange, RuleVerdict};
+
+/// A reading that is younger is good enough.
+const RECENT: Duration = Duration::from_millis(200);
+
+/// The counters as they were read last, and what had changed by then.
+pub(super) struct Reading {
+    at: Instant,
+    number: u64,
+    generation: Arc<Generation>,
+    /// Of each rule, what it does to packets.
+    verdicts: Arc<[RuleVerdict]>,
+    counts: Vec<Count>,
+    /// Of each rule, since the reading before. None if that was of another generation.
+    changes: Option<(Duration, Vec<Count>)>,
+}
+
+impl Gate {
+    /// What has changed since the last time that anybody asked, of as many hosts and rules as are asked for.
+    pub(in crate::daemon) fn busiest(&self, most: usize) -> Result<Busiest> {
+        let mut last = lock(&self.reading);
+        let number = self.view().active.map_or(0, |active| active.number);
+        let is_recent =
+            |reading: &&Reading| reading.number == number && reading.at.elapsed() < RECENT;
+        if let Some(reading) = last.as_ref().filter(is_recent) {
+            return Ok(reading.report(most));
+        }
+        let reading = self.read(last.take())?;
+        let report = reading.report(most);
+        *last = Some(reading);
+        Ok(report)
+    }
+
+    fn read(&self, last: Option<Reading>) -> Result<Reading> {
+        let (active, generation) = {
+            let view = self.view();
+            let generation = Arc::clone(view.in_force()?);
+            (view.active, generation)
+        };
+        let number = active.map_or(0, |active| active.number);
+        let counters = active.and_then(|active| {
+            self.counters
+                .rules(active.slot, counters_of_a_cpu(&generation))
+        });
+        let count = |rule| {
+            let counters = counters.as_ref();
+            counters.map_or_else(Count::default, |counters| counters.get(rule))
+        };
+        let counts: Vec<Count> = (0..)
+            .zip(&generation.rules)
+            .map(|(rule, _)| count(rule))
+            .collect();
+        let at = Instant::now();
+        // The slot of a generation is emptied only after the view has the next one.
+        ensure!(
+            self.view().active.map_or(0, |active| active.number) == number,
+            "the policy changes right now; ask again"
+        );
+        let last = last.filter(|last| last.number == number);
+        let verdicts = match &last {
+            Some(last) => Arc::clone(&last.verdicts),
+            None => verdicts(&generation).into(),
+        };
+        Ok(Reading {
+            at,
+            number,
+            generation,
+            verdicts,
+            changes: last.map(|last| (at.duration_since(last.at), changes(&last.counts, &counts))),
+            counts,
+        })
+    }
+}
+
+fn changes(before: &[Count], after: &[Count]) -> Vec<Count> {
+    let pairs = before.iter().zip(after);
+    pairs
+        .map(|(before, after)| Count {
+            packets: after.packets.saturating_sub(before.packets),
+            bytes: after.bytes.saturating_sub(before.bytes),
+        })
+        .collect()
+}
+
+impl Reading {
+    fn report(&self, most: usize) -> Busiest {
+        let generation = &self.generation;
+        let (time, changes) = match &self.changes {
+            Some((time, changes)) => (*time, changes.as_slice()),
+            None => (Duration::ZERO, [].as_slice()),
+        };
+        let judged = generation.rules.iter().zip(&*self.verdicts);
+        let mut hosts: Vec<HostChange> = generation
+            .hosts
+            .iter()
+            .map(|host| HostChange::new(Arc::clone(&host.name)))
+            .collect();
+        let mut rules = Vec::new();
+        for (number, ((rule, verdict), change)) in (0..).zip(judged.zip(changes)) {
+            if change.packets == 0 {
+                continue;
+            }
+            if let Some(host) = hosts.get_mut(usize::from(rule.host)) {
+                host.add(*verdict, change.packets);
+            }
+            rules.push((number, rule, *verdict, *change));
+        }
+        rules.sort_by_key(|(number, _, _, change)| (Reverse(change.packets), *number));
+        let rules = rules.into_iter().take(most);
+        // Sorting is stable: hosts that are as busy stay in the order of the policy.
+        hosts.sort_by_key(|host| Reverse(host.packets()));
+        hosts.truncate(most);
+        Busiest {
+            generation: self.number,
+            milliseconds: milliseconds(time),
+            host_count: generation.hosts.len(),
+            rule_count: generation.rules.len(),
+            hosts,
+            rules: rules
+                .map(|(number, rule, verdict, change)| self.rule(number, rule, verdict, change))
+                .collect(),
+        }
+    }
+
+    fn rule(&self, number: u32, rule: &Rule, verdict: RuleVerdict, change: Count) -> RuleChange {
+        let host = self.generation.hosts.get(usize::from(rule.host));
+        RuleChange {
+            number,
+            host: host.map(|host| Arc::clone(&host.name)).unwrap_or_default(),
+            list: rule.list,
+            rule: Arc::clone(&rule.text),
+            origin: rule.origin.clone(),
+            verdict,
+            packets: change.packets,
+            bytes: change.bytes,
+        }
+    }
+}
+
+/// What each rule does to packets.
+fn verdicts(generation: &Generation) -> Vec<RuleVerdict> {
+    let denying = denying_statements(generation);
+    let verdict = |number: u32, rule: &Rule| {
+        let host = generation.hosts.get(usize::from(rule.host));
+        let drops = match rule.list {
+            List::Deny | List::Unmatched => true,
+            List::Default => host.is_some_and(|host| host.default == Effect::Drop),
+            List::Statement => denying.contains(&number),
+            List::Allow | List::AlwaysAllow | List::TrustedProxies => false,
+        };
+        match host.map(|host| host.mode) {
+            _ if !drops => RuleVerdict::Pass,
+            Some(Mode::Audit) => RuleVerdict::WouldDrop,
+            _ => RuleVerdict::Drop,
+        }
+    };
+    let rules = (0..).zip(&generation.rules);
+    rules.map(|(number, rule)| verdict(number, rule)).collect()
+}
+
+/// The numbers of statements that deny. Rules do not say it, but leaves of tables do.
+fn denying_statements(generation: &Generation) -> HashSet<u32> {
+    if !generation
+        .rules
+        .iter()
+        .any(|rule| rule.list == List::Statement)
+    {
+        return HashSet::new();
+    }
+    let mut denying = HashSet::new();
+    for host in &generation.hosts {
+        let tables = host.tables.iter();
+        let tables: HashSet<u16> = tables.copied().collect();
+        for table in tables
+            .iter()
+            .filter_map(|table| generation.tables.get(usize::from(*table)))
+        {
+            let v4 = table.v4.iter().map(Row::leaf);
+            let v6 = table.v6.iter().map(Row::leaf);
+            let denied = v4.chain(v6).filter(|leaf| leaf.class() == Class::Deny);
+            denying.extend(denied.map(|leaf| host.first_rule + leaf.ordinal()));
+        }
+    }
+    denying
+}

@@ -1,0 +1,214 @@
+//! A generation on trial: in force for some time, and then the one before again, unless it is confirmed.
+//!
+//! What is on trial stands on disk before it is in force, with when it ends. So a daemon that is killed, or a machine that boots
+//! again, knows what to undo; a trial that cannot be written down does not begin.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tracing::{error, info, warn};
+
+use super::change::{Cause, Standing};
+use super::{Candidate, Gate, Provenance, Publisher, lock};
+use crate::control::api::{ConfirmReport, Operator, ReloadReport};
+use crate::sources::Sources;
+use crate::state::{By, How, Moment, Order, Saved, Trial};
+
+/// How long a trial may last.
+const LONGEST: Duration = Duration::from_hours(24);
+
+impl Gate {
+    /// Brings a text into force for some time.
+    pub(in crate::daemon) fn try_out(
+        &self,
+        sources: Sources,
+        length: Duration,
+        by: By,
+        operator: Option<&Operator>,
+    ) -> Result<ReloadReport> {
+        ensure!(
+            (Duration::from_secs(1)..=LONGEST).contains(&length),
+            "a trial lasts a second at least, and {} hours at most",
+            LONGEST.as_secs() / 3_600
+        );
+        let mut publisher = lock(&self.publisher);
+        self.ensure_no_trial()?;
+        let (loaded, config) = self.load(sources)?;
+        self.keep_what_comes_back(&loaded.sources)?;
+        let from = (loaded, super::Milliseconds::default());
+        let as_what = (Standing::Trial(length), Cause::new(by, How::Try));
+        self.bring(&mut publisher, from, config, as_what, operator)
+    }
+
+    /// Makes sure that the generation in force is on disk, and is another than the one to be tried.
+    fn keep_what_comes_back(&self, tried: &Sources) -> Result<()> {
+        let view = self.view();
+        let (active, (policy, sources)) = view
+            .active
+            .zip(view.sources.clone())
+            .context("no policy is in force that could come back after a trial; reload first")?;
+        ensure!(
+            policy != tried.hash(),
+            "that is in force already, as generation {}",
+            active.number
+        );
+        view.in_force()?;
+        let saved = Saved {
+            number: active.number,
+            after: None,
+            since: view.since.as_millisecond(),
+            generation: view.generation.clone(),
+            sources,
+        };
+        drop(view);
+        let kept = self.state.load(active.number);
+        if kept.is_ok_and(|kept| kept.sources == saved.sources) {
+            return Ok(());
+        }
+        self.state.save(&saved).context(
+            "nothing was tried: the generation in force is not on disk, and cannot be written there",
+        )
+    }
+
+    /// Keeps what is in force: for good, if it was on trial.
+    pub(in crate::daemon) fn confirm(&self, by: By) -> Result<ConfirmReport> {
+        let no_change = lock(&self.publisher);
+        let order = self.order.borrow().clone();
+        match order {
+            None => bail!("nothing is on trial: the policy files say what is in force"),
+            Some(Order::Held { .. }) => {}
+            Some(Order::Trial(trial)) => {
+                ensure!(
+                    trial.left(&Moment::now()?).is_some(),
+                    "the trial of generation {} is over",
+                    trial.generation
+                );
+                let order = Order::Held {
+                    generation: trial.generation,
+                    how: How::Confirm,
+                };
+                self.state
+                    .save_order(&order)
+                    .context("the trial goes on, because its end cannot be written to disk")?;
+                self.order.send_replace(Some(order));
+                let same = self.view().enforced();
+                let cause = Cause::new(by, How::Confirm);
+                if let Err(error) = self.record(same, false, cause) {
+                    warn!("the history lacks a confirmation: {error:#}");
+                }
+            }
+        }
+        drop(no_change);
+        Ok(ConfirmReport {
+            settled: self.settle()?,
+            generation: self.view().info(),
+        })
+    }
+
+    /// Ends the trial that is under way, if its time is up.
+    pub(in crate::daemon) fn end_trial(&self) -> Result<()> {
+        let mut publisher = lock(&self.publisher);
+        let order = self.order.borrow().clone();
+        let Some(Order::Trial(trial)) = order else {
+            return Ok(());
+        };
+        // It may have been confirmed, and another begun, in the meantime.
+        if trial.left(&Moment::now()?).is_some() {
+            return Ok(());
+        }
+        self.revert(&mut publisher, &trial, By::timer())?;
+        drop(publisher);
+        self.settle().map(drop)
+    }
+
+    /// Brings back the generation before a trial.
+    pub(super) fn revert(
+        &self,
+        publisher: &mut Publisher,
+        trial: &Trial,
+        by: By,
+    ) -> Result<ReloadReport> {
+        let saved = self.state.load(trial.before)?;
+        let config = self.view().config.clone();
+        let candidate = Candidate {
+            generation: saved.generation,
+            sources: Some(saved.sources),
+            from: Provenance::Text,
+            standing: Standing::Held,
+            cause: Cause::new(by, How::Revert).again(trial.before),
+        };
+        let (changed, milliseconds) = self.publish(publisher, candidate, config)?;
+        info!(
+            generation = trial.generation,
+            "the trial is over: generation {} is in force again", trial.before
+        );
+        Ok(ReloadReport {
+            changed,
+            generation: self.view().info(),
+            milliseconds,
+            doubts: crate::report::Report::default(),
+            trial: None,
+        })
+    }
+
+    /// Brings into force what the state on disk orders. Whether it orders anything.
+    pub(super) fn resume(&self) -> bool {
+        let order = match self.state.load_order() {
+            Ok(Some(order)) => order,
+            Ok(None) => return false,
+            Err(error) => {
+                warn!("what was ordered before is lost, and the policy files are read: {error:#}");
+                return false;
+            }
+        };
+        let resumed = self.obey(order);
+        if let Err(error) = &resumed {
+            error!(
+                "what was ordered before cannot be done, and the policy files are read: {error:#}"
+            );
+            self.order.send_replace(None);
+        }
+        resumed.is_ok()
+    }
+
+    fn obey(&self, order: Order) -> Result<()> {
+        let trial = match &order {
+            Order::Held { generation, .. } => {
+                let generation = *generation;
+                self.order.send_replace(Some(order));
+                self.enforce(generation)?;
+                // Files that say the same by now may speak again.
+                return self.settle().map(drop);
+            }
+            Order::Trial(trial) => trial.clone(),
+        };
+        self.order.send_replace(Some(order));
+        let left = trial.left(&Moment::now()?);
+        if let Some(left) = left {
+            match self.enforce(trial.generation) {
+                Ok(()) => {
+                    info!(generation = trial.generation, ?left, "the trial goes on");
+                    return Ok(());
+                }
+                Err(error) => error!("the trial cannot go on: {error:#}"),
+            }
+        }
+        self.revert(&mut lock(&self.publisher), &trial, By::start())?;
+        self.settle().map(drop)
+    }
+
+    /// Enforces a generation of the state on disk.
+    fn enforce(&self, number: u64) -> Result<()> {
+        let saved = self.state.load(number)?;
+        let config = self.view().config.clone();
+        let candidate = Candidate {
+            generation: saved.generation,
+            sources: Some(saved.sources),
+            from: Provenance::Disk(number),
+            standing: Standing::Ordered,
+            cause: Cause::new(By::start(), How::Reload),
+        };
+        self.publish(&mut lock(&self.publisher), candidate, config)
+            .map(drop)
+    }
+}

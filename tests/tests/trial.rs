@@ -1,0 +1,489 @@
+//! Changes that undo themselves, and ways back: trials, confirmations, rollbacks, and what of them survives kills and boots.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use swf_filter_tests::frames::Frame;
+use swf_filter_tests::process::{Child, run};
+use swf_filter_tests::wait::wait_until;
+use swf_filter_tests::wire::Wire;
+use swf_filter_tests::world::{DEADLINE, World};
+
+const HOST: &str = "198.51.100.10";
+const CLIENT: &str = "192.0.2.1";
+const OPEN: &str = "allow = [\"192.0.2.0/24\"]\n";
+const SHUT: &str = "allow = [\"203.0.113.0/24\"]\n";
+/// Longer than any test.
+const LONG: Duration = Duration::from_mins(10);
+/// Longer than a few commands take on a busy machine.
+const SHORT: Duration = Duration::from_secs(8);
+
+fn policy(lists: &str) -> String {
+    format!(
+        "version = 1\n[[host]]\nname = \"swf\"\naddresses = [\"{HOST}\"]\nports = \"all\"\n{lists}"
+    )
+}
+
+/// A daemon that lets [`CLIENT`] in, and a directory whose policy does not.
+struct Stage {
+    world: World,
+    daemon: Child,
+    wire: Wire,
+    shut: PathBuf,
+}
+
+impl Stage {
+    fn new(name: &str) -> Result<Option<Self>> {
+        let Some(world) = World::silent(name)? else {
+            return Ok(None);
+        };
+        world.write_policy("10.toml", policy(OPEN))?;
+        let shut = world.file("shut");
+        fs::create_dir(&shut)?;
+        fs::write(shut.join("10.toml"), policy(SHUT))?;
+        Ok(Some(Self {
+            daemon: world.attached_daemon()?,
+            wire: world.wire_one()?,
+            shut,
+            world,
+        }))
+    }
+
+    fn passes(&self) -> Result<bool> {
+        let frame = Frame::ip(CLIENT.parse::<IpAddr>()?, HOST.parse()?).tcp(40_000, 443);
+        self.wire.passes(&frame.to_bytes())
+    }
+
+    /// Tries the policy that lets nobody in.
+    fn try_shut(&self, timeout: Duration) -> Result<()> {
+        let shut = self.shut.to_string_lossy();
+        let timeout = format!("{}s", timeout.as_secs());
+        let tried = self.world.ask(&["try", &shut, "--timeout", &timeout])?;
+        ensure!(
+            tried["changed"] == true && tried["trial"]["before"] == 1,
+            "{tried}"
+        );
+        ensure!(!self.passes()?, "what is tried is enforced");
+        Ok(())
+    }
+
+    fn wait_for_the_end(&self) {
+        wait_until(DEADLINE, "the generation before", || {
+            self.passes().is_ok_and(|passes| passes)
+        });
+    }
+
+    /// Kills the daemon, and starts another one, which is the next of this boot.
+    fn restart(&mut self) -> Result<()> {
+        self.daemon.kill()?;
+        self.daemon = self.world.attached_daemon()?;
+        Ok(())
+    }
+
+    /// Kills the daemon, takes everything off that a boot would, and starts one that takes this for another boot.
+    fn reboot(&mut self) -> Result<()> {
+        self.daemon.kill()?;
+        run(self.world.command().arg("detach"))?;
+        let boot = self.world.file("boot");
+        fs::write(&boot, "00000000-0000-4000-8000-000000000000\n")?;
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "sh",
+            "-c",
+            "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"",
+        ]);
+        let daemon = self.world.command();
+        command.arg(boot).arg(daemon.get_program());
+        command.args(daemon.get_args()).arg("daemon");
+        self.daemon = Child::spawn("swf-filter", &mut command)?;
+        wait_until(DEADLINE, "a daemon after the boot", || {
+            self.world
+                .status()
+                .is_ok_and(|status| status["pid"] == self.daemon.id())
+        });
+        Ok(())
+    }
+
+    fn fails(&self, arguments: &[&str], words: &str) -> Result<()> {
+        let output = self.world.command().args(arguments).output()?;
+        let said = String::from_utf8(output.stderr)?;
+        ensure!(!output.status.success(), "{arguments:?} was not refused");
+        ensure!(said.contains(words), "{arguments:?}: {said}");
+        Ok(())
+    }
+
+    fn file(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.world.policies().join("10.toml"))?)
+    }
+
+    /// Number, way and whether it is in force, of each change, the newest first.
+    fn history(&self) -> Result<Vec<(u64, String, bool)>> {
+        let history = self.world.ask(&["history"])?;
+        let entries = history["generations"].as_array().context("no list")?;
+        let entry = |entry: &Value| -> Option<_> {
+            let how = entry["how"].as_str()?.to_owned();
+            Some((
+                entry["generation"].as_u64()?,
+                how,
+                entry["in_force"].as_bool()?,
+            ))
+        };
+        let read = entries.iter().map(entry).collect::<Option<_>>();
+        read.with_context(|| format!("{history}"))
+    }
+}
+
+fn changes(list: &[(u64, &str, bool)]) -> Vec<(u64, String, bool)> {
+    let owned = |(number, how, now): &(u64, &str, bool)| (*number, (*how).to_owned(), *now);
+    list.iter().map(owned).collect()
+}
+
+#[test]
+fn what_is_tried_goes_by_itself_and_followers_hear_of_it() -> Result<()> {
+    let Some(stage) = Stage::new("ends")? else {
+        return Ok(());
+    };
+    let mut follower = UnixStream::connect(stage.world.file("run/control.sock"))?;
+    follower.set_read_timeout(Some(DEADLINE))?;
+    follower.write_all(b"GET /v1/generations HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    let lines = BufReader::new(follower).lines();
+    let mut heard = lines.filter_map(|line| {
+        let told: Value = serde_json::from_str(&line.ok()?).ok()?;
+        told["generation"]
+            .as_u64()
+            .zip(told["policy"].as_str().map(str::to_owned))
+    });
+    let mut next = || heard.next().context("the stream has ended");
+
+    let (_, open) = next()?;
+    stage.try_shut(SHORT)?;
+    let status = stage.world.status()?;
+    ensure!(
+        status["trial"]["generation"] == 2
+            && status["trial"]["by"]["uid"] == 0
+            && status["warnings"]
+                .to_string()
+                .contains("generation 1 comes back"),
+        "{status}"
+    );
+    stage.wait_for_the_end();
+    let (tried, shut) = next()?;
+    let (back, text) = next()?;
+    ensure!((tried, back) == (2, 3) && shut != open && text == open);
+
+    // The files never said anything else, so they are read again at the next start.
+    wait_until(DEADLINE, "no word of a trial", || {
+        stage.world.status().is_ok_and(|status| {
+            status["trial"].is_null()
+                && status["held"].is_null()
+                && status["warnings"] == Value::Array(Vec::new())
+        })
+    });
+    ensure!(
+        stage.history()?
+            == changes(&[(3, "revert", true), (2, "try", false), (1, "reload", false)])
+    );
+    let words = "policy changed generation=2 how=\"try\" by=\"root\" uid=0 user=\"root\"";
+    stage.daemon.wait_for_output(DEADLINE, words);
+    stage.world.reload()
+}
+
+#[test]
+fn what_is_confirmed_stays_and_the_files_say_it() -> Result<()> {
+    let Some(mut stage) = Stage::new("stays")? else {
+        return Ok(());
+    };
+    let begun = Instant::now();
+    stage.try_shut(SHORT)?;
+    ensure!(stage.file()? == policy(OPEN), "as long as it is only tried");
+    stage.world.ask(&["confirm"])?;
+    ensure!(stage.file()? == policy(SHUT));
+    ensure!(fs::read_to_string(stage.world.policies().join("10.toml~"))? == policy(OPEN));
+    let status = stage.world.status()?;
+    ensure!(
+        status["held"].is_null() && status["trial"].is_null(),
+        "{status}"
+    );
+    wait_for(begun, SHORT);
+    ensure!(!stage.passes()?, "after the time that it was tried for");
+    stage.reboot()?;
+    ensure!(!stage.passes()?, "after a boot");
+    stage.fails(&["confirm"], "nothing is on trial")
+}
+
+/// Waits until so much time has passed that what was begun before is over.
+fn wait_for(begun: Instant, time: Duration) {
+    wait_until(DEADLINE, "the end of the time", || begun.elapsed() > time);
+}
+
+#[test]
+fn a_killed_daemon_goes_on_with_the_trial_and_ends_it() -> Result<()> {
+    let Some(mut stage) = Stage::new("killed")? else {
+        return Ok(());
+    };
+    stage.try_shut(2 * SHORT)?;
+    stage.restart()?;
+    let status = stage.world.status()?;
+    ensure!(status["trial"]["generation"] == 2, "{status}");
+    ensure!(!stage.passes()?, "the trial goes on after a restart");
+    stage.wait_for_the_end();
+    ensure!(stage.history()?[0] == (3, "revert".to_owned(), true));
+    Ok(())
+}
+
+#[test]
+fn a_trial_that_ran_out_without_a_daemon_is_over_at_the_start() -> Result<()> {
+    let Some(mut stage) = Stage::new("late")? else {
+        return Ok(());
+    };
+    // The files say what is tried, as when somebody edits them and is careful: they must not decide.
+    stage.world.write_policy("10.toml", policy(SHUT))?;
+    stage.world.ask(&["try", "--timeout", "8s"])?;
+    stage.daemon.kill()?;
+    wait_for(Instant::now(), SHORT);
+    ensure!(!stage.passes()?, "the kernel goes on");
+    stage.daemon = stage.world.attached_daemon()?;
+    ensure!(stage.passes()?, "the start ends it");
+    let status = stage.world.status()?;
+    ensure!(
+        status["held"] == "revert" && status["trial"].is_null(),
+        "{status}"
+    );
+
+    // Nor do they decide at any later start, until somebody says so.
+    stage.restart()?;
+    ensure!(stage.passes()?);
+    stage.reboot()?;
+    ensure!(stage.passes()?);
+    let status = stage.world.status()?;
+    ensure!(
+        status["held"] == "revert" && status["warnings"].to_string().contains("swf-filter reload"),
+        "{status}"
+    );
+    stage.world.reload()?;
+    ensure!(!stage.passes()?, "a reload takes the files");
+    ensure!(stage.world.status()?["held"].is_null());
+    Ok(())
+}
+
+#[test]
+fn a_boot_ends_a_trial_at_once_whatever_the_files_say() -> Result<()> {
+    let Some(mut stage) = Stage::new("boot")? else {
+        return Ok(());
+    };
+    stage.world.write_policy("10.toml", policy(SHUT))?;
+    stage.world.ask(&["try", "--timeout", "10m"])?;
+    ensure!(!stage.passes()?);
+    stage.reboot()?;
+    ensure!(stage.passes()?);
+    let status = stage.world.status()?;
+    ensure!(
+        status["held"] == "revert" && status["generation"]["number"] == 3,
+        "{status}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_boot_does_not_end_what_is_confirmed() -> Result<()> {
+    let Some(mut stage) = Stage::new("confirmed")? else {
+        return Ok(());
+    };
+    stage.try_shut(LONG)?;
+    // Over the socket alone: the files still say something else.
+    let mut socket = UnixStream::connect(stage.world.file("run/control.sock"))?;
+    socket.write_all(b"POST /v1/confirm HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")?;
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut socket, &mut answer)?;
+    ensure!(answer.contains("\"settled\":false"), "{answer}");
+    stage.reboot()?;
+    ensure!(!stage.passes()?);
+    ensure!(stage.world.status()?["held"] == "confirm");
+    stage.world.ask(&["confirm"])?;
+    ensure!(stage.file()? == policy(SHUT) && stage.world.status()?["held"].is_null());
+    Ok(())
+}
+
+#[test]
+fn a_trial_is_in_the_way_of_other_changes_and_a_rollback_ends_it() -> Result<()> {
+    let Some(stage) = Stage::new("one")? else {
+        return Ok(());
+    };
+    stage.try_shut(LONG)?;
+    let shut = stage.shut.to_string_lossy();
+    for change in [&["reload"][..], &["apply", &shut], &["try"]] {
+        stage.fails(change, "is on trial for another")?;
+    }
+    let refusal = stage.world.reload_by_signal(&stage.daemon).unwrap_err();
+    ensure!(
+        refusal.to_string().contains("swf-filter confirm"),
+        "{refusal}"
+    );
+    stage.fails(&["rollback", "2"], "is on trial")?;
+    ensure!(!stage.passes()?);
+    stage.world.ask(&["rollback"])?;
+    ensure!(stage.passes()?);
+    let status = stage.world.status()?;
+    ensure!(
+        status["trial"].is_null() && status["held"].is_null(),
+        "{status}"
+    );
+    stage.world.reload()
+}
+
+#[test]
+fn a_trial_that_cannot_be_written_down_does_not_begin() -> Result<()> {
+    let Some(mut stage) = Stage::new("unwritable")? else {
+        return Ok(());
+    };
+    let folder = stage.world.file("state");
+    fs::remove_dir_all(&folder)?;
+    fs::write(&folder, "in the way")?;
+    let shut = stage.shut.to_string_lossy().into_owned();
+    stage.fails(&["try", &shut], "nothing was tried")?;
+    ensure!(stage.passes()?);
+    ensure!(stage.world.status()?["trial"].is_null());
+    fs::remove_file(&folder)?;
+    fs::create_dir(&folder)?;
+    stage.try_shut(LONG)?;
+    stage.restart()?;
+    stage.world.ask(&["rollback"])?;
+    ensure!(stage.passes()?);
+    stage.fails(&["try", &shut, "--timeout", "0s"], "write how long")?;
+    stage.fails(&["try", &shut, "--timeout", "25h"], "24 hours at most")?;
+    let ours = stage.world.policies();
+    stage.fails(&["try", &ours.to_string_lossy()], "is in force already")
+}
+
+#[test]
+fn a_rollback_brings_files_back_and_survives_boots() -> Result<()> {
+    let Some(mut stage) = Stage::new("back")? else {
+        return Ok(());
+    };
+    stage.fails(&["rollback"], "no generation before this one")?;
+    stage.world.write_policy("10.toml", policy(SHUT))?;
+    stage.world.write_policy("20.toml", "version = 1\n")?;
+    stage.world.reload()?;
+    ensure!(!stage.passes()?);
+    let back = stage.world.ask(&["rollback"])?;
+    ensure!(back["generation"]["number"] == 3, "{back}");
+    ensure!(stage.passes()?);
+    ensure!(stage.file()? == policy(OPEN));
+    ensure!(!stage.world.policies().join("20.toml").exists());
+    stage.reboot()?;
+    ensure!(stage.passes()?);
+    stage.world.ask(&["rollback", "2"])?;
+    ensure!(!stage.passes()?);
+    ensure!(stage.world.policies().join("20.toml").exists());
+    stage.fails(&["rollback", "77"], "no generation 77")?;
+    let history = stage.world.ask(&["history"])?;
+    let newest = &history["generations"][0];
+    ensure!(
+        newest["how"] == "rollback"
+            && newest["again"] == 2
+            && newest["by"]["user"] == "root"
+            && newest["change"]["prefixes"]["added"] == 1
+            && newest["change"]["rules"]["removed"] == 1
+            && newest["kept"] == true,
+        "{history}"
+    );
+    let text = run(stage.world.command().arg("history"))?;
+    ensure!(
+        text.contains("2 again, ~1 host, +1 -1 rules, +1 -1 prefixes"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
+fn as_many_policies_are_kept_as_are_wanted() -> Result<()> {
+    let Some(world) = World::silent("kept")? else {
+        return Ok(());
+    };
+    world.write_config("history = 2\n")?;
+    world.write_policy("10.toml", policy(OPEN))?;
+    let _daemon = world.attached_daemon()?;
+    for third in 3..6 {
+        let lists = format!("allow = [\"192.0.{third}.0/24\"]\n");
+        world.write_policy("10.toml", policy(&lists))?;
+        world.reload()?;
+    }
+    let history = world.ask(&["history"])?;
+    let entries = history["generations"].as_array().context("no list")?;
+    let kept: Vec<bool> = entries.iter().map(|entry| entry["kept"] == true).collect();
+    ensure!(kept == [true, true, false, false], "{history}");
+    let refused = world.ask(&["rollback", "1"]).unwrap_err().to_string();
+    ensure!(refused.contains("not kept any more"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn who_would_cut_off_their_own_connection_is_stopped() -> Result<()> {
+    let Some(stage) = Stage::new("ssh")? else {
+        return Ok(());
+    };
+    let attempt = |from: &str, arguments: &[&str]| -> Result<(bool, String)> {
+        let mut command = stage.world.command();
+        command.env("SSH_CONNECTION", format!("{from} 50000 {HOST} 22"));
+        let output = command.args(arguments).output()?;
+        Ok((output.status.success(), String::from_utf8(output.stderr)?))
+    };
+    let shut = stage.shut.to_string_lossy();
+    stage.world.write_policy("10.toml", policy(SHUT))?;
+    for change in [&["reload"][..], &["apply", &shut], &["try", &shut]] {
+        let (done, said) = attempt(CLIENT, change)?;
+        ensure!(!done, "{change:?} was not refused");
+        for words in [
+            "drop your own connection from 192.0.2.1 to 198.51.100.10 port 22 on eth1",
+            "--force",
+            "swf-filter try",
+        ] {
+            ensure!(said.contains(words), "{change:?}: {said}");
+        }
+        ensure!(stage.passes()?, "{change:?} has changed something");
+    }
+    // Whoever stays connected, or knows what they do, goes on.
+    let (done, said) = attempt("203.0.113.7", &["try", &shut])?;
+    ensure!(done, "{said}");
+    stage.world.ask(&["rollback"])?;
+    stage.world.write_policy("10.toml", policy(SHUT))?;
+    let (done, said) = attempt(CLIENT, &["reload", "--force"])?;
+    ensure!(done && !stage.passes()?, "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_directory_is_applied_with_its_files_or_not_at_all() -> Result<()> {
+    let Some(mut stage) = Stage::new("apply")? else {
+        return Ok(());
+    };
+    let set = "[[set]]\nname = \"more\"\nfile = \"sets/more.txt\"\n";
+    let lists = "allow = [\"203.0.113.0/24\", \"set:more\"]\n";
+    fs::write(stage.shut.join("10.toml"), policy(lists) + set)?;
+    let shut = stage.shut.to_string_lossy().into_owned();
+    stage.fails(&["apply", &shut], "shut/10.toml:")?;
+    ensure!(stage.file()? == policy(OPEN) && stage.passes()?);
+
+    fs::create_dir(stage.shut.join("sets"))?;
+    fs::write(stage.shut.join("sets/more.txt"), "198.18.0.0/15\n")?;
+    stage.world.ask(&["apply", &shut])?;
+    ensure!(!stage.passes()?);
+    ensure!(stage.file()? == policy(lists) + set);
+    ensure!(stage.world.policies().join("sets/more.txt").exists());
+    fs::remove_dir_all(&stage.shut)?;
+    stage.reboot()?;
+    ensure!(!stage.passes()? && stage.world.status()?["held"].is_null());
+    let rules = stage.world.ask(&["rules"])?.to_string();
+    let ours = stage.world.policies();
+    ensure!(rules.contains(&*ours.to_string_lossy()), "{rules}");
+    ensure!(Path::new(&ours).join("10.toml~").exists());
+    Ok(())
+}
