@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -106,6 +106,26 @@ pub(crate) fn load_both(
         read,
         files,
     })
+}
+
+/// The files that the policy in `directory` consists of, and those that they name, as far as can be told. They may be wrong, or
+/// not be there.
+pub(crate) fn named(directory: &Path) -> Vec<PathBuf> {
+    let directories = [directory.to_owned(), directory.with_file_name(PRINCIPALS)];
+    let files = directories
+        .iter()
+        .filter_map(|path| read_directory(path).ok());
+    let files: Vec<SourceFile> = files.flatten().collect();
+    let mut named: Vec<PathBuf> = files
+        .iter()
+        .map(|file| PathBuf::from(&*file.name))
+        .collect();
+    // What is wrong is said when the files are loaded; here they only say where others are.
+    let _faults = parse(&files, &mut |path: &Path| {
+        named.push(path.to_owned());
+        Ok(Arc::default())
+    });
+    named
 }
 
 /// The policy files of a directory, in byte order of their names.

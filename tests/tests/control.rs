@@ -414,6 +414,25 @@ fn others_may_ask_but_not_change_and_all_is_logged() -> Result<()> {
 }
 
 #[test]
+fn every_thread_of_the_daemon_is_confined() -> Result<()> {
+    let Some(target) = Target::new("confined")? else {
+        return Ok(());
+    };
+    let is_confined = |thread: &Path| -> Result<bool> {
+        let status = fs::read_to_string(thread.join("status"))?;
+        let has = |line: &str| status.lines().any(|it| it == line);
+        Ok(has("NoNewPrivs:\t1") && has("Seccomp:\t2"))
+    };
+    target.world.reload()?;
+    let threads = Path::new("/proc").join(target.daemon.id().to_string());
+    for thread in fs::read_dir(threads.join("task"))? {
+        ensure!(is_confined(&thread?.path())?);
+    }
+    ensure!(!is_confined(Path::new("/proc/thread-self"))?);
+    target.ensure_well()
+}
+
+#[test]
 fn socket_and_pins_are_not_for_everybody() -> Result<()> {
     let Some(target) = Target::new("modes")? else {
         return Ok(());

@@ -93,7 +93,8 @@ impl Command {
     /// Whether it changes what is enforced.
     fn changes(&self) -> bool {
         match self {
-            Self::Diff
+            Self::Busiest(_)
+            | Self::Diff
             | Self::Explain(_)
             | Self::History
             | Self::Policy

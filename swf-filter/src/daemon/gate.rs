@@ -698,6 +698,11 @@ impl Gate {
         })
     }
 
+    /// What is wrong with what is in force, if anything is.
+    pub(super) fn warning(&self) -> Option<String> {
+        self.view().warnings.first().cloned()
+    }
+
     /// Packets and bytes of each rule.
     pub(super) fn rules(&self) -> Result<Vec<RuleCount>> {
         let view = self.view();

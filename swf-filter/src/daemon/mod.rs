@@ -8,8 +8,9 @@ mod headers;
 mod listing;
 mod seen;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,14 +29,14 @@ use tracing::{error, info, warn};
 
 use self::gate::{Follower, Gate};
 use self::seen::Sight;
-use crate::config::Config;
+use crate::config::{Config, Paths};
 use crate::control::api::{InterfaceReport, PolicyInfo, SettleReport};
 use crate::control::server::{self, Command, Control};
 use crate::control::socket;
 use crate::dataplane::interfaces::{self, Interfaces};
 use crate::dataplane::{Events, Kernel, Pins, preflight};
 use crate::state::{By, Moment, Order};
-use crate::{log, observe, service};
+use crate::{confine, files, log, observe, service};
 
 /// Stack of a thread: an image is half a MiB, and travels by value.
 const STACK: usize = 16 << 20;
@@ -53,21 +54,31 @@ const REFILLS_PER_SECOND: u32 = 10;
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: &Path) -> Result<()> {
     log::start("swf-filter")?;
+    let config = Config::load(config)?;
+    preflight::check()?;
+    let pins = Pins::new(&config.paths.bpf);
+    pins.prepare()?;
+    prepare(&config.paths)?;
+    confine::daemon(&config, &files::named(&config.paths.policy))?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK)
         .build()?
-        .block_on(async { tokio::spawn(serve(config.to_owned())).await? })
+        .block_on(async { tokio::spawn(serve(config, pins)).await? })
 }
 
-async fn serve(path: PathBuf) -> Result<()> {
-    let config = Config::load(&path)?;
-    preflight::check()?;
-    let pins = Pins::new(&config.paths.bpf);
-    pins.prepare()?;
+/// Makes what has to be there before the daemon is confined to it.
+fn prepare(paths: &Paths) -> Result<()> {
+    fs::create_dir_all(&paths.run)
+        .with_context(|| format!("cannot make {}", paths.run.display()))?;
+    // A disk that cannot be written is told when something is to be written.
+    let mut state = DirBuilder::new();
+    let _unwritable = state.recursive(true).mode(0o700).create(&paths.state);
+    Ok(())
+}
+
+async fn serve(config: Config, pins: Pins) -> Result<()> {
     let _lock = pins.lock()?;
-    fs::create_dir_all(&config.paths.run)
-        .with_context(|| format!("cannot make {}", config.paths.run.display()))?;
     let kernel = Kernel::load(&pins, config.trace)?;
     let (interfaces, changes) = interfaces::open()?;
     let listener = server::open(&socket(&config.paths.run))?;
@@ -182,16 +193,22 @@ async fn end_trials(daemon: Arc<Daemon>) {
     }
 }
 
-/// What is in force, in a line.
+/// What is in force, in a line, and what is wrong with that.
 fn enforcing(daemon: &Daemon) -> String {
     let generation = daemon
         .generations()
         .borrow()
         .as_ref()
         .map(|info| info.generation);
-    match generation {
-        Some(generation) => format!("enforcing generation {generation}"),
-        None => "enforcing the generation that was pinned".to_owned(),
+    // Other lines show where in which file; the unit's status has room for one.
+    let warning = daemon.gate.warning().unwrap_or_default();
+    match (generation, warning.lines().next()) {
+        (Some(generation), None) => format!("enforcing generation {generation}"),
+        (Some(generation), Some(warning)) => {
+            format!("enforcing generation {generation}: {warning}")
+        }
+        (None, Some(warning)) => warning.to_owned(),
+        (None, None) => "enforcing the generation that was pinned".to_owned(),
     }
 }
 

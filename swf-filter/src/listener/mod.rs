@@ -27,6 +27,8 @@ pub mod upstream;
 pub mod watch;
 mod ways;
 
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -42,7 +44,7 @@ use tracing::{error, info, warn};
 
 use self::audit::{Audit, Targets, Writing};
 use self::serve::Seats;
-use self::settings::Settings;
+use self::settings::{Paths, Settings};
 use self::shared::{Fronting, Shared};
 use self::sockets::Inherited;
 use self::tls::Tls;
@@ -52,6 +54,7 @@ use crate::control::{server, socket};
 use crate::keys::{self, Keys, Places};
 use crate::observe::{self, Dashboard};
 use crate::{log, service};
+use crate::{confine, log, service};
 
 /// Runs until SIGTERM or SIGINT, and then until requests under way are answered.
 pub fn run(settings: &Path) -> Result<()> {
@@ -59,6 +62,8 @@ pub fn run(settings: &Path) -> Result<()> {
     let inherited = Inherited::from_environment();
     let settings = Settings::load(settings)?;
     allow_descriptors(settings.limits.connections);
+    prepare(&settings.paths)?;
+    confine::listener(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -66,6 +71,23 @@ pub fn run(settings: &Path) -> Result<()> {
     // A disk that hangs must not keep the process from its end.
     runtime.shutdown_background();
     ended
+}
+
+/// Makes what has to be there before the listener is confined to it.
+fn prepare(paths: &Paths) -> Result<()> {
+    fs::create_dir_all(&paths.listener_run)
+        .with_context(|| format!("cannot make {}", paths.listener_run.display()))?;
+    let log = paths.audit.as_deref().and_then(Path::parent);
+    let directories = [(Some(&*paths.state), 0o700), (log, 0o750)];
+    for (directory, mode) in directories {
+        let Some(directory) = directory else { continue };
+        // What cannot be made is told when something is to be written.
+        let _unwritable = DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(directory);
+    }
+    Ok(())
 }
 
 /// Takes as many descriptors as the system gives: most programs are started with 1024, because of `select(2)`. Without one left,
@@ -146,12 +168,6 @@ async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
         Arc::clone(&frontings),
         upstreams.into(),
     );
-    std::fs::create_dir_all(&shared.settings.paths.listener_run).with_context(|| {
-        format!(
-            "cannot make {}",
-            shared.settings.paths.listener_run.display()
-        )
-    })?;
     let control = server::open(&socket(&shared.settings.paths.listener_run))?;
     let status = Arc::new(status);
     tokio::spawn(status::serve(control, Arc::clone(&status)));

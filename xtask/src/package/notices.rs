@@ -65,9 +65,8 @@ fn packages() -> Result<BTreeMap<String, String>> {
 fn package_of(line: &str) -> Option<(String, String)> {
     let (package, licence) = line.split_once('\t')?;
     let words: Vec<&str> = package.split_whitespace().collect();
-    let (name, version) = match words.as_slice() {
-        [name, version] | [name, version, "(proc-macro)"] => (name, version),
-        _ => return None,
+    let ([name, version] | [name, version, "(proc-macro)"]) = words.as_slice() else {
+        return None;
     };
     let folder = format!("{name}-{}", version.strip_prefix('v')?);
     Some((folder, licence.trim_end_matches(" (*)").to_owned()))

@@ -160,6 +160,7 @@ fn verdicts(generation: &Generation) -> Vec<RuleVerdict> {
     let verdict = |number: u32, rule: &Rule| {
         let host = generation.hosts.get(usize::from(rule.host));
         let drops = match rule.list {
+            List::Audit => return RuleVerdict::WouldDrop,
             List::Deny | List::Unmatched => true,
             List::Default => host.is_some_and(|host| host.default == Effect::Drop),
             List::Statement => denying.contains(&number),

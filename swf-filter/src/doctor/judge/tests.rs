@@ -20,6 +20,9 @@ fn status() -> Status {
         interfaces: Vec::new(),
         reasons: Vec::new(),
         events: EventInfo::default(),
+        reloads: ReloadInfo::default(),
+        trial: None,
+        held: None,
         warnings: Vec::new(),
     }
 }
@@ -40,6 +43,7 @@ fn listener_status() -> ListenerStatus {
             failures: 0,
         }],
         requests: Vec::new(),
+        actions: Vec::new(),
         audit_lost: 0,
         warnings: Vec::new(),
     }

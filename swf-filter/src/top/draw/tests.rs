@@ -102,6 +102,9 @@ fn status(packets: u64, names: [&str; 3]) -> Status {
         }],
         reasons: reasons.into(),
         events: EventInfo::default(),
+        reloads: ReloadInfo::default(),
+        trial: None,
+        held: None,
         warnings: if names == FOE {
             vec![FOE.join("\n")]
         } else {
@@ -122,6 +125,7 @@ fn listener(requests: u64, name: &str) -> ListenerStatus {
             sockets: Vec::new(),
             open: 3,
             accepted: requests,
+            handshakes: 0,
             turned_away: vec![("source-not-allowed".to_owned(), 4)],
             handshakes_refused: Vec::new(),
             certificates: Vec::new(),
@@ -135,6 +139,7 @@ fn listener(requests: u64, name: &str) -> ListenerStatus {
             failures: 0,
         }],
         requests: vec![("allowed".to_owned(), requests), ("denied".to_owned(), 2)],
+        actions: Vec::new(),
         audit_lost: 0,
         warnings: Vec::new(),
     }

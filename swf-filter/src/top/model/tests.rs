@@ -20,6 +20,9 @@ fn status(pid: u32, packets: [u64; 3]) -> Status {
         interfaces: Vec::new(),
         reasons: reasons.collect(),
         events: EventInfo::default(),
+        reloads: ReloadInfo::default(),
+        trial: None,
+        held: None,
         warnings: vec!["a".to_owned()],
     }
 }
@@ -36,6 +39,7 @@ fn listener(pid: u32, allowed: u64, expired: Option<u64>) -> ListenerStatus {
             sockets: Vec::new(),
             open: 3,
             accepted: 2 * allowed,
+            handshakes: 0,
             turned_away: expired
                 .map(|count| ("too-many".to_owned(), count))
                 .into_iter()
@@ -45,6 +49,7 @@ fn listener(pid: u32, allowed: u64, expired: Option<u64>) -> ListenerStatus {
         }],
         upstreams: Vec::new(),
         requests: vec![("allowed".to_owned(), allowed), ("denied".to_owned(), 0)],
+        actions: Vec::new(),
         audit_lost: 0,
         warnings: vec!["b".to_owned()],
     }
