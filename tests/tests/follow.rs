@@ -118,7 +118,7 @@ fn what_is_wrong_leaves_the_last_good_set_in_force() -> Result<()> {
         ("partners.txt:1:1", &|| {
             write(b"garbage\n192.0.2.1\n192.0.2.2\n")
         }),
-        ("entity not found", &|| Ok(fs::remove_file(gate.list())?)),
+        ("No such file", &|| Ok(fs::remove_file(gate.list())?)),
         ("is a directory", &|| Ok(fs::create_dir(gate.list())?)),
     ];
     for (words, make) in cases {

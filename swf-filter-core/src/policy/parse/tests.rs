@@ -40,6 +40,79 @@ fn a_whole_policy_is_linked() {
 }
 
 #[test]
+fn set_files_are_held_to_their_bounds() {
+    let with = |fields: &str, list: &str| {
+        let text = format!("{HOST}[[set]]\nname = \"s\"\n{fields}\n");
+        let problems = read(&text, list.as_bytes()).err()?;
+        Some(problems.list[0].to_string())
+    };
+    let file = |fields: &str, list| with(&format!("file = \"s.txt\"\n{fields}"), list);
+    let (two, three) = ("192.0.2.0-192.0.2.2\n", "192.0.2.0-192.0.2.2\n10.0.0.0/8\n");
+    let bounds = "min_prefixes = 2\nmax_prefixes = 2";
+    for (fields, list, words) in [
+        (
+            bounds,
+            "192.0.2.0/24\n",
+            "has 1 prefixes, and `min_prefixes` is 2",
+        ),
+        (bounds, three, "has 3 prefixes, and `max_prefixes` is 2"),
+        (
+            "follow = true",
+            "# none\n",
+            "has 0 prefixes, and `min_prefixes` is 1",
+        ),
+        (
+            "follow = true",
+            "10.0.0.0/8\n0.0.0.0/1\n",
+            "s.txt:2:1: error: 0.0.0.0/1 is wider",
+        ),
+        ("follow = true", "2000::/15\n", "wider than a followed file"),
+        (
+            "follow = true",
+            "0.0.0.0-255.255.255.254\n",
+            "wider than a followed file",
+        ),
+        ("follow = \"yes\"", two, "`follow` takes `true` or `false`"),
+        ("min_prefixes = -1", two, "`-1` is not a number of prefixes"),
+        (
+            "min_prefixes = 2\nmax_prefixes = 1",
+            two,
+            "`max_prefixes` is below",
+        ),
+    ] {
+        let said = file(fields, list).unwrap_or_default();
+        assert!(said.contains(words), "no `{words}` in `{said}`");
+    }
+    for (fields, list) in [
+        (bounds, two),
+        ("follow = true", three),
+        ("follow = true\nmin_prefixes = 0", "# none\n"),
+        ("", "# none\n"),
+        ("", "0.0.0.0/0\n"),
+    ] {
+        assert_eq!(file(fields, list), None, "{fields}");
+    }
+    let inline = with("cidrs = [\"0.0.0.0/0\"]\nfollow = true", "");
+    assert!(inline.unwrap().contains("`follow` without `file`"));
+}
+
+#[test]
+fn followed_files_are_found_whatever_they_hold() {
+    let file = SourceFile {
+        name: "policy.d/a.toml".into(),
+        bytes: (*b"version = 1\n[[set]]\nname = \"s\"\nfile = \"lists/s.txt\"\nfollow = true\n\
+            [[set]]\nname = \"t\"\nfile = \"t.txt\"\n")
+            .into(),
+    };
+    let found = followed(&[file]);
+    let one = Followed {
+        set: "s".into(),
+        path: "policy.d/lists/s.txt".into(),
+    };
+    assert_eq!(found, [one]);
+}
+
+#[test]
 fn what_is_wrong_is_refused_where_it_stands() {
     // Text after the first line, then line and column of the problem and a part of message and help.
     let cases = [

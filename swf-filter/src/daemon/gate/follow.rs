@@ -82,6 +82,8 @@ impl Follower {
             let text = match read {
                 Ok(text) => text,
                 Err(error) => {
+                    // What keeps it from being read may pass, and leave no trace in the file.
+                    watched.read = None;
                     gate.refuse(&watched.followed, &error.to_string());
                     continue;
                 }
@@ -92,7 +94,13 @@ impl Follower {
                     watched.read = None;
                     return;
                 }
-                Err(error) => gate.refuse(&watched.followed, &why(&error)),
+                Err(error) => {
+                    if !error.is::<Rejected>() {
+                        // The kernel's doing, and not the file's.
+                        watched.read = None;
+                    }
+                    gate.refuse(&watched.followed, &why(&error));
+                }
             }
         }
     }
@@ -200,15 +208,18 @@ impl Gate {
         self.view().stale.remove(&followed.path);
     }
 
-    /// Takes note that a file is wrong.
+    /// Takes note that a file is wrong. Says it once for each way in which it is.
     fn refuse(&self, followed: &Followed, why: &str) {
         let words = format!(
             "set `{}` does not follow `{}`, and what it held before stays in force: {why}",
             followed.set,
             visible(&followed.path.to_string_lossy())
         );
-        warn!("{words}");
-        self.view().stale.insert(followed.path.clone(), words);
+        let mut view = self.view();
+        if view.stale.get(&followed.path) != Some(&words) {
+            warn!("{words}");
+            view.stale.insert(followed.path.clone(), words);
+        }
     }
 }
 
