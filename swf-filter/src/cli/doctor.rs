@@ -39,10 +39,10 @@ impl Show for Report {
         }
         line!(
             text,
-            "\n{} failed, {} to be warned of, of {} checks",
+            "\n{} checks: {} failures, {} warnings",
+            self.findings.len(),
             self.failures,
-            self.warnings,
-            self.findings.len()
+            self.warnings
         );
         text
     }

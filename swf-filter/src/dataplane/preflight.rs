@@ -7,6 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 /// The oldest kernel that has everything: XDP with fragments and `bpf_xdp_load_bytes` came with 5.18.
 pub(crate) const OLDEST_KERNEL: (u32, u32) = (5, 18);
 
+/// An XDP frame must fit a page with its headroom on ENA: `ENA_XDP_MAX_MTU` in drivers/net/ethernet/amazon/ena/ena_xdp.h, with pages of 4 KiB.
+pub(crate) const ENA_MTU: u32 = 3498;
+
 /// Capabilities, by name and number (`linux/capability.h`).
 const CAPABILITIES: [(&str, u32); 3] =
     [("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
@@ -75,8 +78,6 @@ fn check_capabilities() -> Result<()> {
 /// Advice for an interface on which driver mode did not work, from what is known of its driver.
 #[must_use]
 pub fn driver_advice(interface: &str, mtu: u32) -> Option<String> {
-    /// An XDP frame must fit a page with its headroom on ENA.
-    const ENA_MTU: u32 = 3498;
     let driver = fs::read_link(format!("/sys/class/net/{interface}/device/driver")).ok()?;
     if driver.file_name()? != "ena" {
         return None;

@@ -14,7 +14,7 @@ use super::facts::{
 use super::{Finding, Grade};
 use crate::config::XdpMode;
 use crate::control::api::{AttachMode, Status};
-use crate::dataplane::preflight::{OLDEST_KERNEL, missing, version};
+use crate::dataplane::preflight::{ENA_MTU, OLDEST_KERNEL, missing, version};
 use crate::listener::status::ListenerStatus;
 
 /// All findings, in the order in which they are best mended.
@@ -48,10 +48,10 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 
 /// What is known of drivers that take XDP programs under conditions only. Programs in several buffers (`xdp.frags`) lift the limit of most.
 const DRIVERS: [Driver; 2] = [
-    // ENA_XDP_MAX_MTU in drivers/net/ethernet/amazon/ena/ena_xdp.h, with pages of 4 KiB; channels: github.com/amzn/amzn-drivers/issues/240.
+    // Channels: github.com/amzn/amzn-drivers/issues/240.
     Driver {
         name: "ena",
-        mtu: 3498,
+        mtu: ENA_MTU,
         spare_channels: true,
     },
     // `max_mtu` in xennet_xdp_set of drivers/net/xen-netfront.c: a page without XDP_PACKET_HEADROOM.

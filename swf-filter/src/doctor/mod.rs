@@ -1,6 +1,7 @@
 //! `swf-filter doctor`: what is wrong with this machine, or soon will be, and what to do about it.
 //!
-//! Looking and judging are apart: `look` gathers facts and has no opinion, `judge` has nothing but facts. It changes nothing, needs neither root nor a daemon, and says what it could not see.
+//! Looking and judging are apart: `look` gathers facts and has no opinion, `judge` has nothing but facts. It changes nothing, needs neither root
+//! nor a daemon, and says what it could not see.
 
 mod ethtool;
 mod facts;

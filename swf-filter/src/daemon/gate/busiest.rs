@@ -201,3 +201,83 @@ fn denying_statements(generation: &Generation) -> HashSet<u32> {
     }
     denying
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::files;
+
+    const POLICY: &str = r#"
+version = 1
+
+[[host]]
+name = "swf"
+addresses = ["198.51.100.10"]
+account = "111122223333"
+resource_policies = ["swf.json"]
+"#;
+    const SWF: &str = r#"{"Version": "2012-10-17", "Statement": {"Sid": "NotThere", "Effect": "Deny", "Principal": "*",
+        "Action": "swf:*", "Resource": "*", "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.66/32"}}}}"#;
+    const PRINCIPALS: &str = r#"
+version = 1
+
+[[account]]
+id = "111122223333"
+
+[[user]]
+name = "alice"
+policies = ["alice.json"]
+"#;
+    const ALICE: &str = r#"{"Version": "2012-10-17", "Statement": {"Sid": "Alice", "Effect": "Allow",
+        "Action": "swf:*", "Resource": "*", "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}}"#;
+
+    /// The verdict of each rule that a policy comes to, by its text.
+    fn judged(policy: &str) -> Vec<(String, RuleVerdict)> {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (path, text) in [
+            ("policy.d/10.toml", policy),
+            ("policy.d/swf.json", SWF),
+            ("principals.d/people.toml", PRINCIPALS),
+            ("principals.d/alice.json", ALICE),
+        ] {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write(path, text).expect("written");
+        }
+        let loaded = files::load(&folder.path().join("policy.d"), &[]).expect("a policy");
+        let generation = loaded.compile().expect("a generation");
+        let rules = generation.rules.iter().zip(verdicts(&generation));
+        rules
+            .map(|(rule, verdict)| (rule.text.to_string(), verdict))
+            .collect()
+    }
+
+    #[test]
+    fn statements_drop_what_they_deny_and_pass_what_they_allow() {
+        let find = |rules: &[(String, RuleVerdict)], text: &str| {
+            let mut rules = rules.iter();
+            rules.find(|(found, _)| found == text).map(|one| one.1)
+        };
+        let enforced = judged(POLICY);
+        assert_eq!(find(&enforced, "NotThere"), Some(RuleVerdict::Drop));
+        assert_eq!(find(&enforced, "Alice"), Some(RuleVerdict::Pass));
+        let unmatched = "no statement allows it";
+        assert_eq!(find(&enforced, unmatched), Some(RuleVerdict::Drop));
+        let audited = judged(&format!("{POLICY}mode = \"audit\"\n"));
+        assert_eq!(find(&audited, "NotThere"), Some(RuleVerdict::WouldDrop));
+        assert_eq!(find(&audited, "Alice"), Some(RuleVerdict::Pass));
+    }
+
+    #[test]
+    fn changes_never_go_below_zero() {
+        let count = |packets| Count {
+            packets,
+            bytes: packets,
+        };
+        let changed = changes(&[count(5), count(7)], &[count(9), count(0)]);
+        let packets: Vec<u64> = changed.iter().map(|count| count.packets).collect();
+        assert_eq!(packets, [4, 0]);
+    }
+}
