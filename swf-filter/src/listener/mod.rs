@@ -53,7 +53,6 @@ use self::watch::Watch;
 use crate::control::{server, socket};
 use crate::keys::{self, Keys, Places};
 use crate::observe::{self, Dashboard};
-use crate::{log, service};
 use crate::{confine, log, service};
 
 /// Runs until SIGTERM or SIGINT, and then until requests under way are answered.

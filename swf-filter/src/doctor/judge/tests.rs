@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::control::api::{EventInfo, GenerationInfo, InterfaceInfo, PolicyInfo};
+use crate::control::api::{EventInfo, GenerationInfo, InterfaceInfo, PolicyInfo, ReloadInfo};
 use crate::dataplane::interfaces::Program;
 use crate::doctor::facts::{Channels, Loaded};
 use crate::listener::status::UpstreamInfo;

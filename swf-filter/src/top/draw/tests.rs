@@ -9,7 +9,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent};
 use super::*;
 use crate::control::api::{
     Busiest, EventInfo, EventReport, GenerationInfo, HostChange, InterfaceInfo, ReasonCount,
-    RuleChange, Status,
+    ReloadInfo, RuleChange, Status,
 };
 use crate::listener::status::{ListenerInfo, ListenerStatus, UpstreamInfo};
 use crate::top::model::{Events, Gate, Model, Reading};

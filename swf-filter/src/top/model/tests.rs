@@ -1,7 +1,7 @@
 //! Rates are right, or are not there.
 
 use super::*;
-use crate::control::api::{EventInfo, GenerationInfo, ReasonCount};
+use crate::control::api::{EventInfo, GenerationInfo, ReasonCount, ReloadInfo};
 
 fn status(pid: u32, packets: [u64; 3]) -> Status {
     let reasons = ["allow", "deny", "audit-deny"].into_iter().zip(packets);
