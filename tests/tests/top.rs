@@ -95,7 +95,10 @@ fn rates_and_totals_are_those_of_status() -> Result<()> {
     ensure!(gate["sources"]["events"].as_u64() > Some(0), "{busy}");
 
     // In silence nothing changes, and what is counted is what status says.
-    let silent = world.ask(&["top", "--once", "--interval", "200ms"])?;
+    // Rules are counted since anybody asked last: the first time that is still under traffic.
+    let question = ["top", "--once", "--interval", "300ms"];
+    world.ask(&question)?;
+    let silent = world.ask(&question)?;
     let status = world.status()?;
     for (now, then) in reasons(&silent["gate"])?.iter().zip(reasons(&status)?) {
         ensure!(

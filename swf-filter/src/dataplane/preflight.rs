@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 /// The oldest kernel that has everything: XDP with fragments and `bpf_xdp_load_bytes` came with 5.18.
 pub(crate) const OLDEST_KERNEL: (u32, u32) = (5, 18);
 
-/// An XDP frame must fit a page with its headroom on ENA: `ENA_XDP_MAX_MTU` in drivers/net/ethernet/amazon/ena/ena_xdp.h, with pages of 4 KiB.
+/// An XDP frame must fit a page with its headroom on ENA: `ENA_XDP_MAX_MTU` in `drivers/net/ethernet/amazon/ena/ena_xdp.h`, with
+/// pages of 4 KiB.
 pub(crate) const ENA_MTU: u32 = 3498;
 
 /// Capabilities, by name and number (`linux/capability.h`).
