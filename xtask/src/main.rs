@@ -15,6 +15,7 @@ mod omissions;
 mod package;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::env;
@@ -48,6 +49,7 @@ fn run() -> Result<()> {
             let wish = package::Wish::read(rest)?;
             package::run(setup::run()?, &wish)
         }
+        ["vm", parts @ ..] => vm::run(setup::run()?, parts),
         ["check"] => check::run(setup::run()?),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", rest @ ..] => {
@@ -96,6 +98,8 @@ cargo xtask COMMAND
   test [ARGS]        build, then `cargo test` with ARGS; kernel tests need root
   package [--debug] [--version V]
                      build a Debian package; of the debug build, which is done faster, or with another version
+  vm [PART...]       emulated machines, which take minutes: `install` the package, run kernel tests on Debian's
+                     `kernels`, boot a whole `system` with the package; needs root
   check              formatting, lints on the host and on the BPF target, licences, stray text
   fuzz [TARGET] [S]  fuzz one target of `fuzz/`, or all, for S seconds each (60); needs g++
   bench [--quick] [--check | --renew] [PART...]

@@ -1,0 +1,123 @@
+//! Kernel tests on other kernels: does the program load, attach, drop, flip, and is it adopted after a restart?
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::initrd::{Initrd, Kernel};
+use super::machine::Machine;
+use crate::{build, command};
+
+/// The name of a test, and its program.
+pub(crate) type Test = (&'static str, PathBuf);
+
+/// Builds the test programs, and finds them.
+pub(crate) fn tests() -> Result<Vec<Test>> {
+    let mut cargo = command::cargo("test");
+    cargo.args([
+        "--package",
+        "swf-filter-tests",
+        "--no-run",
+        "--message-format=json",
+    ]);
+    for name in TESTS {
+        cargo.args(["--test", name]);
+    }
+    println!("vm: building tests");
+    let printed = command::output(build::with_bpf_object(&mut cargo))?;
+    // A line for each thing built. Its name is in the name of the file.
+    let programs = printed.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        Some(PathBuf::from(rest.split_once('"')?.0))
+    });
+    let programs: Vec<PathBuf> = programs.collect();
+    TESTS
+        .iter()
+        .map(|name| {
+            let prefix = format!("{name}-");
+            let is_it = |path: &&PathBuf| {
+                let file = path.file_name().unwrap_or_default();
+                file.to_string_lossy().starts_with(&prefix)
+            };
+            let program = programs.iter().find(is_it);
+            Ok((
+                *name,
+                program
+                    .with_context(|| format!("no test `{name}`"))?
+                    .clone(),
+            ))
+        })
+        .collect()
+}
+
+/// Starts the daemon on a kernel, and runs tests there.
+pub(crate) fn run(kernel: &Kernel, tests: &[Test], binary: &Path) -> Result<()> {
+    println!("vm: kernel tests on {}", kernel.release);
+    let initrd = Initrd::new("kernel-tests", kernel, &MODULES)?;
+    initrd.add_program(binary, "bin/swf-filter")?;
+    let ip = command::find("ip").context("no `ip` here")?;
+    initrd.add_program(&ip, "usr/sbin/ip")?;
+    for (name, program) in tests {
+        initrd.add_program(program, &format!("tests/{name}"))?;
+    }
+    let mut script = SCRIPT.to_owned();
+    for (name, _) in tests {
+        let run = format!("/tests/{name} --test-threads=1; echo \"vm-ended {name} $?\"\n");
+        script.push_str(&run);
+    }
+    script += "echo vm-done\npoweroff -f\n";
+    let image = initrd.finish(&script)?;
+    let mut machine = Machine::start(&kernel.image, &image, &["-no-reboot"])?;
+    let deadline = Instant::now() + TIME;
+    let mut failed = Vec::new();
+    loop {
+        let line = machine.line(deadline)?;
+        let line = line.context("the machine ended before the tests did")?;
+        if line.contains("vm-done") {
+            break;
+        }
+        if let Some((_, ended)) = line.split_once("vm-ended ") {
+            if !ended.ends_with(" 0") {
+                failed.push(ended.to_owned());
+            }
+        } else if !line.is_empty() {
+            println!("    {line}");
+        }
+    }
+    ensure!(
+        failed.is_empty(),
+        "on {}: failed: {}",
+        kernel.release,
+        failed.join(", ")
+    );
+    Ok(())
+}
+
+/// The program loads, attaches, drops, is adopted after a restart and flips; and it judges as the same code on the host.
+const TESTS: [&str; 4] = ["gate", "state", "atomic", "agreement"];
+
+const MODULES: [&str; 4] = ["8021q", "bonding", "dummy", "veth"];
+
+/// All tests on one kernel.
+const TIME: Duration = Duration::from_mins(30);
+
+const SCRIPT: &str = r#"
+mount -t bpf bpf /sys/fs/bpf
+mkdir -p /etc/swf-filter/policy.d /run/netns /var/lib
+ip link set lo up
+export CI=true SWF_FILTER_BIN=/bin/swf-filter SWF_FILTER_SKIP_LOG=/tmp/skipped RUST_BACKTRACE=0
+
+printf 'version = 1\ninterfaces = ["first"]\n' >/etc/swf-filter/config.toml
+printf 'version = 1\n[[host]]\nname = "a"\naddresses = ["192.0.2.1"]\n' >/etc/swf-filter/policy.d/a.toml
+ip link add first type veth peer name second
+swf-filter daemon &
+until swf-filter status; do
+    [ -d /proc/$! ] || break
+    sleep 1
+done 2>/dev/null
+swf-filter status | grep -q '^first *driver'
+echo "vm-ended load $?"
+kill $! && wait $!
+swf-filter detach
+"#;
