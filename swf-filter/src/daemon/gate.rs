@@ -4,6 +4,7 @@
 //! questions only take short ones, and are answered while a reload is under way.
 
 mod change;
+mod hour;
 mod operator;
 mod past;
 mod trial;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use self::change::{Cause, Standing};
+use self::hour::Hour;
 use super::{headers, listing};
 use crate::config::{Config, EngineChoice, OnBootFailure};
 use crate::control::api::{
@@ -54,6 +56,8 @@ pub(super) struct Gate {
     policy: watch::Sender<Option<PolicyInfo>>,
     /// What shall be in force, where the files do not say it. Changes only with the publisher's lock held.
     order: watch::Sender<Option<Order>>,
+    /// What happened lately.
+    hour: Mutex<Hour>,
 }
 
 /// What is in force, for whoever asks.
@@ -132,6 +136,7 @@ impl Gate {
             }),
             policy: watch::Sender::default(),
             order: watch::Sender::default(),
+            hour: Mutex::default(),
         })
     }
 
@@ -792,7 +797,7 @@ impl Gate {
             .and_then(|generation| generation.zones.get(usize::from(event.zone)));
         let length = usize::try_from(event.length).unwrap_or(usize::MAX);
         let seen = headers::read(event.head.get(..length).unwrap_or(&event.head));
-        EventReport {
+        let report = EventReport {
             time: format!("{:.3}", Timestamp::now()),
             generation: event.generation,
             reason: reason.map_or("unknown", Reason::name).to_owned(),
@@ -809,7 +814,9 @@ impl Gate {
             length: event.length,
             rule: rule.map(|rule| Arc::clone(&rule.text)),
             origin: rule.map(|rule| rule.origin.clone()),
-        }
+        };
+        self.see(&report);
+        report
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
