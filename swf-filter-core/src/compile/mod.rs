@@ -11,6 +11,7 @@ mod lookup;
 mod paint;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod zone;
 
 use std::collections::{HashMap, HashSet};
@@ -23,6 +24,7 @@ pub use self::diff::{Difference, HostDifference, Side, TableDifference, differen
 pub use self::forest::Forest;
 pub use self::lookup::Tables;
 pub use self::paint::Row;
+pub use self::turn::{Turn, turns};
 pub use self::zone::{Ingress, Zone};
 use crate::iam;
 use crate::policy::limits::{self, Limit};

@@ -11,17 +11,19 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use hyper::Method;
 use jiff::SignedDuration;
+use swf_filter_core::compile::List;
 
 use super::install::install;
-use super::show::{Show, counted, line};
+use super::show::{Show, counted, duration, line, warned};
 use super::{Arguments, ssh};
 use crate::config::Config;
 use crate::control::api::{
-    ApplyRequest, ConfirmReport, HistoryReport, Operator, PolicyReport, ReloadReport,
-    ReloadRequest, RollbackRequest, SettleReport, TryRequest,
+    ApplyRequest, ConfirmReport, HistoryReport, Operator, PolicyReport, PreviewReport,
+    PreviewRequest, ReloadReport, ReloadRequest, RollbackRequest, SettleReport, Traffic,
+    TryRequest,
 };
 use crate::files::{self, PRINCIPALS};
-use crate::report::visible;
+use crate::report::{Report, visible};
 use crate::sources::{Source, Sources};
 use crate::state::Tally;
 
@@ -48,8 +50,11 @@ pub(super) struct Try {
 /// A policy directory that takes the place of the daemon's own.
 #[derive(Args)]
 pub(super) struct Apply {
-    /// The policy directory. `principals.d` beside it counts, if there is one.
-    directory: PathBuf,
+    /// The policy directory; the one that the settings name if not given. `principals.d` beside it counts, if there is one.
+    directory: Option<PathBuf>,
+    /// Only say what would change, and what that would have meant for the traffic of the last hour.
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     force: Force,
 }
@@ -108,10 +113,17 @@ impl Arguments {
 
     pub(super) fn apply(&self, asked: &Apply) -> Result<()> {
         let config = Config::load(&self.config)?;
-        let request = ApplyRequest {
-            sources: read(&asked.directory, &config)?,
-            operator: asked.force.operator(),
-        };
+        let directory = asked.directory.as_deref();
+        let sources = read(directory.unwrap_or(&config.paths.policy), &config)?;
+        let operator = asked.force.operator();
+        if asked.dry_run {
+            let request = PreviewRequest {
+                sources: Some(sources),
+                operator,
+            };
+            return self.ask::<PreviewReport>(Method::POST, "/v1/preview", &request);
+        }
+        let request = ApplyRequest { sources, operator };
         let report: ReloadReport = self.fetch(Method::POST, "/v1/apply", &request)?;
         self.write_files(report.generation.number)?;
         self.print(&report)
@@ -230,6 +242,96 @@ impl Show for HistoryReport {
             );
         }
         text
+    }
+}
+
+impl Show for PreviewReport {
+    fn show(&self) -> String {
+        let mut text = self.difference.show();
+        if !self.traffic.turns.is_empty() {
+            text.push('\n');
+            show_traffic(&mut text, &self.traffic);
+        }
+        if let Some(words) = &self.cuts_off {
+            text.push_str(&warned(words));
+        }
+        text
+    }
+
+    fn doubts(&self) -> Report {
+        self.doubts.clone()
+    }
+}
+
+fn show_traffic(text: &mut String, traffic: &Traffic) {
+    let since = duration(traffic.seconds);
+    for drops in [true, false] {
+        let turns = || traffic.turns.iter().filter(|one| one.turn.drops == drops);
+        if turns().next().is_none() {
+            continue;
+        }
+        let (what, bounds) = if drops {
+            ("pass now, and would be dropped", traffic.would_drop)
+        } else {
+            ("are dropped now, and would pass", traffic.would_pass)
+        };
+        match bounds {
+            Some(bounds) if bounds.at_least == bounds.at_most => {
+                line!(
+                    text,
+                    "{what}: {} packets in the last {since}",
+                    bounds.at_most
+                );
+            }
+            Some(bounds) => line!(
+                text,
+                "{what}: {} to {} packets in the last {since}",
+                bounds.at_least,
+                bounds.at_most
+            ),
+            None => line!(text, "{what}:"),
+        }
+        for one in turns() {
+            let turn = &one.turn;
+            let some: Vec<String> = turn.some.iter().map(ToString::to_string).collect();
+            let rule = match turn.list {
+                List::Default => turn.rule.to_string(),
+                list => format!("{} {}", list.name(), turn.rule),
+            };
+            let packets = match one.packets {
+                Some(packets) if turn.whole => format!("{packets} packets"),
+                Some(packets) => format!("at most {packets} packets"),
+                None => "packets not known".to_owned(),
+            };
+            line!(
+                text,
+                "  host {}: {} of {}, in {}{}: {packets}",
+                visible(&turn.host),
+                if turn.whole { "all" } else { "part" },
+                visible(&rule),
+                some.join(", "),
+                if turn.prefixes > some.len() {
+                    format!(" and {} more", turn.prefixes - some.len())
+                } else {
+                    String::new()
+                }
+            );
+        }
+    }
+    let sample = &traffic.sample;
+    if sample.would_pass + sample.would_drop > 0 {
+        let sources: Vec<String> = sample.sources.iter().map(ToString::to_string).collect();
+        line!(
+            text,
+            "of {} packets seen one by one, {} would newly pass and {} newly drop, such as from {}",
+            sample.events,
+            sample.would_pass,
+            sample.would_drop,
+            sources.join(", ")
+        );
+    }
+    for note in &traffic.notes {
+        line!(text, "note: {note}");
     }
 }
 

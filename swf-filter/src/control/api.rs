@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
-use swf_filter_core::compile::{Difference, List};
+use swf_filter_core::compile::{Difference, List, Turn};
 use swf_filter_core::policy::Origin;
 
 use crate::report::{Rejected, Report};
@@ -494,6 +494,80 @@ pub struct DiffReport {
     pub difference: Difference,
     /// Whether there are more prefixes than are listed.
     pub cut: bool,
+}
+
+/// `POST /v1/preview`: a text that might be brought into force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewRequest {
+    /// The text; what the policy files say if not given.
+    #[serde(default)]
+    pub sources: Option<Sources>,
+    /// Who must not be cut off.
+    #[serde(default)]
+    pub operator: Option<Operator>,
+}
+
+/// `POST /v1/preview`: what a text would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewReport {
+    /// Host by host.
+    #[serde(flatten)]
+    pub difference: DiffReport,
+    /// What it would have meant for the last hour.
+    pub traffic: Traffic,
+    /// Why it would cut off who asks, if it would.
+    pub cuts_off: Option<String>,
+    /// What is doubtful about it.
+    pub doubts: Report,
+}
+
+/// What a change would have meant for the traffic of the last hour, as far as that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// How far back packets are counted, in seconds.
+    pub seconds: u64,
+    /// Rules of now, sources of which get another verdict.
+    pub turns: Vec<TurnCount>,
+    /// Packets that passed, and would be dropped; none if packets are not known.
+    pub would_drop: Option<Bounds>,
+    /// Packets that were dropped, and would pass; none if packets are not known.
+    pub would_pass: Option<Bounds>,
+    /// Packets that were seen one by one.
+    pub sample: Sample,
+    /// What this rests on, and what it cannot tell.
+    pub notes: Vec<String>,
+}
+
+/// A rule, and what it decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnCount {
+    /// The rule, and which of its sources get another verdict.
+    #[serde(flatten)]
+    pub turn: Turn,
+    /// Packets that it decided, also those of its other sources; none if that is not known.
+    pub packets: Option<u64>,
+}
+
+/// Between what a number is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Not less.
+    pub at_least: u64,
+    /// Not more.
+    pub at_most: u64,
+}
+
+/// Packets that were seen one by one: some of those that were dropped, or would have been without audit mode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// How many.
+    pub events: usize,
+    /// How many of them were dropped, and would pass.
+    pub would_pass: usize,
+    /// How many of them passed in audit mode, and would be dropped.
+    pub would_drop: usize,
+    /// Some sources of these.
+    pub sources: Vec<IpAddr>,
 }
 
 /// `POST /v1/explain`: a frame to run through the loaded program.

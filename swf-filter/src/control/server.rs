@@ -33,8 +33,8 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::api::{
-    ApplyRequest, ExplainRequest, Failure, InterfaceRequest, PolicyInfo, ReloadRequest,
-    RollbackRequest, TryRequest,
+    ApplyRequest, ExplainRequest, Failure, InterfaceRequest, PolicyInfo, PreviewRequest,
+    ReloadRequest, RollbackRequest, TryRequest,
 };
 use crate::report::{Rejected, visible};
 use crate::state::By;
@@ -81,6 +81,7 @@ pub(crate) enum Command {
     Explain(ExplainRequest),
     Apply(ApplyRequest),
     Confirm,
+    Preview(PreviewRequest),
     Reload(ReloadRequest),
     Rollback(RollbackRequest),
     Settle,
@@ -104,6 +105,8 @@ impl Command {
             | Self::Attach(_)
             | Self::Confirm
             | Self::Detach(_)
+            // Changes nothing, but may be as large as what does.
+            | Self::Preview(_)
             | Self::Reload(_)
             | Self::Rollback(_)
             | Self::Settle
@@ -131,6 +134,7 @@ impl fmt::Display for Command {
             Self::History => ("history", None),
             Self::Apply(_) => ("apply", None),
             Self::Confirm => ("confirm", None),
+            Self::Preview(_) => ("preview", None),
             Self::Reload(_) => ("reload", None),
             Self::Rollback(_) => ("rollback", None),
             Self::Settle => ("settle", None),
@@ -392,7 +396,7 @@ struct Room {
 impl Room {
     /// Those who may not change anything get none for a policy: it would only take memory.
     fn of(path: &str, peer: Peer) -> Self {
-        if peer.is_owner() && matches!(path, "/v1/apply" | "/v1/try") {
+        if peer.is_owner() && matches!(path, "/v1/apply" | "/v1/preview" | "/v1/try") {
             return Self {
                 bytes: MAX_POLICY,
                 time: ANSWER_TIME,
@@ -423,6 +427,7 @@ async fn command(
         (&Method::POST, "/v1/explain") => Command::Explain(body(request, room).await?),
         (&Method::POST, "/v1/apply") => Command::Apply(body(request, room).await?),
         (&Method::POST, "/v1/confirm") => Command::Confirm,
+        (&Method::POST, "/v1/preview") => Command::Preview(optional_body(request, room).await?),
         (&Method::POST, "/v1/reload") => Command::Reload(optional_body(request, room).await?),
         (&Method::POST, "/v1/rollback") => Command::Rollback(optional_body(request, room).await?),
         (&Method::POST, "/v1/settle") => Command::Settle,

@@ -6,6 +6,7 @@
 mod busiest;
 mod change;
 mod follow;
+mod hour;
 mod operator;
 mod past;
 mod trial;
@@ -29,6 +30,7 @@ use tracing::{debug, error, info, warn};
 pub(super) use self::follow::Follower;
 
 use self::change::{Cause, Standing};
+use self::hour::Hour;
 use super::seen::Reloads;
 use super::{headers, listing};
 use crate::config::{Config, EngineChoice, OnBootFailure};
@@ -65,6 +67,8 @@ pub(super) struct Gate {
     order: watch::Sender<Option<Order>>,
     /// What rules had counted when somebody asked last what they count now.
     reading: Mutex<Option<busiest::Reading>>,
+    /// What happened lately.
+    hour: Mutex<Hour>,
 }
 
 /// What is in force, for whoever asks.
@@ -148,6 +152,7 @@ impl Gate {
             policy: watch::Sender::default(),
             order: watch::Sender::default(),
             reading: Mutex::default(),
+            hour: Mutex::default(),
         })
     }
 
@@ -838,7 +843,7 @@ impl Gate {
             .and_then(|generation| generation.zones.get(usize::from(event.zone)));
         let length = usize::try_from(event.length).unwrap_or(usize::MAX);
         let seen = headers::read(event.head.get(..length).unwrap_or(&event.head));
-        EventReport {
+        let report = EventReport {
             time: format!("{:.3}", Timestamp::now()),
             generation: event.generation,
             reason: reason.map_or("unknown", Reason::name).to_owned(),
@@ -855,7 +860,9 @@ impl Gate {
             length: event.length,
             rule: rule.map(|rule| Arc::clone(&rule.text)),
             origin: rule.map(|rule| rule.origin.clone()),
-        }
+        };
+        self.see(&report);
+        report
     }
 
     fn view(&self) -> MutexGuard<'_, View> {

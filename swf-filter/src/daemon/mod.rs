@@ -113,6 +113,7 @@ async fn serve(config: Config, pins: Pins) -> Result<()> {
     }
     tokio::spawn(end_trials(Arc::clone(&daemon)));
     tokio::spawn(follow(Arc::clone(&daemon)));
+    tokio::spawn(look_at_rules(Arc::clone(&daemon)));
     service::ready(&enforcing(&daemon));
     until_told_to_end(daemon, changes, signals).await;
     service::stopping();
@@ -160,6 +161,22 @@ async fn until_told_to_end(
             },
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
+        }
+    }
+}
+
+/// Looks at the counters of rules, for what is asked about the last hour.
+async fn look_at_rules(daemon: Arc<Daemon>) {
+    let mut minutes = tokio::time::interval(Duration::from_mins(1));
+    minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        minutes.tick().await;
+        let look = |daemon: &Daemon| {
+            daemon.gate.look_at_rules();
+            Ok(())
+        };
+        if let Err(error) = daemon.run_blocking(look).await {
+            error!("counters of rules cannot be looked at: {error:#}");
         }
     }
 }
@@ -355,6 +372,12 @@ impl Control for Daemon {
                 serde_json::to_vec(&self.gate.apply(request.sources, by, operator)?)?
             }
             Command::Confirm => serde_json::to_vec(&self.gate.confirm(by)?)?,
+            Command::Preview(request) => {
+                let report = self
+                    .gate
+                    .preview(request.sources, request.operator.as_ref())?;
+                serde_json::to_vec(&report)?
+            }
             Command::Reload(request) => {
                 let report = self.gate.reload(by, request.operator.as_ref());
                 let report = report.inspect_err(|error| {
