@@ -396,6 +396,8 @@ mod tests {
         ] {
             lesson.take(&event(reason, source, zone));
         }
+        let json = serde_json::to_value(&lesson.report).unwrap();
+        assert_eq!(json["hosts"]["h"]["sources"]["192.0.2.0/24"]["events"], 2);
         let text = lesson.report.show();
         let read = policy(&text);
         let set = &read.sets[0];
