@@ -9,7 +9,7 @@ use crate::verdict::Verdict;
 
 /// Version of everything that a running program and a daemon must agree on: the maps, their key and value layouts, and
 /// the image. Part of the path under which maps are pinned, so that versions never meet.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// "No rule", "no host" and the like in fixed-width fields.
 pub const NONE_U32: u32 = u32::MAX;
@@ -27,6 +27,13 @@ pub struct Count {
     /// Bytes in them, Ethernet header included, check sequence not.
     pub bytes: u64,
 }
+
+/// Rule counters in a page, the only element of a map: 1 MiB.
+pub const PAGE_COUNTERS: u32 = 1 << PAGE_COUNTER_BITS;
+/// Bits of a counter's place that say where it lies in its page.
+pub const PAGE_COUNTER_BITS: u32 = 16;
+/// Pages of rule counters of a slot at most: those of the most rules there can be, on 128 CPUs.
+pub const COUNTER_PAGES: u32 = 1 << 13;
 
 /// Bytes of a frame that an event carries: link, IP and transport headers with room for options.
 pub const EVENT_HEAD: usize = 128;
