@@ -28,6 +28,13 @@ pub struct Count {
     pub bytes: u64,
 }
 
+/// Rule counters in a page, the only element of a map: 1 MiB.
+pub const PAGE_COUNTERS: u32 = 1 << PAGE_COUNTER_BITS;
+/// Bits of a counter's place that say where it lies in its page.
+pub const PAGE_COUNTER_BITS: u32 = 16;
+/// Pages of rule counters of a slot at most: those of the most rules there can be, on 128 CPUs.
+pub const COUNTER_PAGES: u32 = 1 << 13;
+
 /// Bytes of a frame that an event carries: link, IP and transport headers with room for options.
 pub const EVENT_HEAD: usize = 128;
 

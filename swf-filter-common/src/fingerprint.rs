@@ -32,6 +32,8 @@ pub const FINGERPRINT: u64 = {
         abi::MAX_RULES as u64,
         size_of::<Event>() as u64,
         size_of::<Count>() as u64,
+        abi::PAGE_COUNTERS as u64,
+        abi::COUNTER_PAGES as u64,
         Leaf::new(Class::Audit, 5).bits() as u64,
         Leaf::new(Class::Deny, 5).bits() as u64,
         Leaf::new(Class::AlwaysAllow, 5).bits() as u64,
@@ -53,6 +55,8 @@ pub const FINGERPRINT: u64 = {
         header::COUNTERS as u64,
         header::HASH as u64,
         header::SEED as u64,
+        header::FIRST_V4 as u64,
+        header::FIRST_V6 as u64,
         OPTIONS.to_word(),
         HOST.to_words()[0],
         HOST.to_words()[1],
@@ -67,14 +71,19 @@ pub const FINGERPRINT: u64 = {
         image::address_v6_slot(ADDRESS, 7) as u64,
         REASON_SLOTS as u64,
         forest::PAGE_WORDS as u64,
+        forest::PAGES as u64,
         forest::NODE_WORDS as u64,
         forest::STRIDE as u64,
         forest::MANY,
+        forest::FIRST_SLOT,
         forest::root_at(3, Family::V6) as u64,
-        forest::TOP as u64,
-        forest::top_word(3),
+        forest::top_word(3, 5),
         forest::skip_word(Entry::leaf(Leaf::new(Class::Deny, 5)), 7),
         forest::pair_word(Entry::node(3), Entry::NONE),
+        BUCKET[0],
+        BUCKET[1],
+        BUCKET[2],
+        BUCKET[3],
     ];
     let mut hash = FNV_OFFSET;
     let mut at = 0;
@@ -105,7 +114,10 @@ const HOST: image::Host = image::Host {
     audit: false,
     all_ports: true,
     port_ranges: 7,
+    first_range: image::PortRange { first: 3, last: 5 },
+    table: 9,
 };
+const BUCKET: [u64; 4] = forest::bucket([3, 5, 7, 9, 11], Entry::node(3), Entry::NONE);
 const ADDRESS: V6 = V6 {
     high: 0x2001_0db8_0000_0001,
     low: 3,
@@ -145,6 +157,6 @@ mod tests {
     /// If this fails, the layout has changed: change `abi::VERSION`, so that pins of the old one are left alone, then this.
     #[test]
     fn a_version_has_one_layout() {
-        assert_eq!((abi::VERSION, FINGERPRINT), (3, 0x4070_b141_d4ab_de05));
+        assert_eq!((abi::VERSION, FINGERPRINT), (4, 0x98ca_b4b7_4d1d_7e78));
     }
 }

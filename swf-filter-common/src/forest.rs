@@ -10,31 +10,37 @@
 //! # Layout, in words
 //!
 //! The [`header`] is followed by two words for each table at [`root_at`]: an [`Entry`] or, for more than a few
-//! prefixes, the place of a *top*: an entry for each value of the first [`TOP`] bits. Nodes are four words and aligned:
+//! prefixes, the place of a *top*: an entry for each value of the first bits, of which the root says the number. Nodes are four words and aligned:
 //!
-//! | word | branch | skip |
-//! | --- | --- | --- |
-//! | 0 | slots that lead to a node | expected bits, the first 64 |
-//! | 1 | slots that lead to another leaf than the one before | expected bits, the rest |
-//! | 2 | the first child; [`MANY`] | the entry if the bits are these; their number; [`SKIP`] |
-//! | 3 | two entries in turns, or with [`MANY`] the place of a list | entries for lower and for higher bits |
+//! | word | branch | skip | bucket |
+//! | --- | --- | --- | --- |
+//! | 0 | slots that lead to a node | expected bits, the first 64 | two ends |
+//! | 1 | slots that lead to the second leaf, or with [`MANY`] to another one than the slot before | expected bits, the rest | two ends |
+//! | 2 | the last slot's child; [`MANY`] | the entry if the bits are these; their number; [`SKIP`] | an end; [`BUCKET`] |
+//! | 3 | two entries, or with [`MANY`] the place of a list | entries for lower and for higher bits | two entries in turns |
+//!
+//! A bucket is all of a part of the trie in which a few ranges of addresses lie. An end is the last value that the next 32 bits
+//! have in one of them; those that it has none for are the highest value, after which nothing comes.
+//!
+//! The first slot is a mask's highest bit, and children stand in the order of their slots, the last one first. So one shift brings
+//! a slot's own bit to the top, and what is counted is then what is left below it.
 
 use crate::abi::Leaf;
 use crate::frame::V6;
 use crate::image::Words;
 
-/// Words in a page, the value of the map's elements: no kernel has a lower limit than 4 MiB for one.
+/// Words in a page, the only element of a map: 4 MiB, and no kernel has a lower limit for one.
 pub const PAGE_WORDS: u32 = 1 << PAGE_BITS;
 /// Bits of a word's index that say where it lies in its page.
-pub const PAGE_BITS: u32 = 17;
+pub const PAGE_BITS: u32 = 19;
 /// Words in a forest at most: 512 MiB.
 pub const MAX_WORDS: u32 = 1 << 26;
+/// Pages of a forest at most.
+pub const PAGES: u32 = MAX_WORDS / PAGE_WORDS;
 /// Words in a node.
 pub const NODE_WORDS: u32 = 4;
 /// Bits of an address that a branch takes.
 pub const STRIDE: u32 = 6;
-/// Bits of an address that a top takes.
-pub const TOP: u32 = 2 * STRIDE;
 
 /// Words of the header.
 pub mod header {
@@ -55,6 +61,13 @@ pub const MAGIC: u64 = 0x5357_4654_0000_0000 | crate::abi::VERSION as u64;
 pub const SKIP: u64 = 1 << 63;
 /// In a branch's word 2: its leaves are in a list, two to a word.
 pub const MANY: u64 = 1 << 62;
+/// In a node's word 2: the node is a bucket.
+pub const BUCKET: u64 = SKIP | MANY;
+/// Ends in a bucket.
+pub const ENDS: usize = 5;
+
+/// The first slot of a mask.
+pub const FIRST_SLOT: u64 = 1 << 63;
 
 /// In a root: the table has a top.
 const HAS_TOP: u64 = 1 << 63;
@@ -143,11 +156,11 @@ pub const fn root_at(table: u16, family: Family) -> u32 {
     header::WORDS + table as u32 * 2 + family as u32
 }
 
-/// A root with a top, whose first word is `at`.
+/// A root with a top for so many `bits`, whose first word is `at`.
 #[inline(always)]
 #[must_use]
-pub const fn top_word(at: u32) -> u64 {
-    HAS_TOP | at as u64
+pub const fn top_word(at: u32, bits: u32) -> u64 {
+    HAS_TOP | (bits as u64) << 32 | at as u64
 }
 
 /// Word 2 of a skip over `bits` bits.
@@ -155,6 +168,19 @@ pub const fn top_word(at: u32) -> u64 {
 #[must_use]
 pub const fn skip_word(entry: Entry, bits: u32) -> u64 {
     SKIP | (bits as u64) << 32 | entry.0 as u64
+}
+
+/// A bucket.
+#[inline(always)]
+#[must_use]
+pub const fn bucket(ends: [u32; ENDS], first: Entry, second: Entry) -> [u64; 4] {
+    let [one, two, three, four, five] = ends;
+    [
+        (two as u64) << 32 | one as u64,
+        (four as u64) << 32 | three as u64,
+        BUCKET | five as u64,
+        pair_word(first, second),
+    ]
 }
 
 /// Two entries in a word.
@@ -193,9 +219,10 @@ fn find<W: Words, const LEVELS: u32>(words: &W, root: u32, mut left: Bits) -> En
     let root = words.word(root);
     let mut entry = Entry::half(root, 0);
     if root & HAS_TOP != 0 {
-        let slot = (left.high >> (64 - TOP)) as u32;
+        let bits = (root >> 32) as u32 % 64;
+        let slot = (left.high >> 1 >> (63 - bits)) as u32;
         entry = Entry::half(words.word(entry.0.wrapping_add(slot / 2)), slot);
-        left = left.after(TOP);
+        left = left.after(bits);
     }
     for _ in 0..LEVELS {
         if !entry.is_node() {
@@ -204,21 +231,31 @@ fn find<W: Words, const LEVELS: u32>(words: &W, root: u32, mut left: Bits) -> En
         let [first, second, links, leaves] = words.node(entry.0);
         if links & SKIP == 0 {
             let slot = left.high >> (64 - STRIDE);
-            let before = (1 << slot) - 1;
-            if first >> slot & 1 == 0 {
-                let run = (second & (before << 1 | 1)).count_ones();
+            let on = first << slot;
+            if on & FIRST_SLOT == 0 {
                 return if links & MANY == 0 {
-                    Entry::half(leaves, run)
+                    Entry::half(leaves, (second << slot >> 63) as u32)
                 } else {
+                    let run = (second >> (63 - slot)).count_ones();
                     Entry::half(words.word((leaves as u32).wrapping_add(run / 2)), run)
                 };
             }
-            entry = Entry((links as u32).wrapping_add((first & before).count_ones()));
+            entry = Entry((links as u32).wrapping_add((on << 1).count_ones()));
             left = left.after(STRIDE);
+        } else if links & MANY != 0 {
+            let bits = left.high >> 32;
+            // Negative after as many ends as the bits lie behind: the product of their signs is that of their number.
+            let behind = |end: u64| (end & 0xffff_ffff).wrapping_sub(bits);
+            let sign = behind(first)
+                ^ behind(first >> 32)
+                ^ behind(second)
+                ^ behind(second >> 32)
+                ^ behind(links);
+            return Entry::half(leaves, (sign >> 63) as u32);
         } else {
             let bits = (links >> 32) as u32 % 256;
             let start = left.start::<LEVELS>(bits);
-            if (start.high, start.low) == (first, second) {
+            if start.high == first && (LEVELS == LEVELS_V4 || start.low == second) {
                 entry = Entry::half(links, 0);
                 left = left.after(bits);
             } else {

@@ -344,12 +344,38 @@ impl Transport {
 
     #[inline(always)]
     const fn without_ports(protocol: u8) -> Self {
-        let kind = match protocol {
-            TCP | UDP => TransportKind::NoPorts,
-            _ => TransportKind::Other,
+        let kind = if has_ports(protocol) {
+            TransportKind::NoPorts
+        } else {
+            TransportKind::Other
         };
         Self::bare(kind, protocol)
     }
+}
+
+/// The destination port of TCP or UDP right above an IPv4 header: all of a [`Transport`] that a verdict needs of most frames.
+#[inline(always)]
+pub fn port_v4<F: Frame + ?Sized>(frame: &F, link: Link, header: HeaderV4) -> Option<u16> {
+    let length = u32::from(header.header_words) * 4;
+    if header.fragment & FRAGMENT_OFFSET_V4 != 0 || length < HEADER_V4 {
+        return None;
+    }
+    port(frame, header.protocol, link.offset + length)
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub fn port_v6<F: Frame + ?Sized>(frame: &F, link: Link, header: HeaderV6) -> Option<u16> {
+    port(frame, header.next_header, link.offset + HEADER_V6)
+}
+
+#[inline(always)]
+fn port<F: Frame + ?Sized>(frame: &F, protocol: u8, offset: u32) -> Option<u16> {
+    if !has_ports(protocol) {
+        return None;
+    }
+    let ports: wire::Ports = frame.header(offset)?;
+    Some(ports.destination.get())
 }
 
 /// Reads what stands above an IPv4 header.
@@ -448,7 +474,7 @@ impl Chain {
         if self.state == State::Broken || is_extension(self.next, network) {
             return Transport::unknown();
         }
-        if self.state == State::PortsAway || (self.next != TCP && self.next != UDP) {
+        if self.state == State::PortsAway || !has_ports(self.next) {
             return Transport::without_ports(self.next);
         }
         let Some(ports) = frame.header::<wire::Ports>(self.offset) else {
@@ -467,6 +493,11 @@ impl Chain {
     fn is_neighbor_discovery<F: Frame + ?Sized>(self, frame: &F) -> bool {
         self.state == State::Whole && matches!(frame.header::<u8>(self.offset), Some(133..=137))
     }
+}
+
+#[inline(always)]
+const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, TCP | UDP)
 }
 
 /// Headers that stand between the network header and the transport. In IPv4 that is only the authentication header.

@@ -74,6 +74,10 @@ pub mod header {
     pub const HASH: u32 = 4;
     /// The seed of the address and claim hashes.
     pub const SEED: u32 = 8;
+    /// An IPv4 address that is in its table too, as it is there: the first, which is the only one of most policies.
+    pub const FIRST_V4: u32 = 9;
+    /// Three words: the same for IPv6.
+    pub const FIRST_V6: u32 = 10;
 }
 
 /// First word of every image: `SWFF` and the version of the layout.
@@ -180,6 +184,51 @@ pub struct Host {
     pub all_ports: bool,
     /// Number of port ranges.
     pub port_ranges: u8,
+    /// The first of them once more, which is the only one of most hosts.
+    pub first_range: PortRange,
+    /// The number of the table that judges sources from the public zone, which is the only one of most policies.
+    pub table: u16,
+}
+
+/// Ports from a first to a last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// No port.
+    pub const NONE: Self = Self { first: 1, last: 0 };
+
+    /// Unpacks half a word: last port above first port.
+    #[inline(always)]
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a range is two 16-bit halves"
+    )]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self {
+            first: bits as u16,
+            last: (bits >> 16) as u16,
+        }
+    }
+
+    /// Packs into half a word.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        (self.last as u32) << 16 | self.first as u32
+    }
+
+    /// Whether a port lies between them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
 }
 
 const DEFAULT_PASSES: u64 = 1;
@@ -202,6 +251,8 @@ impl Host {
             audit: flags & AUDIT != 0,
             all_ports: flags & ALL_PORTS != 0,
             port_ranges: (flags >> 8) as u8,
+            first_range: PortRange::from_bits((flags >> 32) as u32),
+            table: (flags >> 16) as u16,
         }
     }
 
@@ -211,7 +262,9 @@ impl Host {
         let flags = (self.default_passes as u64 * DEFAULT_PASSES)
             | (self.audit as u64 * AUDIT)
             | (self.all_ports as u64 * ALL_PORTS)
-            | ((self.port_ranges as u64) << 8);
+            | ((self.port_ranges as u64) << 8)
+            | ((self.table as u64) << 16)
+            | ((self.first_range.bits() as u64) << 32);
         [
             self.first_rule as u64 | ((self.default_ordinal as u64) << 32),
             flags,
@@ -222,7 +275,7 @@ impl Host {
 /// Word of a host record where its port ranges start.
 const PORT_RANGES: u32 = 2;
 
-/// The word and bit at which port range `range` of host `host` lies: last port above first port, 32 bits together.
+/// The word and bit at which port range `range` of host `host` lies, 32 bits of them.
 #[inline(always)]
 #[must_use]
 pub const fn port_range_at(host: u32, range: u32) -> (u32, u32) {
@@ -371,6 +424,10 @@ impl<W: Words> Image<W> {
         reason = "the host is the low 16 bits"
     )]
     pub fn host_v4(&self, options: Options, address: u32) -> Option<u16> {
+        let first = self.words.word(header::FIRST_V4);
+        if (first >> 32) as u32 == address && first != 0 {
+            return Some((first as u16).wrapping_sub(1));
+        }
         let start = address_v4_slot(address, self.words.word(header::SEED));
         for probe in 0..MAX_PROBES {
             let slot = (start + probe) % ADDRESS_SLOTS;
@@ -392,6 +449,10 @@ impl<W: Words> Image<W> {
         reason = "the host is the low 16 bits"
     )]
     pub fn host_v6(&self, options: Options, address: V6) -> Option<u16> {
+        let first = self.words.word(header::FIRST_V6);
+        if self.is_v6(header::FIRST_V6, address) && first != 0 {
+            return Some((first as u16).wrapping_sub(1));
+        }
         let start = address_v6_slot(address, self.words.word(header::SEED));
         for probe in 0..MAX_PROBES {
             let slot = (start + probe) % ADDRESS_SLOTS;
@@ -400,11 +461,16 @@ impl<W: Words> Image<W> {
             if host == 0 {
                 break;
             }
-            if self.words.word(at + 1) == address.high && self.words.word(at + 2) == address.low {
+            if self.is_v6(at, address) {
                 return Some((host as u16).wrapping_sub(1));
             }
         }
         options.catch_all.then_some(0)
+    }
+
+    #[inline(always)]
+    fn is_v6(&self, at: u32, address: V6) -> bool {
+        self.words.word(at + 1) == address.high && self.words.word(at + 2) == address.low
     }
 
     /// The record of a host.
@@ -416,18 +482,18 @@ impl<W: Words> Image<W> {
 
     /// Whether a host protects a TCP or UDP port.
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a range is two 16-bit halves"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "a range has 32 bits")]
     pub fn protects_port(&self, host: u16, record: Host, port: u16) -> bool {
-        for range in 0..MAX_PORT_RANGES {
+        if record.first_range.contains(port) {
+            return true;
+        }
+        for range in 1..MAX_PORT_RANGES {
             if range >= u32::from(record.port_ranges) {
                 return false;
             }
             let (word, bit) = port_range_at(u32::from(host), range);
-            let bounds = self.words.word(word) >> bit;
-            if (bounds as u16) <= port && port <= (bounds >> 16) as u16 {
+            let bits = (self.words.word(word) >> bit) as u32;
+            if PortRange::from_bits(bits).contains(port) {
                 return true;
             }
         }
@@ -440,7 +506,10 @@ impl<W: Words> Image<W> {
         clippy::cast_possible_truncation,
         reason = "a table number has 16 bits"
     )]
-    pub fn table(&self, host: u16, zone: u16) -> u16 {
+    pub fn table(&self, host: u16, record: Host, zone: u16) -> u16 {
+        if zone == 0 {
+            return record.table;
+        }
         let (word, bit) = table_at(u32::from(host), u32::from(zone));
         (self.words.word(word) >> bit) as u16
     }

@@ -54,11 +54,12 @@ impl Verdict {
     }
 }
 
-/// Judges a frame that came in on `interface`.
+/// Judges a frame that came in on `interface`, which is asked for only where zones are told by it.
 #[inline(always)]
-pub fn judge<F, W, S>(frame: &F, interface: u32, image: &Image<W>, sources: &S) -> Verdict
+pub fn judge<F, I, W, S>(frame: &F, interface: I, image: &Image<W>, sources: &S) -> Verdict
 where
     F: Frame + ?Sized,
+    I: Fn() -> u32,
     W: Words,
     S: Sources,
 {
@@ -77,13 +78,13 @@ where
     }
 }
 
-struct Gate<'a, W, S> {
+struct Gate<'a, I, W, S> {
     image: &'a Image<W>,
     sources: &'a S,
-    interface: u32,
+    interface: I,
 }
 
-impl<W: Words, S: Sources> Gate<'_, W, S> {
+impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
     /// Read where it is asked for: all options kept together would be packed and unpacked bit by bit.
     #[inline(always)]
     fn options(&self) -> Options {
@@ -102,14 +103,19 @@ impl<W: Words, S: Sources> Gate<'_, W, S> {
         };
         let record = self.image.host(host);
         verdict.host = host;
-        let transport = frame::transport_v4(frame, link, header);
-        if let Some(reason) = self.not_judged(host, record, transport) {
-            verdict.reason = reason;
-            return verdict;
+        let judged = match frame::port_v4(frame, link, header) {
+            Some(port) => self.judged_by_port(host, record, port),
+            None => self.judged(host, record, frame::transport_v4(frame, link, header)),
+        };
+        match judged {
+            Ok(source_alone) => verdict.source_alone = source_alone,
+            Err(reason) => {
+                verdict.reason = reason;
+                return verdict;
+            }
         }
-        verdict.source_alone = is_without_ports(transport);
-        verdict.zone = self.image.zone(self.options(), self.interface, link.vlan);
-        let table = self.image.table(host, verdict.zone);
+        verdict.zone = self.zone(link);
+        let table = self.image.table(host, record, verdict.zone);
         let leaf = self
             .sources
             .leaf_v4(self.options().slot, table, header.source);
@@ -128,36 +134,55 @@ impl<W: Words, S: Sources> Gate<'_, W, S> {
         };
         let record = self.image.host(host);
         verdict.host = host;
-        let transport = frame::transport_v6(frame, link, header);
-        if let Some(reason) = self.not_judged(host, record, transport) {
-            verdict.reason = reason;
-            return verdict;
+        let judged = match frame::port_v6(frame, link, header) {
+            Some(port) => self.judged_by_port(host, record, port),
+            None => self.judged(host, record, frame::transport_v6(frame, link, header)),
+        };
+        match judged {
+            Ok(source_alone) => verdict.source_alone = source_alone,
+            Err(reason) => {
+                verdict.reason = reason;
+                return verdict;
+            }
         }
-        verdict.source_alone = is_without_ports(transport);
-        verdict.zone = self.image.zone(self.options(), self.interface, link.vlan);
-        let table = self.image.table(host, verdict.zone);
+        verdict.zone = self.zone(link);
+        let table = self.image.table(host, record, verdict.zone);
         let leaf = self
             .sources
             .leaf_v6(self.options().slot, table, header.source);
         verdict.decided(record, leaf)
     }
 
-    /// The reason why a frame for a protected address passes without a look at its source, if there is one.
     #[inline(always)]
-    fn not_judged(&self, host: u16, record: Host, transport: Transport) -> Option<Reason> {
-        if record.all_ports {
-            let discovery = transport.kind == TransportKind::NeighborDiscovery;
-            return discovery.then_some(Reason::NeighborDiscovery);
+    fn zone(&self, link: Link) -> u16 {
+        let options = self.options();
+        if options.zoned {
+            self.image.zone(options, (self.interface)(), link.vlan)
+        } else {
+            0
         }
+    }
+
+    /// Whether a frame for a protected address is judged by its source alone; or else the reason why it passes without a look
+    /// at that.
+    #[inline(always)]
+    fn judged(&self, host: u16, record: Host, transport: Transport) -> Result<bool, Reason> {
         match transport.kind {
-            TransportKind::Other | TransportKind::NeighborDiscovery => Some(Reason::OtherProtocol),
-            TransportKind::Ports => {
-                let protected = self
-                    .image
-                    .protects_port(host, record, transport.destination_port);
-                (!protected).then_some(Reason::OtherPort)
-            }
-            TransportKind::NoPorts | TransportKind::Unknown => None,
+            TransportKind::NeighborDiscovery if record.all_ports => Err(Reason::NeighborDiscovery),
+            TransportKind::Other if record.all_ports => Ok(false),
+            TransportKind::NeighborDiscovery | TransportKind::Other => Err(Reason::OtherProtocol),
+            TransportKind::NoPorts | TransportKind::Unknown => Ok(true),
+            TransportKind::Ports => self.judged_by_port(host, record, transport.destination_port),
+        }
+    }
+
+    /// The same for a frame whose port is known.
+    #[inline(always)]
+    fn judged_by_port(&self, host: u16, record: Host, port: u16) -> Result<bool, Reason> {
+        if record.all_ports || self.image.protects_port(host, record, port) {
+            Ok(false)
+        } else {
+            Err(Reason::OtherPort)
         }
     }
 
@@ -196,12 +221,4 @@ impl Verdict {
         };
         self
     }
-}
-
-#[inline(always)]
-fn is_without_ports(transport: Transport) -> bool {
-    matches!(
-        transport.kind,
-        TransportKind::NoPorts | TransportKind::Unknown
-    )
 }

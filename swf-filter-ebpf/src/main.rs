@@ -84,8 +84,7 @@ fn filter(context: &XdpContext) -> Verdict {
 
 #[inline(always)]
 fn judge(packet: &Packet<'_>, image: &Image<Generation>) -> Verdict {
-    let engine = image.options().engine;
-    verdict::judge(packet, packet.interface(), image, &Tables { engine })
+    verdict::judge(packet, || packet.interface(), image, &Tables { image })
 }
 
 #[inline(always)]

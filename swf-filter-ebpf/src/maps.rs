@@ -1,17 +1,22 @@
 //! The maps, and adapters from them to the traits of `swf-filter-common`.
 //!
-//! A generation is the image in [`IMAGE`] and, in the slot that the image names, its source tables and one array of rule
-//! counters. The tables are one trie of each family or a forest, whichever engine the image names. Setting [`IMAGE`]'s only element is the flip: the kernel returns from it when no program uses the old image
-//! any more, so the other slot is then free.
+//! A generation is the image in [`IMAGE`] and, in the slot that the image names, its source tables and rule counters. The tables
+//! are one trie of each family or a forest, whichever engine the image names. Setting [`IMAGE`]'s only element is the flip: the
+//! kernel returns from it when no program uses the old image any more, so the other slot is then free.
+//!
+//! Forests and counters are cut into pages, each of which is a map with one element. So all inner maps have one shape, and the
+//! kernel puts their lookups in line, which it does not for maps that differ in their number of elements.
 
-use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
-use swf_filter_common::abi::{self, Count, Event, Leaf};
-use swf_filter_common::forest::{self, NODE_WORDS, PAGE_BITS, PAGE_WORDS};
+use swf_filter_common::abi::{
+    self, COUNTER_PAGES, Count, Event, Leaf, PAGE_COUNTER_BITS, PAGE_COUNTERS,
+};
+use swf_filter_common::forest::{self, NODE_WORDS, PAGE_BITS, PAGE_WORDS, PAGES};
 use swf_filter_common::frame::V6;
-use swf_filter_common::image::{self, Engine, Words};
+use swf_filter_common::image::{self, Engine, Image, Words};
 use swf_filter_common::reason::REASON_SLOTS;
 use swf_filter_common::verdict::Sources;
 
@@ -21,8 +26,8 @@ const EVENT_BYTES: usize = 256 * 1024;
 type ImageMap = Array<[u64; image::WORDS as usize], 1>;
 type TrieV4 = LpmTrie<[u8; 8], u32, 1, { BPF_F_NO_PREALLOC as usize }>;
 type TrieV6 = LpmTrie<[u8; 20], u32, 1, { BPF_F_NO_PREALLOC as usize }>;
-type Pages = Array<[u64; PAGE_WORDS as usize], 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
-type Counters = Array<Count, 1, { BPF_F_INNER_MAP as usize }>;
+type Page = Array<[u64; PAGE_WORDS as usize], 1, { BPF_F_MMAPABLE as usize }>;
+type Counters = Array<[Count; PAGE_COUNTERS as usize], 1, { BPF_F_MMAPABLE as usize }>;
 
 /// The active generation's image.
 #[btf_map]
@@ -38,11 +43,11 @@ static TRIES_V6: ArrayOfMaps<TrieV6, 2> = ArrayOfMaps::new();
 
 /// The forest of each slot, in pages.
 #[btf_map]
-static FORESTS: ArrayOfMaps<Pages, 2> = ArrayOfMaps::new();
+static FORESTS: ArrayOfMaps<Page, { 2 * PAGES as usize }> = ArrayOfMaps::new();
 
-/// Rule counters of each slot, a run for each CPU.
+/// Rule counters of each slot in pages, a run for each CPU.
 #[btf_map]
-pub static RULES: ArrayOfMaps<Counters, 2> = ArrayOfMaps::new();
+static RULES: ArrayOfMaps<Counters, { 2 * COUNTER_PAGES as usize }> = ArrayOfMaps::new();
 
 /// Packets and bytes by reason.
 #[btf_map]
@@ -85,16 +90,29 @@ impl Words for Generation {
     }
 }
 
-/// The source tables of an engine.
-pub struct Tables {
-    /// The engine.
-    pub engine: Engine,
+/// The rule counter at `place` of a slot.
+#[inline(always)]
+pub fn rule_counter(slot: u8, place: u32) -> Option<*mut Count> {
+    let page = place >> PAGE_COUNTER_BITS;
+    if page >= COUNTER_PAGES {
+        return None;
+    }
+    let page = RULES.get_value_ptr_mut(u32::from(slot) * COUNTER_PAGES + page, &0)?;
+    let at = (place & (PAGE_COUNTERS - 1)) as usize;
+    // SAFETY: the mask keeps the counter within the page's `PAGE_COUNTERS`.
+    Some(unsafe { page.cast::<Count>().add(at) })
 }
 
-impl Sources for Tables {
+/// The source tables of a generation.
+pub struct Tables<'a> {
+    /// Its image, which says of which engine they are.
+    pub image: &'a Image<Generation>,
+}
+
+impl Sources for Tables<'_> {
     #[inline(always)]
     fn leaf_v4(&self, slot: u8, table: u16, source: u32) -> Option<Leaf> {
-        match self.engine {
+        match self.image.options().engine {
             Engine::Compiled => forest::leaf_v4(&Forest::of(slot)?, table, source),
             Engine::LpmTrie => {
                 let trie = TRIES_V4.get(u32::from(slot))?;
@@ -109,7 +127,7 @@ impl Sources for Tables {
 
     #[inline(always)]
     fn leaf_v6(&self, slot: u8, table: u16, source: V6) -> Option<Leaf> {
-        match self.engine {
+        match self.image.options().engine {
             Engine::Compiled => forest::leaf_v6(&Forest::of(slot)?, table, source),
             Engine::LpmTrie => {
                 let trie = TRIES_V6.get(u32::from(slot))?;
@@ -132,26 +150,34 @@ struct Place<K, const WORDS: usize> {
 
 /// A slot's forest.
 struct Forest {
-    pages: &'static Pages,
-    /// The first page, which is all of most forests: asking the map for it again is a call.
+    slot: u8,
+    /// The first page, which is all of most forests.
     first: *const u64,
 }
 
 impl Forest {
     #[inline(always)]
     fn of(slot: u8) -> Option<Self> {
-        let pages = FORESTS.get(u32::from(slot))?;
-        let first = pages.get_ptr(0)?.cast();
-        Some(Self { pages, first })
+        let first = page(slot, 0)?;
+        Some(Self { slot, first })
     }
 
     #[inline(always)]
     fn page(&self, index: u32) -> Option<*const u64> {
         match index >> PAGE_BITS {
             0 => Some(self.first),
-            page => self.pages.get_ptr(page).map(<*const _>::cast),
+            number => page(self.slot, number),
         }
     }
+}
+
+#[inline(always)]
+fn page(slot: u8, number: u32) -> Option<*const u64> {
+    if number >= PAGES {
+        return None;
+    }
+    let page = FORESTS.get_value(u32::from(slot) * PAGES + number, &0)?;
+    Some(page.as_ptr())
 }
 
 impl Words for Forest {

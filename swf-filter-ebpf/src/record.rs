@@ -7,7 +7,7 @@ use swf_filter_common::reason::Reason;
 use swf_filter_common::verdict::Verdict;
 
 use crate::frame::Packet;
-use crate::maps::{EVENT_BUDGET, EVENTS, Generation, REASONS, RULES};
+use crate::maps::{EVENT_BUDGET, EVENTS, Generation, REASONS, rule_counter};
 
 /// Adds a packet of so many bytes to its reason's counter.
 #[inline(always)]
@@ -27,9 +27,8 @@ pub fn count_rule(length: u32, image: &Image<Generation>, rule: u32) {
     let rules_of_a_cpu = image.words().word(header::COUNTERS) as u32;
     // SAFETY: the helper takes nothing and touches no memory of the program.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let index = cpu * rules_of_a_cpu + rule;
-    let slot = u32::from(image.options().slot);
-    if let Some(count) = RULES.get_value_ptr_mut(slot, &index) {
+    let place = cpu * rules_of_a_cpu + rule;
+    if let Some(count) = rule_counter(image.options().slot, place) {
         add(count, length);
     }
 }

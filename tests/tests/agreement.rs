@@ -94,7 +94,7 @@ fn compare(directory: &Path, engine: Engine) -> Result<()> {
             cpus: kernel.counters.cpus(),
             interfaces: interfaces.clone(),
         };
-        kernel.publisher.publish(&generation, &placement)?;
+        kernel.publisher.publish(&generation, None, &placement)?;
         let words = write(&generation, &placement)?;
         let image = Image::new(words.as_slice());
         for _ in 0..FRAMES {
@@ -106,7 +106,12 @@ fn compare(directory: &Path, engine: Engine) -> Result<()> {
                 .iter()
                 .find(|(name, _)| **name == *case.ingress.interface);
             let number = number.context("an interface of the universe")?.1;
-            let ours = verdict::judge(case.frame.as_slice(), number, &image, &Tables(&generation));
+            let ours = verdict::judge(
+                case.frame.as_slice(),
+                || number,
+                &image,
+                &Tables(&generation),
+            );
             let probed = kernel.programs.probe(&case.frame, number)?;
             ensure!(
                 (probed.dropped, probed.explained) == (ours.reason.drops(), Explained::of(ours)),

@@ -153,7 +153,7 @@ fn every_mixture_of_the_two_policies_would_show() {
         let words = write(hosts, &placement).expect("a small image");
         let image = Image::new(words.as_slice());
         let bytes = frame.to_bytes();
-        let judged = verdict::judge(bytes.as_slice(), interface, &image, &Tables(sources));
+        let judged = verdict::judge(bytes.as_slice(), || interface, &image, &Tables(sources));
         !judged.reason.drops()
     };
     for (mine, other) in [(0, 1), (1, 0)] {

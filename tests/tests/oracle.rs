@@ -74,8 +74,8 @@ impl Subject {
         let image = Image::new(self.image.as_slice());
         let interface = number_of(&ingress.interface);
         match &self.forest {
-            Some(forest) => verdict::judge(frame, interface, &image, forest),
-            None => verdict::judge(frame, interface, &image, &Tables(&self.generation)),
+            Some(forest) => verdict::judge(frame, || interface, &image, forest),
+            None => verdict::judge(frame, || interface, &image, &Tables(&self.generation)),
         }
     }
 

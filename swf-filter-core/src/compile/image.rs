@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use swf_filter_common::frame::V6;
 use swf_filter_common::image::{
     self, ADDRESS_SLOTS, ADDRESS_V6_WORDS, ADDRESSES_V4, ADDRESSES_V6, CLAIM_SLOTS, CLAIMS, Engine,
-    HOST_WORDS, HOSTS, MAX_PROBES, Options, WORDS, header,
+    HOST_WORDS, HOSTS, MAX_PROBES, Options, PortRange, WORDS, header,
 };
 
 use super::{Generation, Hash, Host};
@@ -132,19 +133,21 @@ impl Writer {
             for address in &host.addresses_v4 {
                 let start = image::address_v4_slot(*address, seed);
                 let slot = self.free(start, ADDRESS_SLOTS, |slot| ADDRESSES_V4 + slot)?;
-                self.set(
-                    ADDRESSES_V4 + slot,
-                    image::address_v4_word(*address, number),
-                );
+                let word = image::address_v4_word(*address, number);
+                self.set(ADDRESSES_V4 + slot, word);
+                if self.word(header::FIRST_V4) == 0 {
+                    self.set(header::FIRST_V4, word);
+                }
             }
             for address in &host.addresses_v6 {
-                let address = (*address).into();
+                let address: V6 = (*address).into();
                 let start = image::address_v6_slot(address, seed);
                 let at = |slot| ADDRESSES_V6 + slot * ADDRESS_V6_WORDS;
                 let slot = self.free(start, ADDRESS_SLOTS, at)?;
-                self.set(at(slot), u64::from(number) + 1);
-                self.set(at(slot) + 1, address.high);
-                self.set(at(slot) + 2, address.low);
+                self.set_v6(at(slot), number, address);
+                if self.word(header::FIRST_V6) == 0 {
+                    self.set_v6(header::FIRST_V6, number, address);
+                }
             }
         }
         Some(self.words)
@@ -170,19 +173,35 @@ impl Writer {
             audit: host.mode == Mode::Audit,
             all_ports: host.ports == Ports::All,
             port_ranges: u8::try_from(ranges.len()).unwrap_or(u8::MAX),
+            first_range: ranges
+                .first()
+                .map_or(PortRange::NONE, |(first, last)| PortRange {
+                    first: *first,
+                    last: *last,
+                }),
+            table: host.tables.first().copied().unwrap_or_default(),
         };
         for (at, word) in (HOSTS + number * HOST_WORDS..).zip(record.to_words()) {
             self.set(at, word);
         }
         for (range, (first, last)) in (0..image::MAX_PORT_RANGES).zip(ranges) {
             let (word, bit) = image::port_range_at(number, range);
-            let bounds = u64::from(*first) | u64::from(*last) << 16;
-            self.set(word, self.word(word) | bounds << bit);
+            let range = PortRange {
+                first: *first,
+                last: *last,
+            };
+            self.set(word, self.word(word) | u64::from(range.bits()) << bit);
         }
         for (zone, table) in (0..image::MAX_ZONES).zip(&host.tables) {
             let (word, bit) = image::table_at(number, zone);
             self.set(word, self.word(word) | u64::from(*table) << bit);
         }
+    }
+
+    fn set_v6(&mut self, at: u32, host: u16, address: V6) {
+        self.set(at, u64::from(host) + 1);
+        self.set(at + 1, address.high);
+        self.set(at + 2, address.low);
     }
 
     fn word(&self, at: u32) -> u64 {

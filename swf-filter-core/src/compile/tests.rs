@@ -544,7 +544,7 @@ fn every_port_range_and_table_is_found() {
     for host in 0..256u16 {
         let record = image.host(host);
         assert_eq!(record.first_rule, u32::from(host));
-        assert_eq!(image.table(host, 0), host);
+        assert_eq!(image.table(host, record, 0), host);
         for range in 0..16 {
             let (first, last) = (range * 1000, range * 1000 + range);
             assert!(

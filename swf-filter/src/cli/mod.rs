@@ -26,11 +26,12 @@ use hyper::Method;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use swf_filter_core::compile::Forest;
 use swf_filter_core::policy::Entry;
 use swf_filter_core::sigv4::Secret;
 use swf_filter_core::swf::{Action, MAX_BODY};
 
-use crate::config::Config;
+use crate::config::{Config, EngineChoice};
 use crate::control::api::{
     CheckReport, DiffReport, EventReport, ExplainRequest, Explanation, Failure, InterfaceInfo,
     InterfaceReport, InterfaceRequest, RuleCount, Version,
@@ -325,10 +326,15 @@ fn run(arguments: &Arguments) -> Result<()> {
     let nothing = ();
     let output = arguments.output;
     match &arguments.command {
-        Command::Check { path: Some(path) } => check(output, path, &[]),
+        Command::Check { path: Some(path) } => check(output, path, &[], EngineChoice::Auto),
         Command::Check { path: None } => {
             let config = Config::load(&arguments.config)?;
-            check(output, &config.paths.policy, &config.always_allow)
+            check(
+                output,
+                &config.paths.policy,
+                &config.always_allow,
+                config.engine,
+            )
         }
         Command::Daemon => daemon::run(&arguments.config),
         Command::Reload(force) => arguments.reload(force),
@@ -415,7 +421,12 @@ fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn check(output: Output, directory: &Path, always_allow: &[Entry]) -> Result<()> {
+fn check(
+    output: Output,
+    directory: &Path,
+    always_allow: &[Entry],
+    engine: EngineChoice,
+) -> Result<()> {
     let checked =
         files::load(directory, always_allow).and_then(|loaded| Ok((loaded.compile()?, loaded)));
     let (generation, loaded) = match checked {
@@ -434,6 +445,9 @@ fn check(output: Output, directory: &Path, always_allow: &[Entry]) -> Result<()>
         }
         checked => checked?,
     };
+    if engine == EngineChoice::Compiled {
+        Forest::build(&generation).map_err(Rejected::Forest)?;
+    }
     let report = CheckReport {
         accepted: true,
         hosts: generation.hosts.len(),

@@ -325,7 +325,7 @@ impl Gate {
         let active = publisher.active();
         let hash = generation.hash();
         let same = active.filter(|active| active.hash == hash);
-        let engine = engine(config.engine, same, &generation);
+        let (engine, forest) = engine(config.engine, same, &generation);
         let changed = same.is_none_or(|same| same.engine != engine)
             || self.needs_a_number(standing, sources.as_deref());
         let mut placement = self.placement(active, hash, !changed, from);
@@ -348,7 +348,13 @@ impl Gate {
         let ordered = self.give(standing, order.as_ref(), saved);
         let ordered =
             self.only_if_on_disk(standing, earlier.as_ref(), placement.number, ordered)?;
-        let flipped = flip(publisher, &generation, &mut placement, changed, &config);
+        let flipped = flip(
+            publisher,
+            (&generation, forest),
+            &mut placement,
+            changed,
+            &config,
+        );
         let times = flipped.inspect_err(|_| {
             self.take_back(standing, earlier.as_ref());
             if changed {
@@ -919,7 +925,7 @@ impl View {
 /// Has the kernel enforce a generation.
 fn flip(
     publisher: &mut Publisher,
-    generation: &Generation,
+    (generation, forest): (&Generation, Option<Forest>),
     placement: &mut Placement,
     changed: bool,
     config: &Config,
@@ -932,13 +938,13 @@ fn flip(
         );
         return Ok(Milliseconds::default());
     }
-    let mut outcome = publisher.publish(generation, placement);
+    let mut outcome = publisher.publish(generation, forest, placement);
     if let Err(PublishError::Forest(reason)) = &outcome
         && config.engine == EngineChoice::Auto
     {
         warn!("{reason}; the kernel's LPM tries are used, which cost each packet more");
         placement.engine = Engine::LpmTrie;
-        outcome = publisher.publish(generation, placement);
+        outcome = publisher.publish(generation, None, placement);
     }
     let durations = outcome?;
     info!(
@@ -959,15 +965,22 @@ fn flip(
     })
 }
 
-/// The engine for a generation, of which `same` may be in force already.
-fn engine(choice: EngineChoice, same: Option<Active>, generation: &Generation) -> Engine {
+/// The engine for a generation, of which `same` may be in force already, and its forest, if that had to be built to know.
+fn engine(
+    choice: EngineChoice,
+    same: Option<Active>,
+    generation: &Generation,
+) -> (Engine, Option<Forest>) {
     match choice {
-        EngineChoice::Compiled => Engine::Compiled,
-        EngineChoice::LpmTrie => Engine::LpmTrie,
+        EngineChoice::Compiled => (Engine::Compiled, None),
+        EngineChoice::LpmTrie => (Engine::LpmTrie, None),
         // Tries may be there because it was too large, and would be again.
         EngineChoice::Auto => match same.map(|same| same.engine) {
-            Some(Engine::LpmTrie) if Forest::build(generation).is_err() => Engine::LpmTrie,
-            _ => Engine::Compiled,
+            Some(Engine::LpmTrie) => match Forest::build(generation) {
+                Ok(forest) => (Engine::Compiled, Some(forest)),
+                Err(_) => (Engine::LpmTrie, None),
+            },
+            _ => (Engine::Compiled, None),
         },
     }
 }

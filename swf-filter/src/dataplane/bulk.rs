@@ -11,6 +11,8 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::ptr::{copy_nonoverlapping, null_mut};
 use std::slice::from_raw_parts;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use aya::Pod;
 use aya::maps::MapData;
@@ -38,6 +40,15 @@ pub(super) fn holds(array: &MapData, words: &[u64]) -> io::Result<bool> {
     // to it meanwhile.
     let held = unsafe { from_raw_parts(window.start, words.len()) };
     Ok(held == words)
+}
+
+/// The first `number` words of such an array, to which the kernel may write meanwhile.
+pub(super) fn words(array: &MapData, number: usize) -> io::Result<Vec<u64>> {
+    let window = Window::open(array, number, ProtFlags::READ)?;
+    // SAFETY: the window has as many words, readable and aligned to a page. A plain word may be looked at as an atomic one,
+    // through which nothing is written.
+    let shared = unsafe { from_raw_parts(window.start.cast::<AtomicU64>(), number) };
+    Ok(shared.iter().map(|word| word.load(Relaxed)).collect())
 }
 
 /// An array's memory, as long as it is looked at.
@@ -107,8 +118,15 @@ struct Element {
     flags: u64,
 }
 
+/// Whether there was something to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removed {
+    Was,
+    WasNot,
+}
+
 /// Removes a map from an array of maps, if there is one at `index`.
-pub(super) fn remove(maps: &MapData, index: u32) -> io::Result<()> {
+pub(super) fn remove(maps: &MapData, index: u32) -> io::Result<Removed> {
     let attributes = Element {
         map: descriptor(maps)?,
         key: (&raw const index).expose_provenance() as u64,
@@ -117,8 +135,9 @@ pub(super) fn remove(maps: &MapData, index: u32) -> io::Result<()> {
     };
     // SAFETY: the key of an array is four bytes, which live as long as the call.
     match unsafe { bpf(BPF_MAP_DELETE_ELEM, &attributes) } {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Ok(()) => Ok(Removed::Was),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Removed::WasNot),
+        Err(error) => Err(error),
     }
 }
 

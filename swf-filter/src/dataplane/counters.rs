@@ -5,33 +5,35 @@ use std::fs;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::of_maps::ArrayOfMaps;
-use aya::maps::{Array, MapData, MapInfo, PerCpuArray};
+use aya::maps::{Array, IterableMap as _, MapData, MapInfo, PerCpuArray};
 use aya::util::nr_cpus;
-use swf_filter_common::abi::Count;
+use swf_filter_common::abi::{COUNTER_PAGES, Count, PAGE_COUNTERS};
 use swf_filter_common::reason::Reason;
 
-use super::Pins;
 use super::kernel::{open, take};
+use super::{Pins, bulk};
 
 /// A number that is new with each boot (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// A rule counter as the kernel holds it: packets, then bytes.
-pub(super) type CounterArray = Array<MapData, [u64; 2]>;
+/// Words of a counter: packets, then bytes.
+const COUNTER_WORDS: usize = 2;
+
+/// A page of rule counters.
+pub(super) type CounterPage = Array<MapData, [u64; PAGE_COUNTERS as usize * COUNTER_WORDS]>;
 
 /// Access to all counters.
 pub struct Counters {
     reasons: PerCpuArray<MapData, [u64; 2]>,
-    rules: ArrayOfMaps<MapData, CounterArray>,
+    rules: ArrayOfMaps<MapData, CounterPage>,
     cpus: u32,
     life: String,
 }
 
-/// The rule counters of one slot.
+/// The rule counters of one slot, as they were when they were read.
 pub struct RuleCounters {
-    array: CounterArray,
-    of_a_cpu: u32,
-    cpus: u32,
+    words: Vec<u64>,
+    of_a_cpu: usize,
 }
 
 impl Counters {
@@ -84,12 +86,20 @@ impl Counters {
     /// The rule counters of a slot, if it ever held a generation.
     #[must_use]
     pub fn rules(&self, slot: u8, of_a_cpu: u32) -> Option<RuleCounters> {
-        let array = self.rules.get(&u32::from(slot), 0).ok()?;
-        Some(RuleCounters {
-            array,
-            of_a_cpu,
-            cpus: self.cpus,
-        })
+        let of_a_cpu = of_a_cpu as usize;
+        let mut left = of_a_cpu * self.cpus as usize * COUNTER_WORDS;
+        let mut words = Vec::with_capacity(left);
+        let first = u32::from(slot) * COUNTER_PAGES;
+        for page in first..first + COUNTER_PAGES {
+            let page = self.rules.get(&page, 0).ok()?;
+            let number = left.min(PAGE_COUNTERS as usize * COUNTER_WORDS);
+            words.extend(bulk::words(page.map(), number).ok()?);
+            left -= number;
+            if left == 0 {
+                break;
+            }
+        }
+        Some(RuleCounters { words, of_a_cpu })
     }
 }
 
@@ -97,8 +107,11 @@ impl RuleCounters {
     /// Packets and bytes of a rule. Zero for a rule that the generation of this slot does not have.
     #[must_use]
     pub fn get(&self, rule: u32) -> Count {
-        (0..self.cpus)
-            .filter_map(|cpu| self.array.get(&(cpu * self.of_a_cpu + rule), 0).ok())
+        let (counters, _) = self.words.as_chunks();
+        let of_cpus = counters.iter().skip(rule as usize);
+        of_cpus
+            .step_by(self.of_a_cpu.max(1))
+            .copied()
             .map(count)
             .fold(Count::default(), sum)
     }

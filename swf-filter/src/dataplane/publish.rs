@@ -14,29 +14,29 @@ use std::{fs, io};
 use anyhow::Result;
 use aya::maps::lpm_trie::Key;
 use aya::maps::of_maps::ArrayOfMaps;
-use aya::maps::{Array, IterableMap, LpmTrie, MapData, MapError};
+use aya::maps::{Array, FromMapData, InnerMap, IterableMap, LpmTrie, MapData, MapError};
 use aya::{Ebpf, Pod};
-use swf_filter_common::abi;
-use swf_filter_common::forest::PAGE_WORDS;
+use swf_filter_common::abi::{self, COUNTER_PAGES, PAGE_COUNTERS};
+use swf_filter_common::forest::{PAGE_WORDS, PAGES};
 use swf_filter_common::image::{self, Engine, Options, WORDS, Words, header};
 use swf_filter_core::compile::forest::TooLarge;
 use swf_filter_core::compile::image::{ImageError, Placement, counters_of_a_cpu, write};
 use swf_filter_core::compile::{Forest, Generation, Hash, Row, Table};
 use swf_filter_core::prefix::Address;
 
-use super::counters::CounterArray;
+use super::bulk::Removed;
+use super::counters::CounterPage;
 use super::kernel::{open, take};
 use super::{Pins, bulk};
 
 type ImageArray = Array<MapData, [u64; WORDS as usize]>;
-type Pages = Array<MapData, [u64; PAGE_WORDS as usize]>;
+type Page = Array<MapData, [u64; PAGE_WORDS as usize]>;
 type TrieV4 = LpmTrie<MapData, [u8; 8], u32>;
 type TrieV6 = LpmTrie<MapData, [u8; 20], u32>;
 
 /// Flags of tries, forests and counters (`linux/bpf.h`).
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
-const BPF_F_INNER_MAP: u32 = 1 << 12;
 
 /// Rows of a trie that are read back, spread over all: each is a system call.
 const MOST_READ_BACK: usize = 1 << 15;
@@ -47,6 +47,14 @@ pub enum PublishError {
     /// The compiled engine cannot hold it.
     #[error(transparent)]
     Forest(#[from] TooLarge),
+    /// There are more rule counters than the kernel's maps have room for.
+    #[error("{rules} rules on {cpus} CPUs are more than {} counters", u64::from(COUNTER_PAGES) * u64::from(PAGE_COUNTERS))]
+    Counters {
+        /// Number of rules.
+        rules: usize,
+        /// Number of CPUs.
+        cpus: u32,
+    },
     /// The image cannot be laid out.
     #[error("the generation cannot be laid out")]
     Image(#[from] ImageError),
@@ -107,25 +115,35 @@ pub struct Publisher {
     image: ArrayOfMaps<MapData, ImageArray>,
     tries_v4: ArrayOfMaps<MapData, TrieV4>,
     tries_v6: ArrayOfMaps<MapData, TrieV6>,
-    forests: ArrayOfMaps<MapData, Pages>,
-    rules: ArrayOfMaps<MapData, CounterArray>,
-    /// The maps of source tables once more, for [`Self::release`].
-    sources: Arc<[MapData]>,
+    forests: Paged<Page>,
+    rules: Paged<CounterPage>,
+    /// The maps of source tables once more, for [`Self::release`], with how many a slot has.
+    sources: Arc<[(MapData, u32)]>,
     releasing: Option<JoinHandle<()>>,
 }
 
-/// Maps whose slots hold source tables.
-const SOURCES: [&str; 3] = ["TRIES_V4", "TRIES_V6", "FORESTS"];
+/// Maps whose slots hold source tables, and how many maps a slot has.
+const SOURCES: [(&str, u32); 3] = [("TRIES_V4", 1), ("TRIES_V6", 1), ("FORESTS", PAGES)];
 
 impl Publisher {
     pub(super) fn new(ebpf: &mut Ebpf, pins: &Pins) -> Result<Self> {
-        let sources = SOURCES.iter().map(|name| open(pins, name));
+        let sources = SOURCES
+            .iter()
+            .map(|(name, of_a_slot)| Ok((open(pins, name)?, *of_a_slot)));
         Ok(Self {
             image: take(ebpf, "IMAGE")?.try_into()?,
             tries_v4: take(ebpf, "TRIES_V4")?.try_into()?,
             tries_v6: take(ebpf, "TRIES_V6")?.try_into()?,
-            forests: take(ebpf, "FORESTS")?.try_into()?,
-            rules: take(ebpf, "RULES")?.try_into()?,
+            forests: Paged {
+                maps: take(ebpf, "FORESTS")?.try_into()?,
+                again: open(pins, "FORESTS")?,
+                of_a_slot: PAGES,
+            },
+            rules: Paged {
+                maps: take(ebpf, "RULES")?.try_into()?,
+                again: open(pins, "RULES")?,
+                of_a_slot: COUNTER_PAGES,
+            },
             sources: sources.collect::<Result<_>>()?,
             releasing: None,
         })
@@ -161,20 +179,23 @@ impl Publisher {
     #[must_use]
     pub fn table_bytes(&self, slot: u8, engine: Engine) -> u64 {
         let slot = u32::from(slot);
-        let bytes = match engine {
-            Engine::Compiled => vec![self.forests.get(&slot, 0).map(|pages| bytes_of(&pages))],
-            Engine::LpmTrie => vec![
-                self.tries_v4.get(&slot, 0).map(|trie| bytes_of(&trie)),
-                self.tries_v6.get(&slot, 0).map(|trie| bytes_of(&trie)),
-            ],
-        };
-        bytes.into_iter().flatten().sum()
+        match engine {
+            Engine::Compiled => self.forests.of_slot(slot).map(|page| bytes_of(&page)).sum(),
+            Engine::LpmTrie => {
+                let v4 = self.tries_v4.get(&slot, 0).map(|trie| bytes_of(&trie));
+                let v6 = self.tries_v6.get(&slot, 0).map(|trie| bytes_of(&trie));
+                v4.unwrap_or_default() + v6.unwrap_or_default()
+            }
+        }
     }
 
     /// Fills the slot of `placement`, which must not be the one in force, and flips to it.
+    ///
+    /// The compiled engine's `forest` is built if it is not there yet.
     pub fn publish(
         &mut self,
         generation: &Generation,
+        forest: Option<Forest>,
         placement: &Placement,
     ) -> Result<Durations, PublishError> {
         // What was in this slot must be gone before something else is put there.
@@ -186,22 +207,18 @@ impl Publisher {
         let mut start = Instant::now();
         match placement.engine {
             Engine::Compiled => {
-                let forest = Forest::build(generation)?;
+                let forest = forest.map_or_else(|| Forest::build(generation), Ok)?;
                 build = start.elapsed();
                 start = Instant::now();
                 self.forests
-                    .set(slot, &filled_pages(&forest)?, 0)
+                    .set(slot, &filled_pages(&forest)?)
                     .map_err(map("set the forest"))?;
             }
             Engine::LpmTrie => self.fill_tries(slot, generation)?,
         }
-        let counters = counters_of_a_cpu(generation)
-            .saturating_mul(placement.cpus)
-            .max(1);
-        let counters = CounterArray::create(counters, BPF_F_INNER_MAP)
-            .map_err(map("make the rule counters"))?;
+        let counters = counters(generation, placement)?;
         self.rules
-            .set(slot, &counters, 0)
+            .set(slot, &counters)
             .map_err(map("set the rule counters"))?;
         let image = filled_image(generation, placement)?;
         let fill = start.elapsed();
@@ -264,8 +281,9 @@ impl Publisher {
     pub fn release(&mut self, slot: u8) {
         let sources = Arc::clone(&self.sources);
         let release = move || {
-            for maps in sources.iter() {
-                if let Err(error) = bulk::remove(maps, slot.into()) {
+            for (maps, of_a_slot) in sources.iter() {
+                let first = u32::from(slot) * of_a_slot;
+                if let Err(error) = clear(maps, first..first + of_a_slot) {
                     tracing::warn!("cannot free a table of the old generation: {error}");
                 }
             }
@@ -315,19 +333,83 @@ fn trie<A: Address, K: Pod>(
     Ok(trie)
 }
 
-/// Makes the pages of a forest, and reads all of them back.
-fn filled_pages(forest: &Forest) -> Result<Pages, PublishError> {
-    let words = forest.words();
-    let number = words.len().div_ceil(PAGE_WORDS as usize);
-    let number = u32::try_from(number).unwrap_or(u32::MAX);
-    let pages =
-        Pages::create(number, BPF_F_INNER_MAP | BPF_F_MMAPABLE).map_err(map("make a forest"))?;
-    bulk::fill(pages.map(), words).map_err(memory("fill a forest"))?;
-    if bulk::holds(pages.map(), words).map_err(memory("read a forest back"))? {
-        Ok(pages)
-    } else {
-        Err(PublishError::ReadBack { what: "a forest" })
+/// An array of maps in which a slot has many, all alike.
+struct Paged<V> {
+    maps: ArrayOfMaps<MapData, V>,
+    /// The same once more, for what is done in bulk.
+    again: MapData,
+    of_a_slot: u32,
+}
+
+impl<V: FromMapData + InnerMap> Paged<V> {
+    fn of_slot(&self, slot: u32) -> impl Iterator<Item = V> {
+        (slot * self.of_a_slot..)
+            .take(self.of_a_slot as usize)
+            .map_while(|index| self.maps.get(&index, 0).ok())
     }
+
+    /// Sets the first maps of a slot, and removes those after them.
+    ///
+    /// At once, because the kernel waits for a grace period after each call.
+    fn set(&mut self, slot: u32, pages: &[V]) -> Result<(), MapError> {
+        let first = slot * self.of_a_slot;
+        let indices = first..first + self.of_a_slot;
+        let keys: Vec<u32> = indices.clone().take(pages.len()).collect();
+        let descriptors: Vec<i32> = pages
+            .iter()
+            .map(|page| page.fd().as_fd().as_raw_fd())
+            .collect();
+        if let Err(error) = bulk::update(&self.again, &keys, &descriptors) {
+            tracing::debug!("setting pages without batches: {error}");
+            for (index, page) in keys.iter().zip(pages) {
+                self.maps.set(*index, page, 0)?;
+            }
+        }
+        if let Err(error) = clear(&self.again, indices.skip(pages.len())) {
+            tracing::warn!("cannot free pages of an earlier generation: {error}");
+        }
+        Ok(())
+    }
+}
+
+/// Removes maps, up to the first place that has none.
+fn clear(maps: &MapData, mut indices: impl Iterator<Item = u32>) -> io::Result<()> {
+    while let Some(index) = indices.next()
+        && bulk::remove(maps, index)? == Removed::Was
+    {}
+    Ok(())
+}
+
+/// Makes the pages of a forest, and reads all of them back.
+fn filled_pages(forest: &Forest) -> Result<Vec<Page>, PublishError> {
+    let filled = |words: &[u64]| {
+        let page = Page::create(1, BPF_F_MMAPABLE).map_err(map("make a forest"))?;
+        bulk::fill(page.map(), words).map_err(memory("fill a forest"))?;
+        if bulk::holds(page.map(), words).map_err(memory("read a forest back"))? {
+            Ok(page)
+        } else {
+            Err(PublishError::ReadBack { what: "a forest" })
+        }
+    };
+    let words = forest.words();
+    words.chunks(PAGE_WORDS as usize).map(filled).collect()
+}
+
+/// Makes pages for a generation's rule counters, all zero.
+fn counters(
+    generation: &Generation,
+    placement: &Placement,
+) -> Result<Vec<CounterPage>, PublishError> {
+    let cpus = placement.cpus;
+    let number = u64::from(counters_of_a_cpu(generation)) * u64::from(cpus);
+    let pages = number.div_ceil(PAGE_COUNTERS.into()).max(1);
+    if pages > COUNTER_PAGES.into() {
+        let rules = generation.rules.len();
+        return Err(PublishError::Counters { rules, cpus });
+    }
+    (0..pages)
+        .map(|_| CounterPage::create(1, BPF_F_MMAPABLE).map_err(map("make the rule counters")))
+        .collect()
 }
 
 /// What `/proc` says a map takes; nothing if it says nothing.

@@ -81,7 +81,7 @@ impl<'a> Explainer<'a> {
         let frame = frame(question)?;
         let tables = Tables(self.generation);
         let image = Image::new(self.image(question)?);
-        Ok(judge(frame.as_slice(), INTERFACE, &image, &tables))
+        Ok(judge(frame.as_slice(), || INTERFACE, &image, &tables))
     }
 
     /// Works out whether the packet gate would let a packet through if no host were in audit mode.

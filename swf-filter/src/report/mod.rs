@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use swf_filter_core::compile::TooLarge;
+use swf_filter_core::compile::{TooLarge, forest};
 use swf_filter_core::policy::{Origin, Place, Problem, Problems, Severity, SourceFile};
 
 use self::drawing::{Title, draw};
@@ -43,6 +43,9 @@ pub struct Shown {
 /// Why files are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
+    /// The compiled engine, which config.toml asks for, cannot hold what they say.
+    #[error(transparent)]
+    Forest(#[from] forest::TooLarge),
     /// A file or directory cannot be read.
     #[error("cannot read {input} `{}`: {}", visible(&path.to_string_lossy()), reason(*.input, .error))]
     Unreadable {

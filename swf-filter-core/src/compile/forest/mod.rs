@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use swf_filter_common::abi::Leaf;
 use swf_filter_common::forest::{
-    self, Entry, Family, MAGIC, MANY, MAX_WORDS, NODE_WORDS, STRIDE, TOP, header,
+    self, ENDS, Entry, FIRST_SLOT, Family, MAGIC, MANY, MAX_WORDS, NODE_WORDS, STRIDE, header,
 };
 use swf_filter_common::frame::V6;
 use swf_filter_common::verdict::Sources;
@@ -172,12 +172,12 @@ impl Builder {
                 end: ranges.len(),
             },
         };
-        if ranges.len() < MEDIUM {
+        let Some(bits) = top::<A>(ranges.len()) else {
             return u64::from(self.entry(&ranges, all).bits());
-        }
-        let at = self.allocate(1 << TOP >> 1);
-        let mut slots = Slots::new(&ranges, all, TOP);
-        for pair in 0..1 << TOP >> 1 {
+        };
+        let at = self.allocate(1 << bits >> 1);
+        let mut slots = Slots::new(&ranges, all, bits);
+        for pair in 0..1 << bits >> 1 {
             let mut next = || {
                 slots
                     .next()
@@ -186,7 +186,7 @@ impl Builder {
             let word = forest::pair_word(next(), next());
             self.set(at + pair, word);
         }
-        forest::top_word(at)
+        forest::top_word(at, bits)
     }
 
     fn entry<A: Address>(&mut self, ranges: &Ranges<A>, part: Part) -> Entry {
@@ -203,7 +203,9 @@ impl Builder {
         if self.is_full() {
             return;
         }
-        if let Some(skip) = Skip::of(ranges, part) {
+        if let Some(bucket) = bucket(ranges, part) {
+            self.set_node(node, bucket);
+        } else if let Some(skip) = Skip::of(ranges, part) {
             let entry = self.entry(ranges, skip.inner);
             let bits = skip.inner.bits - part.bits;
             let expected: V6 = (skip.inner.first << part.bits).into();
@@ -235,23 +237,20 @@ impl Builder {
             if inner.is_leaf() {
                 leaves.push(slot, ranges.entry(inner.span.start));
             } else if let Some(child) = children.get_mut(number) {
-                mask |= 1 << slot;
+                mask |= FIRST_SLOT >> slot;
                 *child = Some(inner);
                 number += 1;
             }
         }
-        let (many, leaves_word) = if leaves.in_turns() {
-            (0, leaves.pair())
+        let (many, second, leaves_word) = if leaves.in_turns() {
+            (0, leaves.odd, leaves.pair())
         } else {
-            (MANY, u64::from(self.list(&leaves)))
+            (MANY, leaves.starts, u64::from(self.list(&leaves)))
         };
         #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
         let first = self.allocate(number as u32 * NODE_WORDS) / NODE_WORDS;
-        self.set_node(
-            node,
-            [mask, leaves.starts, many | u64::from(first), leaves_word],
-        );
-        for (child, inner) in (first..).zip(children.into_iter().flatten()) {
+        self.set_node(node, [mask, second, many | u64::from(first), leaves_word]);
+        for (child, inner) in (first..).zip(children.into_iter().flatten().rev()) {
             self.fill(child, ranges, inner);
         }
     }
@@ -298,6 +297,25 @@ impl Builder {
             *word = value;
         }
     }
+}
+
+/// The bucket of a part that has few ranges with two leaves in turns, all of which end within the next 32 bits.
+fn bucket<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<[u64; 4]> {
+    let Span { start, end } = part.span;
+    let in_turns = (start + 2..end).all(|range| ranges.entry(range) == ranges.entry(range - 2));
+    if end - start > ENDS + 1 || !in_turns {
+        return None;
+    }
+    let mut ends = [u32::MAX; ENDS];
+    let mut beyond_a_branch = 0;
+    for (end, range) in ends.iter_mut().zip(start + 1..end) {
+        let next = ranges.start(range) << part.bits;
+        beyond_a_branch |= next << STRIDE;
+        *end = u32::try_from(next.rotate_left(32)).ok()?.checked_sub(1)?;
+    }
+    // Else a branch needs no node after it, and is cheaper.
+    (beyond_a_branch != 0)
+        .then(|| forest::bucket(ends, ranges.entry(start), ranges.entry(start + 1)))
 }
 
 /// Bits that are the same for all that is not plain at either end of a part.
@@ -395,6 +413,8 @@ struct Leaves {
     length: usize,
     /// Slots at which a run starts, but for the first.
     starts: u64,
+    /// Slots in every other run, from the second one on.
+    odd: u64,
 }
 
 impl Default for Leaves {
@@ -403,21 +423,24 @@ impl Default for Leaves {
             entries: [Entry::NONE; 1 << STRIDE],
             length: 0,
             starts: 0,
+            odd: 0,
         }
     }
 }
 
 impl Leaves {
     fn push(&mut self, slot: u64, entry: Entry) {
-        if self.entries().last() == Some(&entry) {
-            return;
+        if self.entries().last() != Some(&entry) {
+            if self.length > 0 {
+                self.starts |= FIRST_SLOT >> slot;
+            }
+            if let Some(next) = self.entries.get_mut(self.length) {
+                *next = entry;
+                self.length += 1;
+            }
         }
-        if self.length > 0 {
-            self.starts |= 1 << slot;
-        }
-        if let Some(next) = self.entries.get_mut(self.length) {
-            *next = entry;
-            self.length += 1;
+        if self.length.is_multiple_of(2) {
+            self.odd |= FIRST_SLOT >> slot;
         }
     }
 
@@ -453,8 +476,20 @@ fn hash(words: &[u64]) -> Hash {
     Hash(hasher.finalize().into())
 }
 
-/// Ranges from which on a top of 16 KiB pays. None of 1 MiB does: it replaces a node that is in some cache by a word that is in none.
-const MEDIUM: usize = 1_024;
+/// How many bits the top of so many ranges takes, if they pay for one.
+///
+/// One of 18 bits takes 1 MiB. For IPv4 it would replace a node that is in some cache by a word that is in none; but of IPv6 few
+/// values of the first bits are in use, and only their words come into caches.
+fn top<A: Address>(ranges: usize) -> Option<u32> {
+    match ranges {
+        ..1_024 => None,
+        LARGE.. if A::BITS == 128 => Some(3 * STRIDE),
+        _ => Some(2 * STRIDE),
+    }
+}
+
+/// Ranges from which on 1 MiB is little beside their nodes.
+const LARGE: usize = 1 << 17;
 /// Words that are hashed at a time.
 const HASHED_WORDS: usize = 4_096;
 const WORDS_OF_A_MIB: u32 = 1 << 17;

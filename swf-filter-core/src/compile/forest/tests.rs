@@ -199,7 +199,12 @@ fn shapes_that_are_at_the_edge_are_right() {
         every(2, 96, 32, 300),
         every(2, 104, 24, 300),
     ];
-    for shape in shapes {
+    // As many ranges as a bucket has room for, and one more; and such as end too far down for it.
+    let few = (1..5).flat_map(|number| {
+        let shifts = [(80, 48), (64, 64), (100, 28)];
+        shifts.map(|(shift, length)| every(2, shift, length, number))
+    });
+    for shape in shapes.into_iter().chain(few) {
         let (v4, v6) = (rows::<u32>(&shape), rows::<u128>(&shape));
         assert_right(&v4, &[]);
         assert_right(&v6, &[]);
@@ -271,6 +276,31 @@ fn hostile_tables_are_bounded() {
         let bytes = built(&rows).bytes() / rows.len();
         println!("{name}: {} rows, {bytes} bytes each", rows.len());
         assert!(bytes <= MOST_BYTES_A_PREFIX, "{name}: {bytes}");
+    }
+}
+
+#[test]
+fn a_few_ranges_with_two_leaves_are_one_node() {
+    let scattered = |ends: u128, rule: fn(u128) -> u32| {
+        let prefix = |number| {
+            (
+                0x2001_0db8_u128 << 96 | (number * 0x101 + 1) << 80,
+                48,
+                rule(number),
+            )
+        };
+        rows::<u128>(&(0..ends / 2).map(prefix).collect::<Vec<_>>())
+    };
+    let bytes = |rows: &[Row<u128>]| built(rows).bytes();
+    let empty = bytes(&[]);
+    let (two, three) = (scattered(4, |_| 0), scattered(6, |_| 0));
+    // Their first bits are skipped.
+    assert_eq!(bytes(&two), empty + 2 * 32);
+    assert!(bytes(&three) > bytes(&two));
+    let mixed = scattered(4, |number| u32::from(number == 1));
+    assert!(bytes(&mixed) > bytes(&two));
+    for rows in [two, three, mixed] {
+        assert_right(&rows, &[]);
     }
 }
 
