@@ -91,6 +91,11 @@ impl Boots {
         self.boot("first boot")?;
         self.only_the_allowed_source_gets_answers()?;
         self.says("systemctl is-active swf-filter.service", "active")?;
+        // A first boot enables what no preset names.
+        self.says(
+            "systemctl is-enabled swf-filter-listener.socket",
+            "disabled",
+        )?;
 
         self.reboot("second boot")?;
         self.only_the_allowed_source_gets_answers()?;
