@@ -311,9 +311,9 @@ const THIS: &str = "0.1.0-1";
 const NEXT: &str = "0.1.1-1";
 
 /// From one line of text to the next, when the machine is busy.
-const COMMAND: Duration = Duration::from_mins(3);
+const COMMAND: Duration = Duration::from_mins(6);
 /// From the power switch to a shell.
-const BOOT: Duration = Duration::from_mins(6);
+const BOOT: Duration = Duration::from_mins(10);
 /// Packets that come through on their way show whether others would.
 const ENOUGH: u64 = 50;
 
