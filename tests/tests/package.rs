@@ -68,6 +68,7 @@ fn files_are_where_they_belong() -> Result<()> {
         "etc/swf-filter/config.toml",
         "usr/lib/systemd/system/swf-filter-listener.service",
         "usr/lib/systemd/system/swf-filter-listener.socket",
+        "usr/lib/systemd/system-preset/50-swf-filter.preset",
         "usr/lib/systemd/system/swf-filter.service",
         "usr/lib/sysusers.d/swf-filter.conf",
         "usr/lib/tmpfiles.d/swf-filter.conf",

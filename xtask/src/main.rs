@@ -98,8 +98,8 @@ cargo xtask COMMAND
   test [ARGS]        build, then `cargo test` with ARGS; kernel tests need root
   package [--debug] [--version V]
                      build a Debian package; of the debug build, which is done faster, or with another version
-  vm [PART...]       emulated machines, which take minutes: `install` the package, run kernel tests on Debian's
-                     `kernels`, boot a whole `system` with the package; needs root
+  vm [PART...]       emulated machines, which take minutes: `install` the package, start the daemon (`load`) and
+                     run kernel tests on Debian's `kernels`, boot a whole `system` with the package; needs root
   check              formatting, lints on the host and on the BPF target, licences, stray text
   fuzz [TARGET] [S]  fuzz one target of `fuzz/`, or all, for S seconds each (60); needs g++
   bench [--quick] [--check | --renew] [PART...]

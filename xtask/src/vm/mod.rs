@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: the filter on other kernels, and from boot.
 //!
-//! `kernels` runs kernel tests on Debian's kernels, in an initial RAM file system that holds nothing else. `system` boots a whole
+//! `load` says whether Debian's kernels take the program, and `kernels` runs kernel tests on them, in an initial RAM file system that holds nothing else. `system` boots a whole
 //! Debian 12 with the package installed, and sends it frames from its first moment on: a source that the policy denies must never
 //! get an answer, through boots, reboots and an upgrade. Machines are emulated (tcg), so that nested or missing KVM does not
 //! matter; that takes minutes, and is why no other command does it.

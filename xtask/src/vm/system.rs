@@ -26,7 +26,7 @@ pub(crate) fn install(built: &Built) -> Result<()> {
 
 /// Boots it, and looks on.
 pub(crate) fn run(built: &Built) -> Result<()> {
-    let kernel = initrd::kernel(KERNELS[0])?;
+    let kernel = initrd::kernel(KERNELS[1])?;
     println!("vm: a system with {}", kernel.release);
     let root = debian("system")?;
     packages(built, &root)?;
@@ -91,6 +91,11 @@ impl Boots {
         self.boot("first boot")?;
         self.only_the_allowed_source_gets_answers()?;
         self.says("systemctl is-active swf-filter.service", "active")?;
+        // A first boot enables what no preset names.
+        self.says(
+            "systemctl is-enabled swf-filter-listener.socket",
+            "disabled",
+        )?;
 
         self.reboot("second boot")?;
         self.only_the_allowed_source_gets_answers()?;
@@ -306,9 +311,9 @@ const THIS: &str = "0.1.0-1";
 const NEXT: &str = "0.1.1-1";
 
 /// From one line of text to the next, when the machine is busy.
-const COMMAND: Duration = Duration::from_mins(3);
+const COMMAND: Duration = Duration::from_mins(6);
 /// From the power switch to a shell.
-const BOOT: Duration = Duration::from_mins(6);
+const BOOT: Duration = Duration::from_mins(10);
 /// Packets that come through on their way show whether others would.
 const ENOUGH: u64 = 50;
 
