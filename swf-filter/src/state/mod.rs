@@ -25,7 +25,7 @@ pub use self::ledger::{Ledger, RuleKey, keys};
 use crate::files::write_whole;
 
 /// First bytes of every file. The number is that of the format: change it whenever the test of the format fails.
-const FORMAT: &[u8; 20] = b"swf-filter state 02\n";
+const FORMAT: &[u8; 20] = b"swf-filter state 03\n";
 /// Bytes of the checksum.
 const CHECKSUM: usize = blake3::OUT_LEN;
 /// Bytes of a file at most: several times what the largest policy takes.
