@@ -136,7 +136,7 @@ fn the_format_is_the_one_that_its_number_says() {
     state.save(&saved(1)).unwrap();
     assert_eq!(
         digest(&folder.path().join("generation-1")),
-        "fcaff2319d58024b"
+        "c6be75869cdfb318"
     );
 }
 

@@ -133,6 +133,11 @@ impl Bounds {
             .filter(|_| bounds.most < bounds.least)
         {
             table.report(Fault::BoundsSwapped, value.span(), problems);
+            // No file could be right.
+            return Self {
+                least: 0,
+                most: usize::MAX,
+            };
         }
         bounds
     }
