@@ -6,11 +6,15 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use anyhow::Context;
+
 const VARIABLE: &str = "SWF_FILTER_BPF_OBJECT";
 
 fn main() -> anyhow::Result<()> {
     println!("cargo::rerun-if-env-changed={VARIABLE}");
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/swf-filter.o");
+    // Asked for now, and not when this was compiled: a target directory may be a copy.
+    let manifest = env::var_os("CARGO_MANIFEST_DIR").context("cargo says where the crate is")?;
+    let built = Path::new(&manifest).join("../target/bpf/swf-filter.o");
     let object = env::var_os(VARIABLE).map_or(built, PathBuf::from);
     println!("cargo::rerun-if-changed={}", object.display());
     let bytes = if object.exists() {
