@@ -1,4 +1,4 @@
-//! A headless Chromium inside a namespace, steered over WebDriver, which is JSON over HTTP.
+//! A headless Chromium inside a namespace, steered over `WebDriver`, which is JSON over HTTP.
 
 use std::{
     env, fs,
