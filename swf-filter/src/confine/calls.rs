@@ -209,6 +209,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_lseek,
     libc::SYS_madvise,
     libc::SYS_membarrier,
+    libc::SYS_memfd_create,
     libc::SYS_mincore,
     libc::SYS_mkdirat,
     libc::SYS_mlock,
