@@ -310,8 +310,8 @@ mod tests {
         let mut runs: Vec<(A, A)> = Vec::new();
         for prefix in &fewest {
             match runs.last_mut() {
-                Some((_, last)) if last.successor() == Some(prefix.first()) => {
-                    *last = prefix.last()
+                Some((_, end)) if end.successor() == Some(prefix.first()) => {
+                    *end = prefix.last();
                 }
                 _ => runs.push((prefix.first(), prefix.last())),
             }
