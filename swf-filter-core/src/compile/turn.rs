@@ -124,27 +124,76 @@ impl Turns {
     {
         let mut before = Around::new(old_rows);
         let mut after = Around::new(new_rows);
+        let mut open: Vec<Region<A>> = Vec::new();
         let mut next = Some(Prefix::containing(A::LAST, 0));
         while let Some(prefix) = next {
+            while open
+                .last()
+                .is_some_and(|region| !region.prefix.covers(prefix))
+            {
+                self.close(&mut open);
+            }
             let old_leaf = before.at(prefix);
             let new_leaf = after.at(prefix);
             let ordinal = old_leaf.map_or(old.default_ordinal, Leaf::ordinal);
-            let number = old.first_rule.saturating_add(ordinal);
-            *self.all.entry(number).or_default() += 1;
             let will = new.is_some_and(|new| drops(new, new_leaf));
-            if drops(old, old_leaf) != will {
-                let places = self.turned.entry((number, will)).or_default();
-                places.count += 1;
-                if places.some.len() < MOST_NAMED {
-                    places.some.push(prefix.into());
-                }
-            }
+            open.push(Region {
+                prefix,
+                number: old.first_rule.saturating_add(ordinal),
+                turn: (drops(old, old_leaf) != will).then_some(will),
+                inside: None,
+            });
             next = match (before.next(), after.next()) {
                 (Some(old), Some(new)) => Some(old.min(new)),
                 (old, new) => old.or(new),
             };
         }
+        while !open.is_empty() {
+            self.close(&mut open);
+        }
     }
+
+    /// Counts the innermost region, unless longer prefixes leave nothing of it.
+    fn close<A: Address>(&mut self, open: &mut Vec<Region<A>>)
+    where
+        IpNetwork: From<Prefix<A>>,
+    {
+        let Some(region) = open.pop() else {
+            return;
+        };
+        let size = size(region.prefix);
+        if let Some(outer) = open.last_mut() {
+            outer.inside = Some(outer.inside.unwrap_or_default().wrapping_add(size));
+        }
+        if region.inside == Some(size) {
+            return;
+        }
+        *self.all.entry(region.number).or_default() += 1;
+        if let Some(will) = region.turn {
+            let places = self.turned.entry((region.number, will)).or_default();
+            places.count += 1;
+            if places.some.len() < MOST_NAMED {
+                places.some.push(region.prefix.into());
+            }
+        }
+    }
+}
+
+/// A prefix without the longer ones inside it.
+struct Region<A> {
+    prefix: Prefix<A>,
+    /// The rule that decides it before.
+    number: u32,
+    /// Whether it will be dropped, if its verdict changes.
+    turn: Option<bool>,
+    /// How many addresses longer prefixes take, if there are any.
+    inside: Option<u128>,
+}
+
+/// How many addresses a prefix has. All of IPv6 has one more than fits: zero, which no other prefix has.
+fn size<A: Address>(prefix: Prefix<A>) -> u128 {
+    let free = u32::from(A::BITS.saturating_sub(prefix.length()));
+    1u128.checked_shl(free).unwrap_or_default()
 }
 
 /// Rows in their order, with those around the current prefix.
@@ -231,6 +280,13 @@ mod tests {
         let two = "allow = [\"10.0.0.0/9\", \"10.128.0.0/9\", \"10.1.0.0/16\"]\n";
         assert_eq!(found(one, two), []);
         assert_eq!(found(two, one), []);
+        let halves = "allow = [\"::/1\", \"8000::/1\"]\n";
+        assert_eq!(
+            found(halves, "default = \"pass\"\n").len(),
+            1,
+            "only of IPv4"
+        );
+        assert_eq!(found(halves, "allow = [\"::/0\"]\n"), []);
     }
 
     #[test]
@@ -272,30 +328,31 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever a verdict is another, a turn says so, and nowhere else.
+        /// Wherever a verdict is another, a turn says so, and there is none without such a place.
         #[test]
-        fn turns_are_where_verdicts_differ(
-            before in lists(),
-            after in lists(),
-            source in 0u32..1 << 8,
-        ) {
+        fn turns_are_where_verdicts_differ(before in lists(), after in lists()) {
             let (before, after) = (generation(&before), generation(&after));
-            let source = 10 << 24 | source;
-            let verdict = |generation: &Generation| {
+            let named = turns(&before, &after);
+            let all_are_named = named.iter().all(|turn| turn.prefixes <= MOST_NAMED);
+            let verdict = |generation: &Generation, source| {
                 let host = &generation.hosts[0];
                 drops(host, Tables(generation).leaf_v4(0, host.tables[0], source))
             };
-            let differs = verdict(&before) != verdict(&after);
-            let named = turns(&before, &after);
-            // All of these lists are within one /24, so the longest of the named prefixes around the source decides.
-            let address = IpAddr::from(source.to_be_bytes());
-            let is_named = named.iter().any(|turn| {
-                turn.some.iter().any(|prefix| prefix.contains(address))
-            });
-            prop_assert!(!differs || is_named || named.iter().any(|turn| turn.prefixes > MOST_NAMED));
-            if named.is_empty() {
-                prop_assert!(!differs);
+            let mut differing = false;
+            // The lists are within one /24, and one address stands for all others.
+            for source in (0u32..1 << 8).map(|low| 10 << 24 | low).chain([1 << 24]) {
+                if verdict(&before, source) == verdict(&after, source) {
+                    continue;
+                }
+                differing = true;
+                let address = IpAddr::from(source.to_be_bytes());
+                let is_named = named
+                    .iter()
+                    .flat_map(|turn| &turn.some)
+                    .any(|prefix| prefix.contains(address));
+                prop_assert!(is_named || !all_are_named, "{address} is not in {named:?}");
             }
+            prop_assert_eq!(differing, !named.is_empty());
         }
     }
 
