@@ -26,7 +26,7 @@ pub(crate) fn install(built: &Built) -> Result<()> {
 
 /// Boots it, and looks on.
 pub(crate) fn run(built: &Built) -> Result<()> {
-    let kernel = initrd::kernel(KERNELS[1])?;
+    let kernel = initrd::kernel(KERNELS[0])?;
     println!("vm: a system with {}", kernel.release);
     let root = debian("system")?;
     packages(built, &root)?;
