@@ -138,21 +138,23 @@ impl Pins {
 
     /// Removes every pin of every version: what was attached is attached no more.
     pub fn remove_all(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.base) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", self.base.display()))
+        for path in self.versions().into_iter().chain([self.links()]) {
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        // It may be where the file system is mounted, or have pins of others.
+        let _in_use = fs::remove_dir(&self.base);
+        Ok(())
     }
 
     /// Removes the pins of other versions, once their links are taken over.
     pub fn remove_other_versions(&self) {
-        let Ok(entries) = fs::read_dir(&self.base) else {
-            return;
-        };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            if path != self.directory() && path != self.links() {
+        for path in self.versions() {
+            if path != self.directory() {
                 tracing::info!(path = %path.display(), "removing the pins of another version");
                 if let Err(error) = fs::remove_dir_all(&path) {
                     tracing::warn!(path = %path.display(), %error, "cannot remove old pins");
@@ -160,6 +162,24 @@ impl Pins {
             }
         }
     }
+
+    /// The directories of all versions.
+    fn versions(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(&self.base) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| is_of_a_version(path))
+            .collect()
+    }
+}
+
+/// Whether a path is called as the pins of some version are. Others may keep theirs beside ours.
+fn is_of_a_version(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let number = name.and_then(|name| name.strip_prefix('v'));
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 /// The nearest of a path and what is above it that is there.
@@ -175,4 +195,43 @@ fn existing(path: &Path) -> &Path {
 fn is_bpf(path: &Path) -> Result<bool> {
     let file_system = statfs(path).with_context(|| format!("cannot look at {}", path.display()))?;
     Ok(file_system.f_type as u64 == BPF_FS_MAGIC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_of_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = Pins::new(folder.path());
+        let others = ["cilium", "maps.debug", "v", "vpn", "v1x"];
+        let own = ["links", "v1", "v2"];
+        for name in own.into_iter().chain(others) {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        fs::create_dir_all(pins.directory()).unwrap();
+        let there = |name: &str| folder.path().join(name).exists();
+
+        pins.remove_other_versions();
+        assert!(there("links") && pins.directory().exists());
+        assert!(!there("v1") && !there("v2"));
+        assert!(others.into_iter().all(there));
+
+        pins.remove_all().unwrap();
+        assert!(!there("links") && !pins.directory().exists());
+        assert!(others.into_iter().all(there));
+    }
+
+    #[test]
+    fn a_directory_without_pins_of_others_goes_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("swf-filter");
+        let pins = Pins::new(&base);
+        fs::create_dir_all(pins.directory()).unwrap();
+        fs::create_dir_all(pins.links()).unwrap();
+        pins.remove_all().unwrap();
+        assert!(!base.exists());
+        pins.remove_all().unwrap();
+    }
 }
