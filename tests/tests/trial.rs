@@ -235,7 +235,10 @@ fn a_killed_daemon_goes_on_with_the_trial_and_ends_it() -> Result<()> {
     ensure!(status["trial"]["generation"] == 2, "{status}");
     ensure!(!stage.passes()?, "the trial goes on after a restart");
     stage.wait_for_the_end();
-    ensure!(stage.history()?[0] == (3, "revert".to_owned(), true));
+    wait_until(DEADLINE, "its record", || {
+        let newest = stage.history().ok().map(|history| history[0].clone());
+        newest == Some((3, "revert".to_owned(), true))
+    });
     Ok(())
 }
 
@@ -289,6 +292,21 @@ fn a_boot_ends_a_trial_at_once_whatever_the_files_say() -> Result<()> {
         status["held"] == "revert" && status["generation"]["number"] == 3,
         "{status}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_generation_that_is_damaged_comes_back_from_the_history() -> Result<()> {
+    let Some(mut stage) = Stage::new("damaged")? else {
+        return Ok(());
+    };
+    stage.try_shut(LONG)?;
+    fs::write(stage.world.file("state/generation-1"), "damaged")?;
+    stage.reboot()?;
+    ensure!(stage.passes()?);
+    stage
+        .daemon
+        .wait_for_output(DEADLINE, "again from the history");
     Ok(())
 }
 

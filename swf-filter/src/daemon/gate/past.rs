@@ -75,7 +75,7 @@ impl Gate {
 }
 
 /// The record of a generation, with the last text that it had.
-fn that(records: &[Record], number: u64) -> Result<&Record> {
+pub(super) fn that(records: &[Record], number: u64) -> Result<&Record> {
     records
         .iter()
         .rfind(|record| record.generation == number)

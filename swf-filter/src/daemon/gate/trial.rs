@@ -3,13 +3,15 @@
 //! What is on trial stands on disk before it is in force, with when it ends. So a daemon that is killed, or a machine that boots
 //! again, knows what to undo; a trial that cannot be written down does not begin.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use swf_filter_core::compile::Generation;
 use tracing::{error, info, warn};
 
 use super::change::{Cause, Standing};
-use super::{Candidate, Gate, Provenance, Publisher, lock};
+use super::{Candidate, Gate, Provenance, Publisher, lock, past};
 use crate::control::api::{ConfirmReport, Operator, ReloadReport};
 use crate::sources::Sources;
 use crate::state::{By, How, Moment, Order, Saved, Trial};
@@ -128,11 +130,11 @@ impl Gate {
         trial: &Trial,
         by: By,
     ) -> Result<ReloadReport> {
-        let saved = self.state.load(trial.before)?;
+        let (generation, sources) = self.what_comes_back(trial.before)?;
         let config = self.view().config.clone();
         let candidate = Candidate {
-            generation: saved.generation,
-            sources: Some(saved.sources),
+            generation,
+            sources: Some(sources),
             from: Provenance::Text,
             standing: Standing::Held,
             cause: Cause::new(by, How::Revert).again(trial.before),
@@ -149,6 +151,21 @@ impl Gate {
             doubts: crate::report::Report::default(),
             trial: None,
         })
+    }
+
+    /// A generation as it was compiled, or if that is lost, as its text is compiled now.
+    fn what_comes_back(&self, number: u64) -> Result<(Arc<Generation>, Arc<Sources>)> {
+        let lost = match self.state.load(number) {
+            Ok(saved) => return Ok((saved.generation, saved.sources)),
+            Err(error) => error,
+        };
+        warn!("generation {number} is compiled again from the history: {lost:#}");
+        let records = self.state.history();
+        let text = self
+            .state
+            .load_text(&past::that(&records, number)?.policy)?;
+        let (loaded, _) = self.load(text)?;
+        Ok((Arc::new(loaded.compile()?), Arc::new(loaded.sources)))
     }
 
     /// Brings into force what the state on disk orders. Whether it orders anything.
