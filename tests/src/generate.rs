@@ -675,7 +675,7 @@ mod tests {
     fn every_kind_of_rule_decides_often() {
         let mut rng = Rng::with_seed(2);
         let mut counts: BTreeMap<(oracle::List, &str), u32> = BTreeMap::new();
-        for _ in 0..2_000 {
+        for _ in 0..4_000 {
             let policy = policy(&mut rng);
             for _ in 0..25 {
                 let case = case(&mut rng, &policy);

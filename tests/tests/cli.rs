@@ -242,10 +242,14 @@ fn answers_have_the_fields_that_scripts_rely_on() -> Result<()> {
     let status = world.status()?;
     has_fields(
         &status,
-        "version pid uptime_seconds generation policy interfaces reasons events warnings listener",
+        "version pid uptime_seconds generation policy interfaces reasons events reloads warnings listener",
     )?;
     has_fields(&status["generation"], generation)?;
     has_fields(&status["events"], "received lost")?;
+    has_fields(
+        &status["reloads"],
+        "changed failed unchanged last at milliseconds",
+    )?;
     for interface in list(&status["interfaces"])? {
         has_fields(interface, "name index mode note")?;
     }
