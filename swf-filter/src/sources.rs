@@ -111,6 +111,17 @@ impl Sources {
         sources
     }
 
+    /// The same with other texts of followed set files, as far as `text` has them: these are for other programs to write.
+    #[must_use]
+    pub fn with_followed(&self, text: impl Fn(&Path) -> Option<Arc<[u8]>>) -> Self {
+        self.followed()
+            .iter()
+            .fold(self.clone(), |sources, set| match text(&set.path) {
+                Some(text) => sources.with(&set.path.to_string_lossy(), &text),
+                None => sources,
+            })
+    }
+
     /// All files, those of the policy first.
     pub(crate) fn files(&self) -> Vec<SourceFile> {
         [to_files(&self.policy), to_files(&self.named)].concat()

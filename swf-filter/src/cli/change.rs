@@ -185,6 +185,23 @@ fn read(directory: &Path, config: &Config) -> Result<Sources> {
     let beside = directory.with_file_name(PRINCIPALS);
     let principals = if beside.exists() { &beside } else { &ours[1] };
     let loaded = files::load_both(&directory, principals, &config.always_allow)?;
+    if !loaded
+        .sources
+        .policy
+        .iter()
+        .any(|file| is_in(&file.name, &directory))
+    {
+        let within = directory.join("policy.d");
+        let hint = if within.is_dir() {
+            format!("; `{}` is there", within.display())
+        } else {
+            String::new()
+        };
+        bail!(
+            "`{}` has no policy files: they end in `.toml`{hint}. To protect nothing, write one with `version = 1` only",
+            directory.display()
+        );
+    }
     loaded.compile()?;
     let mut sources = loaded.sources;
     let moves = [(&*directory, &*ours[0]), (principals, &*ours[1])];
@@ -192,6 +209,10 @@ fn read(directory: &Path, config: &Config) -> Result<Sources> {
         moved(file, moves);
     }
     Ok(sources)
+}
+
+fn is_in(name: &str, directory: &Path) -> bool {
+    Path::new(name).parent() == Some(directory)
 }
 
 fn moved(file: &mut Source, moves: [(&Path, &Path); 2]) {

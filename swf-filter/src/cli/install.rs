@@ -20,9 +20,12 @@ const MODE: u32 = 0o666;
 /// Has the files of these directories say what `sources` says, and gives those files outside of them that do not.
 pub(super) fn install(sources: &Sources, directories: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut astray = Vec::new();
+    let followed = sources.followed();
     for Source { name, text } in sources.policy.iter().chain(&sources.named) {
         let path = Path::new(&**name);
-        if is_as(path, text) {
+        // What another program writes is its own, and newer than any text here.
+        let is_followed = followed.iter().any(|set| set.path == path);
+        if is_as(path, text) || is_followed && path.exists() {
             continue;
         }
         if directories.iter().any(|directory| is_in(path, directory)) {

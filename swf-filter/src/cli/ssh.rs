@@ -15,8 +15,9 @@ const MOST_PARENTS: usize = 32;
 
 /// The connection, if there is one.
 pub(super) fn operator() -> Option<Operator> {
-    let text = env::var(VARIABLE).ok().or_else(of_parents)?;
-    let (from, to) = parse(&text)?;
+    let own = env::var(VARIABLE).ok();
+    let own = own.as_deref().and_then(parse);
+    let (from, to) = own.or_else(|| parse(&of_parents()?))?;
     Some(Operator {
         from,
         to,

@@ -81,6 +81,8 @@ struct View {
     sources: Option<(String, Arc<Sources>)>,
     /// The one before, whose last events may still be under way.
     previous: Option<(u64, Arc<Generation>)>,
+    /// What comes back after the trial that is under way. The disk may lose it meanwhile.
+    comes_back: Option<Saved>,
     /// What rules counted in earlier generations.
     ledger: Ledger,
     known: Vec<Interface>,
@@ -140,6 +142,7 @@ impl Gate {
                 generation: Arc::default(),
                 sources: None,
                 previous: None,
+                comes_back: None,
                 ledger: Ledger::default(),
                 known,
                 notes: BTreeMap::new(),

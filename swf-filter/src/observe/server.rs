@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use super::{Dashboard, Listen};
@@ -37,6 +38,8 @@ const MAX_STREAMS: usize = 16;
 const MAX_HEAD: usize = 16 * 1024;
 /// For a client to send a request, the wait before it included. Prometheus connects again.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
+/// How long a connection may last. Browsers and Prometheus connect again.
+const LIFE: Duration = Duration::from_secs(120);
 /// Before accepting is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -136,8 +139,11 @@ async fn serve(socket: Socket, dashboard: Dashboard, observed: Arc<impl Observed
                 .header_read_timeout(REQUEST_TIME)
                 .max_buf_size(MAX_HEAD)
                 .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = served.await {
-                debug!("a connection for metrics has ended: {error}");
+            match timeout(LIFE, served).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!("a connection for metrics has ended: {error}"),
+                // Whoever does not read what is sent would keep others out.
+                Err(_) => debug!("a connection for metrics was open for long enough"),
             }
             drop(permit);
         });

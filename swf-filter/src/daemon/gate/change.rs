@@ -1,12 +1,14 @@
 //! What a change leaves behind: an order for the next start, and a record of who changed what.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use swf_filter_core::compile::{Generation, HostDifference, difference};
+use swf_filter_core::policy::limits;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -76,11 +78,14 @@ impl Gate {
         self.bring(&mut publisher, from, config, as_what, operator)
     }
 
-    /// Checks a text, with the settings in force. Whom no policy can lock out is for these to say, and not for the text.
+    /// Checks a text, with the settings in force. Whom no policy can lock out is for these to say, and not for the text. Sets that follow
+    /// their files have what those hold now, if it is right: they would a moment later.
     pub(super) fn load(&self, mut sources: Sources) -> Result<(Loaded, Config)> {
         let config = self.view().config.clone();
         sources.always_allow.clone_from(&config.always_allow);
-        Ok((Loaded::of(sources)?, config))
+        let now = sources.with_followed(|path| files::read_limited(path, limits::SET_FILE).ok());
+        let loaded = Loaded::of(now).or_else(|_wrong| Loaded::of(sources))?;
+        Ok((loaded, config))
     }
 
     /// Lets the files speak again where they say what is in force. Whether they do.
@@ -97,15 +102,16 @@ impl Gate {
         Ok(true)
     }
 
-    /// Whether the files say what is in force, word by word.
+    /// Whether the files say what is in force, word by word but for followed sets.
     fn files_agree(&self) -> bool {
-        let Some((policy, _)) = self.view().sources.clone() else {
+        let Some((policy, sources)) = self.view().sources.clone() else {
             return false;
         };
+        let in_force = |path: &Path| sources.named(&path.to_string_lossy()).cloned();
         let config = Config::load(&self.path);
         let loaded =
             config.and_then(|config| files::load(&config.paths.policy, &config.always_allow));
-        loaded.is_ok_and(|loaded| loaded.sources.hash() == policy)
+        loaded.is_ok_and(|loaded| loaded.sources.with_followed(in_force).hash() == policy)
     }
 
     /// What shall be in force where the files do not say it, and each that will be.
@@ -131,11 +137,7 @@ impl Gate {
             Standing::Files => None,
             Standing::Held => Some(Order::Held {
                 generation: number,
-                // A set that follows its file does not say how all else came.
-                how: match cause.how {
-                    How::Follow => self.held().unwrap_or(How::Follow),
-                    how => how,
-                },
+                how: cause.how,
             }),
             Standing::Ordered => self.order.borrow().clone(),
             Standing::Trial(length) => {
@@ -256,7 +258,8 @@ impl Gate {
 
     /// Refuses to change what is tried.
     pub(super) fn ensure_no_trial(&self) -> Result<()> {
-        if let Some(trial) = self.trial() {
+        // One whose time is up blocks nothing, should it not be possible to end it.
+        if let Some(trial) = self.trial().filter(|trial| trial.seconds_left > 0) {
             anyhow::bail!(
                 "generation {} is on trial for another {} s; first `swf-filter confirm` keeps it, or `swf-filter rollback` ends it",
                 trial.generation,
@@ -305,7 +308,7 @@ impl Gate {
         let held = self.held().map(|how| {
             format!(
                 "what is in force came by {}, and the policy files may say something else, also after a restart: `swf-filter reload` takes \
-                 what they say, `swf-filter confirm` writes what is in force into them",
+                 what they say, `swf-filter confirm` writes what is in force into them; until then, sets do not follow their files",
                 how.name()
             )
         });

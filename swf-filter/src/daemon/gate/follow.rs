@@ -52,7 +52,7 @@ enum Stamp {
 enum Outcome {
     /// It is in force, and the sources have this hash.
     Applied(String),
-    /// Other sources are in force meanwhile, or something is on trial: it waits.
+    /// Other sources are in force meanwhile, or what the files do not say: it waits.
     Late,
 }
 
@@ -149,7 +149,8 @@ impl Stamp {
 }
 
 impl Gate {
-    /// Brings another text of a set file into force, if the sources in force are still those of `base` and nothing is on trial.
+    /// Brings another text of a set file into force, if the sources in force are still those of `base`, and the files
+    /// say the rest of them.
     fn replace(
         &self,
         base: &str,
@@ -157,7 +158,7 @@ impl Gate {
         text: &Arc<[u8]>,
     ) -> anyhow::Result<Outcome> {
         let mut publisher = lock(&self.publisher);
-        if self.trial().is_some() {
+        if self.order.borrow().is_some() {
             return Ok(Outcome::Late);
         }
         let (config, sources) = {
@@ -180,11 +181,7 @@ impl Gate {
             generation: Arc::new(loaded.compile()?),
             sources: Some(Arc::new(loaded.sources)),
             from: Provenance::Text,
-            // The set is still what a reload would read; whether all else is, does not change.
-            standing: match self.held() {
-                Some(_) => Standing::Held,
-                None => Standing::Files,
-            },
+            standing: Standing::Files,
             cause: Cause::new(By::file(), How::Follow),
         };
         // Warnings are about files that were not loaded, and still are not.

@@ -30,7 +30,7 @@ impl Gate {
             return Ok(());
         };
         bail!(
-            "{cut}; `--force` does it all the same, `swf-filter try` makes it come back by itself"
+            "{cut}; `--force` does it all the same, and with `swf-filter try --force` what is in force now comes back by itself"
         )
     }
 }

@@ -44,7 +44,7 @@ impl Gate {
 
     /// Makes sure that the generation in force is on disk, and is another than the one to be tried.
     fn keep_what_comes_back(&self, tried: &Sources) -> Result<()> {
-        let view = self.view();
+        let mut view = self.view();
         let (active, (policy, sources)) = view
             .active
             .zip(view.sources.clone())
@@ -62,6 +62,7 @@ impl Gate {
             generation: view.generation.clone(),
             sources,
         };
+        view.comes_back = Some(saved.clone());
         drop(view);
         let kept = self.state.load(active.number);
         if kept.is_ok_and(|kept| kept.sources == saved.sources) {
@@ -93,6 +94,7 @@ impl Gate {
                     .save_order(&order)
                     .context("the trial goes on, because its end cannot be written to disk")?;
                 self.order.send_replace(Some(order));
+                self.view().comes_back = None;
                 let same = self.view().enforced();
                 let cause = Cause::new(by, How::Confirm);
                 if let Err(error) = self.record(same, false, cause) {
@@ -140,6 +142,7 @@ impl Gate {
             cause: Cause::new(by, How::Revert).again(trial.before),
         };
         let (changed, milliseconds) = self.publish(publisher, candidate, config)?;
+        self.view().comes_back = None;
         info!(
             generation = trial.generation,
             "the trial is over: generation {} is in force again", trial.before
@@ -153,8 +156,12 @@ impl Gate {
         })
     }
 
-    /// A generation as it was compiled, or if that is lost, as its text is compiled now.
+    /// A generation as this daemon still knows it, or as it was saved, or if that is lost, as its text is compiled now.
     fn what_comes_back(&self, number: u64) -> Result<(Arc<Generation>, Arc<Sources>)> {
+        let known = self.view().comes_back.clone();
+        if let Some(known) = known.filter(|known| known.number == number) {
+            return Ok((known.generation, known.sources));
+        }
         let lost = match self.state.load(number) {
             Ok(saved) => return Ok((saved.generation, saved.sources)),
             Err(error) => error,
@@ -178,6 +185,21 @@ impl Gate {
                 return false;
             }
         };
+        let newest = match &order {
+            Order::Held { generation, .. } => *generation,
+            Order::Trial(trial) => trial.generation,
+        };
+        let pinned = self.view().active.map(|active| active.number);
+        if let Some(pinned) = pinned.filter(|pinned| *pinned > newest) {
+            // Whoever brought it into force could not write that down.
+            let words = format!(
+                "generation {pinned} was pinned by an earlier daemon, and is newer than what the state on disk orders; it stays in force, and \
+                 `swf-filter reload` takes what the policy files say"
+            );
+            warn!("{words}");
+            self.view().warnings = vec![words];
+            return true;
+        }
         let resumed = self.obey(order);
         if let Err(error) = &resumed {
             error!(
