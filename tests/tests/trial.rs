@@ -362,15 +362,14 @@ fn a_trial_that_cannot_be_written_down_does_not_begin() -> Result<()> {
     let Some(mut stage) = Stage::new("unwritable")? else {
         return Ok(());
     };
-    let folder = stage.world.file("state");
-    fs::remove_dir_all(&folder)?;
-    fs::write(&folder, "in the way")?;
+    // Not even root opens it for writing.
+    let in_the_way = stage.world.file("state").join("order.new");
+    fs::create_dir(&in_the_way)?;
     let shut = stage.shut.to_string_lossy().into_owned();
     stage.fails(&["try", &shut], "nothing was tried")?;
     ensure!(stage.passes()?);
     ensure!(stage.world.status()?["trial"].is_null());
-    fs::remove_file(&folder)?;
-    fs::create_dir(&folder)?;
+    fs::remove_dir(&in_the_way)?;
     stage.try_shut(LONG)?;
     stage.restart()?;
     stage.world.ask(&["rollback"])?;

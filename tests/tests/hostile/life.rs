@@ -286,6 +286,8 @@ fn whichever_process_is_killed_the_others_keep_enforcing() -> Result<()> {
 
     // The upstream: an exception that SDKs repeat, at once, and service when it is back.
     let mut client = scene.one()?;
+    // The poll of the listener that was killed is not the one that is waited for.
+    scene.backend.release();
     client.send(scene.poll()?)?;
     scene.backend.wait_for_polls(1);
     drop(std::mem::replace(
