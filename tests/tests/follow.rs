@@ -189,3 +189,30 @@ fn a_boot_with_a_bad_file_enforces_the_last_good_one_and_follows_on() -> Result<
     ensure!(gate.warnings()? == "[]", "{}", gate.warnings()?);
     Ok(())
 }
+
+#[test]
+fn a_list_is_no_part_of_what_is_confirmed_and_rolled_back() -> Result<()> {
+    let Some(gate) = Gate::new("follow-change")? else {
+        return Ok(());
+    };
+    let world = &gate.world;
+    let more = "[[host]]\nname = \"other\"\naddresses = [\"10.20.0.2\"]\n";
+    world.write_policy("10.toml", format!("{POLICY}{more}"))?;
+    world.ask(&["try", "--timeout", "600s"])?;
+    fs::write(gate.list(), THREE)?;
+    world.ask(&["confirm"])?;
+    gate.wait_for_prefixes(3);
+    ensure!(fs::read_to_string(gate.list())? == THREE, "confirmed");
+
+    // The text of before, with the list of now.
+    let back = world.ask(&["rollback"])?;
+    ensure!(
+        back["generation"]["hosts"] == 1 && back["generation"]["prefixes"] == 3,
+        "{back}"
+    );
+    ensure!(fs::read_to_string(gate.list())? == THREE, "rolled back");
+    ensure!(gate.warnings()? == "[]", "{}", gate.warnings()?);
+    fs::write(gate.list(), FOUR)?;
+    gate.wait_for_prefixes(4);
+    Ok(())
+}

@@ -573,3 +573,60 @@ fn a_dry_run_says_how_much_of_the_traffic_would_turn() -> Result<()> {
     ensure!(stage.world.status()?["generation"]["number"] == 1);
     Ok(())
 }
+
+#[test]
+fn a_trial_ends_even_if_the_disk_loses_what_comes_back() -> Result<()> {
+    let Some(stage) = Stage::new("lost")? else {
+        return Ok(());
+    };
+    stage.try_shut(SHORT)?;
+    for entry in fs::read_dir(stage.world.file("state"))? {
+        fs::remove_file(entry?.path())?;
+    }
+    stage.wait_for_the_end();
+    stage.world.reload()
+}
+
+#[test]
+fn an_order_that_is_older_than_what_is_pinned_is_not_obeyed() -> Result<()> {
+    let Some(mut stage) = Stage::new("stale")? else {
+        return Ok(());
+    };
+    let order = stage.world.file("state").join("order");
+    stage.try_shut(LONG)?;
+    let written = fs::read(&order)?;
+    stage.world.ask(&["rollback"])?;
+    let other = policy("allow = [\"192.0.2.0/25\"]\n");
+    stage.world.write_policy("10.toml", other)?;
+    stage.world.reload()?;
+    let generation = stage.world.status()?["generation"].clone();
+
+    // As a disk leaves it that nobody could write to.
+    fs::write(&order, written)?;
+    stage.restart()?;
+    let status = stage.world.status()?;
+    ensure!(status["generation"] == generation, "{status}");
+    ensure!(
+        status["warnings"].to_string().contains("newer than"),
+        "{status}"
+    );
+    ensure!(stage.passes()?);
+    stage.world.reload()?;
+    ensure!(!order.exists());
+    Ok(())
+}
+
+#[test]
+fn a_directory_without_policy_files_takes_nothing_away() -> Result<()> {
+    let Some(stage) = Stage::new("empty")? else {
+        return Ok(());
+    };
+    let parent = stage.world.file("parent");
+    fs::create_dir_all(parent.join("policy.d"))?;
+    let parent = parent.to_string_lossy();
+    for command in ["try", "apply"] {
+        stage.fails(&[command, &parent], "has no policy files")?;
+    }
+    ensure!(stage.passes()? && stage.file()? == policy(OPEN));
+    Ok(())
+}
