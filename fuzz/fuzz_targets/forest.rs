@@ -22,7 +22,8 @@ fn rows<A: Address>(input: &[u8], from: fn(u128) -> A) -> Vec<Row<A>> {
         .map(|row| {
             let (address, rest) = row.split_first_chunk().expect("a row is longer");
             let address = u128::from_be_bytes(*address);
-            let class = [Class::Allow, Class::Audit, Class::Deny, Class::AlwaysAllow][usize::from(rest[1] % 4)];
+            let class = [Class::Allow, Class::Audit, Class::Deny, Class::AlwaysAllow]
+                [usize::from(rest[1] % 4)];
             let leaf = Leaf::new(class, u32::from(rest[1]));
             let length = rest[0] % (A::BITS + 1);
             Row::new(Prefix::containing(from(address), length), leaf)

@@ -39,7 +39,7 @@ const MAX_HEAD: usize = 16 * 1024;
 /// For a client to send a request, the wait before it included. Prometheus connects again.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// How long a connection may last. Browsers and Prometheus connect again.
-const LIFE: Duration = Duration::from_secs(120);
+const LIFE: Duration = Duration::from_mins(2);
 /// Before accepting is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 

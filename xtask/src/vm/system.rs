@@ -321,10 +321,11 @@ const MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "ext4"];
 
 /// The machine's last step before systemd.
 const SWITCH: &str = "
-mount -t ext4 /dev/vda /root
-mount --move /dev /root/dev
+mkdir /disk
+mount -t ext4 /dev/vda /disk
+mount --move /dev /disk/dev
 umount /run /tmp /sys /proc
-exec switch_root /root /sbin/init
+exec switch_root /disk /sbin/init
 ";
 
 /// Files of the machine: its network as a machine of a cloud has it, and a shell on the serial line.
