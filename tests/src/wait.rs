@@ -1,9 +1,8 @@
 //! Waiting for a condition, in place of sleeping for as long as it usually takes.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::env;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Waits until `condition` holds.
 ///
@@ -18,8 +17,13 @@ pub fn wait_until(deadline: Duration, what: &str, mut condition: impl FnMut() ->
 }
 
 /// Whether `condition` holds at some time within `deadline`.
+///
+/// `SWF_FILTER_PATIENCE` says how many times as long to wait, on machines that are emulated.
 pub fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + deadline;
+    let patience = env::var("SWF_FILTER_PATIENCE")
+        .ok()
+        .and_then(|times| times.parse().ok());
+    let end = Instant::now() + deadline * patience.unwrap_or(1);
     loop {
         if condition() {
             return true;

@@ -166,9 +166,10 @@ impl Initrd {
     }
 }
 
+/// Programs that were added go before those of `BusyBox`.
 const START: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
-export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+export PATH=/usr/sbin:/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev

@@ -99,8 +99,8 @@ impl Boots {
 
         self.reboot("second boot")?;
         self.only_the_allowed_source_gets_answers()?;
-        // A trial whose time runs out while the machine reboots would be started before this reboot, and looked at after it.
 
+        self.trials()?;
         self.upgrade()?;
         self.only_the_allowed_source_gets_answers()?;
 
@@ -127,17 +127,12 @@ impl Boots {
             "systemctl show -P StatusText swf-filter.service",
             "everything but always_allow is dropped",
         )?;
-        let (before, sent) = (self.traffic.answers(), self.traffic.sent());
-        self.wait_until("more is sent", |boots| boots.traffic.sent() > sent + ENOUGH)?;
-        let after = self.traffic.answers();
-        ensure!(
-            after.allowed == before.allowed && after.denied == before.denied,
-            "somebody got answers"
-        );
+        self.nobody_gets_answers()?;
 
+        let before = self.traffic.answers().denied;
         let purged = self.run("apt-get -q -y purge swf-filter")?;
         self.wait_until("the denied source gets answers", |boots| {
-            boots.traffic.answers().denied > after.denied
+            boots.traffic.answers().denied > before
         })?;
         ensure!(
             !purged.contains("warning"),
@@ -214,12 +209,54 @@ impl Boots {
         Ok(())
     }
 
+    fn nobody_gets_answers(&mut self) -> Result<()> {
+        // The first ones may still be answers to what was sent before.
+        self.more_is_sent()?;
+        let before = self.traffic.answers();
+        self.more_is_sent()?;
+        let after = self.traffic.answers();
+        ensure!(
+            after.allowed == before.allowed && after.denied == before.denied,
+            "somebody got answers"
+        );
+        Ok(())
+    }
+
+    fn more_is_sent(&mut self) -> Result<()> {
+        let before = self.traffic.sent();
+        self.wait_until("more is sent", |boots| {
+            boots.traffic.sent() > before + ENOUGH
+        })
+    }
+
     fn wait_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<()> {
         let deadline = Instant::now() + COMMAND;
         while !holds(self) {
             ensure!(Instant::now() < deadline, "waited in vain until {what}");
             std::thread::sleep(Duration::from_millis(20));
         }
+        Ok(())
+    }
+
+    /// Tries a policy that locks everybody out, and has nobody who could end that.
+    fn trials(&mut self) -> Result<()> {
+        self.run(TRIAL)?;
+
+        self.run("swf-filter try /trial --timeout 30s")?;
+        let start = Instant::now();
+        self.nobody_gets_answers()?;
+        self.run("kill -9 $(systemctl show -P MainPID swf-filter.service)")?;
+        self.only_the_allowed_source_gets_answers()?;
+        println!(
+            "vm: a trial of 30 s, whose daemon was killed: over after {} s",
+            start.elapsed().as_secs()
+        );
+
+        self.run("swf-filter try /trial --timeout 1h")?;
+        self.nobody_gets_answers()?;
+        self.reboot("third boot, in the middle of a trial")?;
+        self.only_the_allowed_source_gets_answers()?;
+        println!("vm: {}", self.run("swf-filter history")?);
         Ok(())
     }
 
@@ -344,6 +381,9 @@ const FILES: [(&str, &str); 4] = [
     ("etc/console", "stty -echo\necho vm-ready\nexec sh\n"),
     ("etc/hostname", "machine\n"),
 ];
+
+/// Makes a policy that lets nobody in.
+const TRIAL: &str = "mkdir /trial && sed 's/^allow = .*/allow = []/' /etc/swf-filter/policy.d/10-test.toml >/trial/10-test.toml";
 
 /// Run in the machine's file system before its first boot, as an administrator would after it.
 const SET_UP: &str = "
