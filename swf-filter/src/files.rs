@@ -1,6 +1,6 @@
 //! Reads policy files: which, in what order, and never more than they may hold. Writes files that are there whole or not at all.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -197,35 +197,66 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 /// Its directory is made if need be. A file that root writes belongs to whom the directory belongs to, which is who reads it.
 /// The caller sees to it that nobody else writes it meanwhile.
 pub(crate) fn write_whole(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    write(path, parts, 0o600)
+    write(path, parts, Access::New(0o600))
 }
 
 /// The same, for a file that everybody can read.
 pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write(path, &[bytes], 0o644)
+    write(path, &[bytes], Access::New(0o644))
 }
 
-fn write(path: &Path, parts: &[&[u8]], mode: u32) -> io::Result<()> {
+/// The same, for a file in place of another, whose owner and mode it gets.
+pub(crate) fn write_like(earlier: &Metadata, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write(path, &[bytes], Access::Like(earlier))
+}
+
+/// Removes a file, and says whether it was there.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
+    }
+}
+
+/// Whose a written file is, and who can read it.
+#[derive(Clone, Copy)]
+enum Access<'a> {
+    /// As this one.
+    Like(&'a Metadata),
+    /// The directory's owner's, with this mode.
+    New(u32),
+}
+
+fn write(path: &Path, parts: &[&[u8]], access: Access<'_>) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)?;
+    // Not the ending of a policy file, so that none is ever read in part.
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     // One that a crash left may be anybody's to read.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(beside.as_ref())?;
+    let mode = match access {
+        Access::Like(_) => 0o600,
+        Access::New(mode) => mode,
+    };
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(&beside)?;
-    if rustix::process::geteuid().is_root() {
-        let owner = fs::metadata(directory)?;
-        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    match access {
+        Access::Like(earlier) => {
+            fchown(&file, Some(earlier.uid()), Some(earlier.gid()))?;
+            file.set_permissions(earlier.permissions())?;
+        }
+        Access::New(_) if rustix::process::geteuid().is_root() => {
+            let owner = fs::metadata(directory)?;
+            fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        Access::New(_) => {}
     }
     for part in parts {
         file.write_all(part)?;

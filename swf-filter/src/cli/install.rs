@@ -3,19 +3,14 @@
 //! Each file is replaced in one step, not all of them together: until they say the same as what is in force, a start of the daemon
 //! does not read them. What was there is kept beside, with a `~` behind its name, under which it is not read.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::files::is_policy_file;
+use crate::files::{self, is_policy_file};
 use crate::sources::{Source, Sources};
-
-/// Reading of new files is for everybody that the umask leaves, as an editor has it.
-const MODE: u32 = 0o666;
 
 /// Has the files of these directories say what `sources` says, and gives those files outside of them that do not.
 pub(super) fn install(sources: &Sources, directories: &[PathBuf]) -> Result<Vec<PathBuf>> {
@@ -62,7 +57,7 @@ fn put_others_aside(directory: &Path, sources: &Sources) -> io::Result<()> {
         let path = entry?.path();
         let is_ours = |source: &Source| Path::new(&*source.name) == path;
         if is_policy_file(&path) && !sources.policy.iter().any(is_ours) {
-            fs::rename(&path, with(&path, "", "~"))?;
+            fs::rename(&path, with(&path, "~"))?;
         }
     }
     File::open(directory)?.sync_all()
@@ -72,44 +67,27 @@ fn put_others_aside(directory: &Path, sources: &Sources) -> io::Result<()> {
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     // A link stays a link.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(directory)?;
     let earlier = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         metadata => Some(metadata?),
     };
-    // Neither a policy file nor anything that another program takes for one.
-    let beside = with(path, ".", ".new");
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(MODE)
-        .open(&beside)?;
-    if let Some(earlier) = &earlier {
-        fchown(&file, Some(earlier.uid()), Some(earlier.gid()))?;
-        file.set_permissions(earlier.permissions())?;
-        fs::copy(path, with(path, "", "~"))?;
-    }
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(directory)?.sync_all()
+    let Some(earlier) = earlier else {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+        return files::write_public(path, text);
+    };
+    fs::copy(path, with(path, "~"))?;
+    files::write_like(&earlier, path, text)
 }
 
-fn with(path: &Path, before: &str, after: &str) -> PathBuf {
-    let mut name = OsString::from(before);
-    name.push(path.file_name().unwrap_or_default());
+fn with(path: &Path, after: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
     name.push(after);
-    path.with_file_name(name)
+    name.into()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
 

@@ -4,7 +4,6 @@
 //! replaces the program inside it in one step, so that no packet passes unfiltered. Only removing the pin takes the filter off.
 
 use std::fs;
-use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use super::kernel::{self, EXPLAINER};
 use super::preflight::driver_advice;
 use super::{Interface, Pins};
 use crate::config;
+use crate::files::remove_if_there;
 
 /// Longer than the kernel takes to let go of a link.
 const GRACE: Duration = Duration::from_secs(2);
@@ -191,12 +191,7 @@ impl Programs {
     /// Pins the program itself, for tools that look for it.
     pub fn pin(&mut self) -> Result<()> {
         let path = self.pins.program();
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).context("cannot remove the old program's pin");
-            }
-            _ => {}
-        }
+        remove_if_there(&path).context("cannot remove the old program's pin")?;
         kernel::program(&mut self.ebpf, self.name)?
             .pin(&path)
             .context("cannot pin the program")

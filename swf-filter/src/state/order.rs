@@ -4,7 +4,6 @@
 //! a start reads the policy files.
 
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::{By, How};
 use super::{State, read, write};
+use crate::files::remove_if_there;
 
 /// What tells this boot from all others (`random(4)`).
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
@@ -119,11 +119,11 @@ impl State {
     /// Removes the order: the policy files say what is in force.
     pub fn clear_order(&self) -> Result<()> {
         let path = self.order_path();
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => removed.with_context(|| format!("cannot remove {}", path.display()))?,
+        let was_there =
+            remove_if_there(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        if was_there {
+            fs::File::open(&self.directory)?.sync_all()?;
         }
-        fs::File::open(&self.directory)?.sync_all()?;
         Ok(())
     }
 
