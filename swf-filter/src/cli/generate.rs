@@ -40,17 +40,21 @@ const SECTION: &str = "8";
 pub(super) fn generate(command: Command, asked: &Generate) -> Result<()> {
     let directory = &asked.directory;
     let written = fs::create_dir_all(directory).and_then(|()| match asked.what {
-        What::Completions => completions(command, directory),
+        What::Completions => completions(&command, directory),
         What::Man => man(&built(command), directory),
         What::Markdown => fs::write(directory.join("cli.md"), markdown(command)),
     });
     written.with_context(|| format!("cannot write to `{}`", directory.display()))
 }
 
-fn completions(mut command: Command, directory: &Path) -> std::io::Result<()> {
-    let name = command.get_name().to_owned();
+fn completions(command: &Command, directory: &Path) -> std::io::Result<()> {
+    // Completions would list what is hidden, and a command cannot be taken out of another.
+    let name = env!("CARGO_PKG_NAME");
+    let mut command = Command::new(name)
+        .args(command.get_arguments())
+        .subcommands(shown(command));
     for shell in SHELLS {
-        clap_complete::generate_to(shell, &mut command, &name, directory)?;
+        clap_complete::generate_to(shell, &mut command, name, directory)?;
     }
     Ok(())
 }
@@ -208,7 +212,10 @@ mod tests {
         generate(Arguments::command(), &asked).unwrap();
         for name in ["swf-filter.bash", "swf-filter.fish", "_swf-filter"] {
             let text = fs::read_to_string(folder.path().join(name)).unwrap();
-            assert!(text.contains("listener-config"), "{name}");
+            for word in ["listener-config", "rollback", "ip-ranges"] {
+                assert!(text.contains(word), "{name} has no `{word}`");
+            }
+            assert!(!text.contains("generate"), "{name} lists what is hidden");
         }
     }
 }
