@@ -15,7 +15,7 @@ use ipnetwork::IpNetwork;
 use jiff::SignedDuration;
 use serde::Serialize;
 use swf_filter_common::reason::Reason;
-use swf_filter_core::policy::Policy;
+use swf_filter_core::policy::{Policy, limits};
 
 use super::show::Show;
 use super::{Arguments, runtime};
@@ -266,8 +266,7 @@ impl Show for LearnReport {
 
 impl LearnedHost {
     fn show(&self, host: &str, line: &mut impl FnMut(&str)) {
-        // A host's name has as many characters as a set's may.
-        let set: String = format!("learned-{host}").chars().take(64).collect();
+        let set = set_name(host);
         let vpcs = self.vpcs.keys().map(|id| format!("\"vpc:{id}\""));
         let sets = (!self.sources.is_empty()).then(|| format!("\"set:{set}\""));
         let entries: Vec<String> = sets.into_iter().chain(vpcs).collect();
@@ -304,6 +303,18 @@ impl LearnedHost {
     }
 }
 
+/// The name of a host's set. A host's name may be as long as a set's, and what is cut off may be all that tells two hosts apart.
+fn set_name(host: &str) -> String {
+    let whole = format!("learned-{host}");
+    if whole.len() <= limits::NAME {
+        return whole;
+    }
+    let hash = blake3::hash(host.as_bytes()).to_hex();
+    let end = hash.chars().take(HASH).collect::<String>();
+    let start: String = whole.chars().take(limits::NAME - HASH - 1).collect();
+    format!("{start}-{end}")
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     let time: SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
     Duration::try_from(time)
@@ -328,6 +339,8 @@ fn widths(text: &str) -> Result<Widths, String> {
 
 /// Sources, VPCs and rules that are kept at most.
 const MOST_KEPT: usize = 10_000;
+/// Characters of a hash that tell long names apart.
+const HASH: usize = 8;
 /// The longest time to watch: timers do not go on for ever.
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
@@ -412,6 +425,24 @@ mod tests {
         }
         // What really drops is only learned from when that is asked for.
         assert!(!text.contains("198.51.100"), "{text}");
+    }
+
+    #[test]
+    fn hosts_with_long_names_have_sets_of_their_own() {
+        let (asked, nothing) = (asked(false, "32,128"), Policy::default());
+        let mut lesson = Lesson::new(&asked, &nothing);
+        let start = "a".repeat(63);
+        for end in ["b", "c"] {
+            let event = EventReport {
+                host: Some(format!("{start}{end}").into()),
+                ..event(Reason::AuditDefault, "192.0.2.7", "public")
+            };
+            lesson.take(&event);
+        }
+        let read = policy(&lesson.report.show());
+        assert_eq!(read.sets.len(), 2);
+        assert_eq!(set_name(&start), set_name(&start));
+        assert_eq!(set_name("h"), "learned-h");
     }
 
     #[test]
