@@ -491,6 +491,11 @@ fn a_directory_is_applied_with_its_files_or_not_at_all() -> Result<()> {
 
     fs::create_dir(stage.shut.join("sets"))?;
     fs::write(stage.shut.join("sets/more.txt"), "198.18.0.0/15\n")?;
+    let other = fs::File::open(stage.world.policies())?;
+    other.lock()?;
+    stage.fails(&["apply", &shut], "another swf-filter writes to")?;
+    ensure!(stage.file()? == policy(OPEN) && stage.passes()?);
+    drop(other);
     stage.world.ask(&["apply", &shut])?;
     ensure!(!stage.passes()?);
     ensure!(stage.file()? == policy(lists) + set);
@@ -502,6 +507,18 @@ fn a_directory_is_applied_with_its_files_or_not_at_all() -> Result<()> {
     let ours = stage.world.policies();
     ensure!(rules.contains(&*ours.to_string_lossy()), "{rules}");
     ensure!(Path::new(&ours).join("10.toml~").exists());
+
+    // A file behind a link is somebody else's.
+    let real = stage.world.file("real.toml");
+    fs::rename(ours.join("10.toml"), &real)?;
+    std::os::unix::fs::symlink(&real, ours.join("10.toml"))?;
+    let written = fs::read_to_string(&real)?;
+    stage.fails(&["rollback"], "10.toml` should say something else")?;
+    ensure!(stage.passes()? && fs::read_to_string(&real)? == written);
+    ensure!(stage.world.status()?["held"] == "rollback");
+    fs::write(&real, policy(OPEN))?;
+    stage.world.ask(&["confirm"])?;
+    ensure!(stage.world.status()?["held"].is_null());
     Ok(())
 }
 

@@ -4,16 +4,17 @@
 //! same, by this command, because the daemon's unit may not write to `/etc`.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use hyper::Method;
 use jiff::SignedDuration;
 use swf_filter_core::compile::List;
 
-use super::install::install;
+use super::install::{Turn, install};
 use super::show::{Show, counted, duration, line, warned};
 use super::{Arguments, ssh};
 use crate::config::Config;
@@ -105,7 +106,7 @@ impl Arguments {
     pub(super) fn confirm(&self) -> Result<()> {
         let mut report: ConfirmReport = self.fetch(Method::POST, "/v1/confirm", &())?;
         if !report.settled {
-            self.write_files(report.generation.number)?;
+            self.write_files(report.generation.number, None)?;
             report.settled = true;
         }
         self.print(&report)
@@ -114,18 +115,21 @@ impl Arguments {
     pub(super) fn apply(&self, asked: &Apply) -> Result<()> {
         let config = Config::load(&self.config)?;
         let directory = asked.directory.as_deref();
-        let sources = read(directory.unwrap_or(&config.paths.policy), &config)?;
+        let read = || read(directory.unwrap_or(&config.paths.policy), &config);
         let operator = asked.force.operator();
         if asked.dry_run {
+            let sources = read()?;
             let request = PreviewRequest {
                 sources: Some(sources),
                 operator,
             };
             return self.ask::<PreviewReport>(Method::POST, "/v1/preview", &request);
         }
+        let turn = Turn::now(made(&config.paths.policy)?)?;
+        let sources = read()?;
         let request = ApplyRequest { sources, operator };
         let report: ReloadReport = self.fetch(Method::POST, "/v1/apply", &request)?;
-        self.write_files(report.generation.number)?;
+        self.write_files(report.generation.number, Some(turn))?;
         self.print(&report)
     }
 
@@ -135,7 +139,7 @@ impl Arguments {
             operator: asked.force.operator(),
         };
         let report: ReloadReport = self.fetch(Method::POST, "/v1/rollback", &request)?;
-        self.write_files(report.generation.number)?;
+        self.write_files(report.generation.number, None)?;
         self.print(&report)
     }
 
@@ -143,16 +147,29 @@ impl Arguments {
         self.ask::<HistoryReport>(Method::GET, "/v1/history", &())
     }
 
-    /// Makes the policy files say what is in force.
-    fn write_files(&self, generation: u64) -> Result<()> {
+    /// Makes the policy files say what is in force, which is `generation` unless somebody else was faster.
+    ///
+    /// What may be needed in a hurry takes its turn only here, after the change: it never waits for others who write files.
+    fn write_files(&self, generation: u64, turn: Option<Turn>) -> Result<()> {
         let behind = || {
             format!(
                 "generation {generation} is in force, also after a restart, but the policy files do not say so; mend that, and `swf-filter confirm` \
                  writes them again"
             )
         };
-        let ours = directories(&Config::load(&self.config)?);
+        let ours = directories(&Config::load(&self.config).with_context(behind)?);
+        let _turn = match turn {
+            Some(turn) => turn,
+            None => made(&ours[0])
+                .and_then(Turn::in_time)
+                .with_context(behind)?,
+        };
         let report: PolicyReport = self.fetch(Method::GET, "/v1/policy", &())?;
+        let now = report.info.generation;
+        ensure!(
+            now == generation,
+            "generation {now} has taken the place of {generation} meanwhile; `swf-filter history` says who changed that"
+        );
         let astray = install(&report.sources, &ours).with_context(behind)?;
         let SettleReport { settled } = self.fetch(Method::POST, "/v1/settle", &())?;
         if settled {
@@ -166,8 +183,16 @@ impl Arguments {
             bail!("{}", behind());
         }
         let astray = astray.join(", ");
-        Err(anyhow::anyhow!("{astray} should say something else").context(behind()))
+        let words = "should say something else, which is yours to write: outside of the policy directories, and behind links, no file is touched";
+        Err(anyhow!("{astray} {words}").context(behind()))
     }
+}
+
+/// A directory, which is made if need be.
+fn made(directory: &Path) -> Result<&Path> {
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make `{}`", directory.display()))?;
+    Ok(directory)
 }
 
 /// The directories that the daemon reads.

@@ -4,19 +4,19 @@
 //! write is left alone.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use swf_filter_core::import::{self, Imported, Input, Lines, MARK, Set, Tie, VpcFile, Wanted};
 use swf_filter_core::policy::parse::is_name;
 use swf_filter_core::policy::{SourceFile, limits, parse};
 
+use super::install::Turn;
 use super::show::Show;
 use super::{Arguments, read_all};
 use crate::config::Config;
@@ -370,10 +370,12 @@ fn within(path: &Path) -> String {
 fn put(target: &Target, outputs: &[Output]) -> Result<Vec<Written>> {
     let directory = outputs.first().and_then(|output| output.path.parent());
     let directory = directory.context("no directory to write to")?;
-    let shown = || visible(&directory.to_string_lossy());
-    let lock = File::open(directory).with_context(|| format!("cannot open `{}`", shown()))?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive)
-        .with_context(|| format!("`{}` is being imported to by another", shown()))?;
+    ensure!(
+        directory.is_dir(),
+        "there is no directory `{}`; make it, or name another with --out",
+        visible(&directory.to_string_lossy())
+    );
+    let _turn = Turn::now(directory)?;
     let states = outputs
         .iter()
         .map(|output| state(output, target))

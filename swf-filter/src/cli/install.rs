@@ -1,18 +1,64 @@
 //! Makes the policy files say what a text says.
 //!
 //! Each file is replaced in one step, not all of them together: until they say the same as what is in force, a start of the daemon
-//! does not read them. What was there is kept beside, with a `~` behind its name, under which it is not read.
+//! does not read them. What was there is kept beside, with a `~` behind its name, under which it is not read. What is kept so is
+//! never overwritten: it may be the only copy of what somebody wrote and nobody ever enforced.
+//!
+//! Files behind symbolic links are outside, whatever the link is called, and are left alone.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use swf_filter_core::policy::limits;
 
 use crate::files::{self, is_policy_file};
+use crate::report::visible;
 use crate::sources::{Source, Sources};
 
-/// Has the files of these directories say what `sources` says, and gives those files outside of them that do not.
+/// The right to write the policy files of a directory. Others wait, or are refused, as long as this one is there.
+///
+/// It is a lock on the directory itself, so that nothing is left behind, and a killed process gives it back.
+pub(super) struct Turn(
+    #[expect(dead_code, reason = "it is open, which is all that it is for")] File,
+);
+
+impl Turn {
+    /// Refused if another has it.
+    pub(super) fn now(directory: &Path) -> Result<Self> {
+        let shown = visible(&directory.to_string_lossy());
+        let file = File::open(directory).with_context(|| format!("cannot open `{shown}`"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(anyhow!(
+                "nothing was changed: another swf-filter writes to `{shown}` right now; wait for its end, and do this again"
+            )),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock `{shown}`"))
+            }
+        }
+    }
+
+    /// Once no other has it any more.
+    pub(super) fn in_time(directory: &Path) -> Result<Self> {
+        let shown = visible(&directory.to_string_lossy());
+        let file = File::open(directory).with_context(|| format!("cannot open `{shown}`"))?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            // Nobody is left to be told if standard error cannot be written to.
+            let _unwritable = writeln!(
+                io::stderr(),
+                "waiting for another swf-filter that writes to `{shown}`"
+            );
+        }
+        file.lock()
+            .with_context(|| format!("cannot lock `{shown}`"))?;
+        Ok(Self(file))
+    }
+}
+
+/// Has the files of these directories say what `sources` says, and gives those files outside of them that do not. The caller has
+/// its [`Turn`].
 pub(super) fn install(sources: &Sources, directories: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut astray = Vec::new();
     let followed = sources.followed();
@@ -24,7 +70,7 @@ pub(super) fn install(sources: &Sources, directories: &[PathBuf]) -> Result<Vec<
             continue;
         }
         if directories.iter().any(|directory| is_in(path, directory)) {
-            replace(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+            put(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
         } else {
             astray.push(path.to_owned());
         }
@@ -42,9 +88,14 @@ fn is_as(path: &Path, text: &[u8]) -> bool {
         && fs::read(path).is_ok_and(|found| found == text)
 }
 
-/// Whether a path is below a directory as it is written. One with `..` leads anywhere.
+/// Whether a file is below a directory. One with `..` in its path, or behind a link, is anywhere.
 fn is_in(path: &Path, directory: &Path) -> bool {
-    path.starts_with(directory) && !path.components().any(|part| part == Component::ParentDir)
+    path.starts_with(directory)
+        && !path.components().any(|part| part == Component::ParentDir)
+        && !path
+            .ancestors()
+            .take_while(|part| *part != directory)
+            .any(Path::is_symlink)
 }
 
 /// Moves policy files away that the text does not have.
@@ -57,32 +108,54 @@ fn put_others_aside(directory: &Path, sources: &Sources) -> io::Result<()> {
         let path = entry?.path();
         let is_ours = |source: &Source| Path::new(&*source.name) == path;
         if is_policy_file(&path) && !sources.policy.iter().any(is_ours) {
-            fs::rename(&path, with(&path, "~"))?;
+            match free_name(&path)? {
+                Some(name) => fs::rename(&path, name)?,
+                None => fs::remove_file(&path)?,
+            }
         }
     }
     File::open(directory)?.sync_all()
 }
 
 /// Writes a file in place of the one that is there, which keeps its owner and mode.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    // A link stays a link.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let earlier = match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        metadata => Some(metadata?),
+fn put(path: &Path, text: &[u8]) -> io::Result<()> {
+    let earlier = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+            return files::write_public(path, text);
+        }
+        metadata => metadata?,
     };
-    let Some(earlier) = earlier else {
-        fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-        return files::write_public(path, text);
-    };
-    fs::copy(path, with(path, "~"))?;
+    if let Some(name) = free_name(path)? {
+        fs::hard_link(path, name)?;
+    }
     files::write_like(&earlier, path, text)
 }
 
-fn with(path: &Path, after: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(after);
-    name.into()
+/// A name beside a file for what it says, under which nothing is kept yet. None if what it says is kept there already.
+fn free_name(path: &Path) -> io::Result<Option<PathBuf>> {
+    let text = whole(path);
+    let mut ending = "~".to_owned();
+    for number in 2_u64.. {
+        let mut name = path.as_os_str().to_owned();
+        name.push(&ending);
+        let name = PathBuf::from(name);
+        match fs::symlink_metadata(&name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(name)),
+            metadata => metadata?,
+        };
+        if text.is_some() && whole(&name) == text {
+            return Ok(None);
+        }
+        ending = format!("~{number}");
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// What a file says, if it is one that could be part of a policy.
+fn whole(path: &Path) -> Option<std::sync::Arc<[u8]>> {
+    let text = files::read_limited(path, limits::SET_FILE).ok()?;
+    (text.len() <= limits::SET_FILE).then_some(text)
 }
 
 #[cfg(test)]
@@ -153,22 +226,65 @@ mod tests {
     }
 
     #[test]
-    fn a_link_stays_a_link() {
+    fn what_is_kept_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = folder.path().join("policy.d");
+        fs::create_dir(&ours).unwrap();
+        fs::write(ours.join("10.toml"), "never enforced").unwrap();
+        fs::write(ours.join("20.toml"), "gone").unwrap();
+        fs::write(ours.join("20.toml~"), "gone before").unwrap();
+        for text in ["first", "second", "first", "second", "third"] {
+            let sources = Sources {
+                policy: vec![source(&ours.join("10.toml"), text)],
+                ..Sources::default()
+            };
+            install(&sources, std::slice::from_ref(&ours)).unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(ours.join(name)).unwrap();
+        let kept = ["~", "~2", "~3"].map(|ending| read(&format!("10.toml{ending}")));
+        assert_eq!(kept, ["never enforced", "first", "second"]);
+        assert_eq!(
+            [read("20.toml~"), read("20.toml~2")],
+            ["gone before", "gone"]
+        );
+        // With the one that is in force, and none that says the same as another.
+        assert_eq!(fs::read_dir(&ours).unwrap().count(), 6);
+    }
+
+    #[test]
+    fn what_is_behind_a_link_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let (ours, real) = (folder.path().join("ours"), folder.path().join("real.toml"));
+        let sets = folder.path().join("sets");
         fs::create_dir(&ours).unwrap();
+        fs::create_dir(&sets).unwrap();
         fs::write(&real, "old").unwrap();
         symlink(&real, ours.join("10.toml")).unwrap();
-        let sources = Sources {
+        symlink(&sets, ours.join("sets")).unwrap();
+        let mut sources = Sources {
             policy: vec![source(&ours.join("10.toml"), "new")],
+            named: vec![source(&ours.join("sets/a.txt"), "new")],
             ..Sources::default()
         };
+        let astray = install(&sources, std::slice::from_ref(&ours)).unwrap();
+        assert_eq!(astray, [ours.join("10.toml"), ours.join("sets/a.txt")]);
+        assert_eq!(fs::read_to_string(&real).unwrap(), "old");
+        assert!(ours.join("10.toml").is_symlink() && !sets.join("a.txt").exists());
+        // One that belongs to nothing is moved, and not what it leads to.
+        sources.policy.clear();
         install(&sources, std::slice::from_ref(&ours)).unwrap();
-        assert_eq!(fs::read_to_string(&real).unwrap(), "new");
-        assert!(
-            fs::symlink_metadata(ours.join("10.toml"))
-                .unwrap()
-                .is_symlink()
-        );
+        assert!(ours.join("10.toml~").is_symlink() && real.exists());
+    }
+
+    #[test]
+    fn one_writes_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Turn::now(folder.path()).unwrap();
+        let refused = Turn::now(folder.path()).err().unwrap().to_string();
+        assert!(refused.contains("do this again"), "{refused}");
+        drop(first);
+        let _second = Turn::in_time(folder.path()).unwrap();
+        assert!(Turn::now(folder.path()).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }
