@@ -11,9 +11,9 @@ use rustix::fs::{Mode, OFlags};
 use swf_filter_core::compile::{Generation, compile};
 use swf_filter_core::policy::{Entry, Policy, SourceFile, limits, lint, parse};
 
-use crate::expect;
 use crate::report::{Input, Rejected, Report};
 use crate::sources::Sources;
+use crate::{confine, expect};
 
 /// Policy files that are right.
 #[derive(Debug)]
@@ -132,6 +132,7 @@ pub(crate) fn named(directory: &Path) -> Vec<PathBuf> {
 pub(crate) fn read_directory(directory: &Path) -> Result<Vec<SourceFile>, Rejected> {
     let mut paths = fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .map_err(confine::advised)
         .map_err(|error| Rejected::unreadable(Input::PolicyDirectory, directory, error))?;
     Vec::retain(&mut paths, |path| is_policy_file(path));
     paths.sort();
@@ -176,11 +177,9 @@ pub fn read_limited(path: &Path, limit: usize) -> io::Result<Arc<[u8]>> {
 ///
 /// Anything but a regular file is refused before a byte is read: a pipe would block, a device may never end.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let file = File::from(rustix::fs::open(
-        path,
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    let file = File::from(opened.map_err(|error| confine::advised(error.into()))?);
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -197,7 +196,7 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 /// Its directory is made if need be. A file that root writes belongs to whom the directory belongs to, which is who reads it.
 /// The caller sees to it that nobody else writes it meanwhile.
 pub(crate) fn write_whole(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    write(path, parts, Access::New(0o600))
+    write(path, parts, Access::New(0o600)).map_err(confine::advised)
 }
 
 /// The same, for a file that everybody can read.

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use swf_filter_tests::process::{self, Child};
+use swf_filter_tests::require;
 use swf_filter_tests::rivals::{Rival, enforced};
 use swf_filter_tests::wait::wait_until;
 use swf_filter_tests::wire::Wire;
@@ -430,6 +431,43 @@ fn every_thread_of_the_daemon_is_confined() -> Result<()> {
     }
     ensure!(!is_confined(Path::new("/proc/thread-self"))?);
     target.ensure_well()
+}
+
+#[test]
+fn what_a_confined_daemon_cannot_reach_comes_with_advice() -> Result<()> {
+    let Some(world) = World::silent("reach")? else {
+        return Ok(());
+    };
+    world.write_policy("10.toml", "version = 1\n")?;
+    let mut daemon = world.restarted_daemon()?;
+    if daemon.stderr().contains("does not confine files") {
+        require::skip("needs landlock");
+        return Ok(());
+    }
+    let elsewhere = tempfile::tempdir()?;
+    let list = elsewhere.path().join("list.txt");
+    fs::write(&list, "192.0.2.1\n")?;
+    world.write_policy(
+        "20.toml",
+        format!(
+            "version = 1\n[[set]]\nname = \"a\"\nfile = '{}'\n",
+            list.display()
+        ),
+    )?;
+    let refused = world.command().arg("reload").output()?;
+    let said = String::from_utf8(refused.stderr)?;
+    for words in [
+        "20.toml:4:",
+        "permission denied",
+        "confined itself",
+        "restart it",
+    ] {
+        ensure!(said.contains(words), "no `{words}` in: {said}");
+    }
+    // The twin: what a new daemon finds, it can read.
+    daemon.kill()?;
+    let _daemon = world.restarted_daemon()?;
+    world.reload()
 }
 
 #[test]

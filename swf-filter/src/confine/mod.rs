@@ -8,7 +8,9 @@ mod calls;
 mod files;
 
 use std::env;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{info, warn};
 
@@ -62,12 +64,29 @@ fn confine(process: Process, reach: &Reach) -> Result<(), ConfineError> {
     if files == files::Enforced::Not {
         warn!("this kernel does not confine files (landlock): only system calls are confined");
     } else {
+        CONFINED.store(true, Ordering::Relaxed);
         info!(
             ?files,
             "confined to the files and system calls that are needed"
         );
     }
     Ok(())
+}
+
+/// What to do about a file that is refused, if that may be because this process has confined itself.
+pub(crate) fn advice(refusal: io::ErrorKind) -> Option<&'static str> {
+    let is_confined = CONFINED.load(Ordering::Relaxed);
+    (refusal == io::ErrorKind::PermissionDenied && is_confined).then_some(
+        "this process confined itself to the directories that its files named when it started: restart it, or move the file into one of them",
+    )
+}
+
+/// An error with that advice, if there is any.
+pub(crate) fn advised(error: io::Error) -> io::Error {
+    match advice(error.kind()) {
+        Some(advice) => io::Error::new(error.kind(), format!("{error}; {advice}")),
+        None => error,
+    }
 }
 
 fn daemon_reach(config: &Config, policy: &[PathBuf]) -> Reach {
@@ -179,6 +198,9 @@ fn from_environment(variables: &[&str]) -> Vec<PathBuf> {
         .filter_map(|variable| env::var_os(variable).map(PathBuf::from))
         .collect()
 }
+
+/// Whether this process has given up files.
+static CONFINED: AtomicBool = AtomicBool::new(false);
 
 /// What the C library reads whenever it likes.
 const SYSTEM: &[&str] = &[

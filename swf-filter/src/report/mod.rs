@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use swf_filter_core::compile::{TooLarge, forest};
-use swf_filter_core::policy::{Origin, Place, Problem, Problems, Severity, SourceFile};
+use swf_filter_core::policy::{
+    Fault, Kind, Origin, Place, Problem, Problems, Severity, SourceFile,
+};
 
 use self::drawing::{Title, draw};
 pub(crate) use self::visible::visible;
+use crate::confine;
 
 /// Problems of one read of the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,10 +109,16 @@ pub(crate) struct Finding {
 impl From<&Problem> for Finding {
     fn from(problem: &Problem) -> Self {
         let other = problem.other.clone();
+        let advice = match &problem.kind {
+            Kind::Fault(Fault::DocumentFile { error, .. } | Fault::SetFile { error, .. }) => {
+                confine::advice(*error)
+            }
+            _ => None,
+        };
         Self {
             severity: problem.severity(),
             message: problem.kind.to_string(),
-            help: problem.help(),
+            help: advice.map(str::to_owned).or_else(|| problem.help()),
             at: (problem.label(), problem.at.clone()),
             other: other.map(|place| (problem.other_label(), place)),
         }
@@ -249,7 +258,9 @@ fn reason(input: Input, error: &io::Error) -> String {
         (Input::Settings, io::ErrorKind::NotFound) => {
             return "there is no such file; write it, or name another with `--config`".to_owned();
         }
-        (_, io::ErrorKind::PermissionDenied) => "run this as a user who may read it",
+        (_, io::ErrorKind::PermissionDenied) if confine::advice(error.kind()).is_none() => {
+            "run this as a user who may read it"
+        }
         (Input::PolicyDirectory, io::ErrorKind::NotADirectory) => {
             "name the directory that the policy files are in"
         }

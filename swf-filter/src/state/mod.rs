@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use swf_filter_core::compile::Generation;
 use tracing::warn;
 
+use crate::confine;
 use crate::sources::Sources;
 
 pub use self::history::{By, Change, How, Record, Tally, Via};
@@ -184,7 +185,8 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .with_context(|| format!("cannot read {shown}"))?
         .len();
     ensure!(length <= MAX_BYTES, "{shown} is larger than any state is");
-    let bytes = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    let bytes = fs::read(path).map_err(confine::advised);
+    let bytes = bytes.with_context(|| format!("cannot read {shown}"))?;
     let rest = bytes
         .strip_prefix(FORMAT)
         .with_context(|| format!("{shown} was not written by this version"))?;
