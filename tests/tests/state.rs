@@ -167,16 +167,23 @@ fn a_disk_that_cannot_be_written_does_not_stop_a_reload() -> Result<()> {
     let wire = world.wire_one()?;
     fs::write(world.file("state"), "in the way")?;
     world.write_policy("10.toml", policy(""))?;
-    let _daemon = world.attached_daemon()?;
+    let mut daemon = world.attached_daemon()?;
     send(&wire, DENIED, 1, false)?;
     world.write_policy("10.toml", policy("\"203.0.113.0/24\", "))?;
-    world.reload()?;
+    let behind = "the state on disk is behind";
+    let said = run(world.command().arg("reload"))?;
+    ensure!(said.contains(&format!("warning: {behind}")), "{said}");
+    let applied = world.ask(&["apply"])?;
+    ensure!(warnings(&applied).contains(behind), "{applied}");
     send(&wire, DENIED, 1, false)?;
     ensure!(counts(&world)? == (0, 2), "{:?}", counts(&world)?);
     let status = world.status()?;
-    ensure!(
-        warnings(&status).contains("the state on disk is behind"),
-        "{status}"
-    );
+    ensure!(warnings(&status).contains(behind), "{status}");
+    // The twin: a disk that can be written, and nothing to warn of.
+    daemon.kill()?;
+    fs::remove_file(world.file("state"))?;
+    let _daemon = world.attached_daemon()?;
+    let said = run(world.command().arg("reload"))?;
+    ensure!(!said.contains("warning: "), "{said}");
     Ok(())
 }

@@ -171,7 +171,9 @@ impl Arguments {
             "generation {now} has taken the place of {generation} meanwhile; `swf-filter history` says who changed that"
         );
         let astray = install(&report.sources, &ours).with_context(behind)?;
-        let SettleReport { settled } = self.fetch(Method::POST, "/v1/settle", &())?;
+        let SettleReport { settled } = self
+            .fetch(Method::POST, "/v1/settle", &())
+            .with_context(|| format!("generation {generation} is in force, and whether the files say so is not settled"))?;
         if settled {
             return Ok(());
         }

@@ -279,7 +279,8 @@ impl Show for ReloadReport {
             times.fill,
             times.flip
         );
-        text + &trial.unwrap_or_default()
+        let warnings = self.warnings.iter().map(|warning| warned(warning));
+        text + &trial.unwrap_or_default() + &warnings.collect::<String>()
     }
 
     fn doubts(&self) -> Report {

@@ -440,6 +440,9 @@ pub struct ReloadReport {
     /// The trial that it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialInfo>,
+    /// What did not go well with it, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Where the time of a reload went.

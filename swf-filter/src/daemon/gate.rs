@@ -297,9 +297,11 @@ impl Gate {
             cause,
         };
         let (changed, steps) = self.publish(publisher, candidate, config)?;
+        let view = self.view();
         Ok(ReloadReport {
             changed,
-            generation: self.view().info(),
+            generation: view.info(),
+            warnings: view.warnings.clone(),
             milliseconds: Milliseconds {
                 read: times.read,
                 parse: times.parse,
@@ -381,7 +383,7 @@ impl Gate {
         let saved = ordered.and_then(|()| self.state.save_ledger(&ledger));
         if let Err(error) = saved.and(recorded) {
             let words = format!(
-                "{STATE_BEHIND}, and a boot with broken files would not enforce this generation: {error:#}"
+                "{STATE_BEHIND}, and a boot with broken files would not enforce this generation; mend that, and `swf-filter reload` writes it: {error:#}"
             );
             warn!("{words}");
             self.view().warnings.push(words);

@@ -147,12 +147,14 @@ impl Gate {
             generation = trial.generation,
             "the trial is over: generation {} is in force again", trial.before
         );
+        let view = self.view();
         Ok(ReloadReport {
             changed,
-            generation: self.view().info(),
+            generation: view.info(),
             milliseconds,
             doubts: crate::report::Report::default(),
             trial: None,
+            warnings: view.warnings.clone(),
         })
     }
 
