@@ -421,6 +421,28 @@ fn a_rollback_brings_files_back_and_survives_boots() -> Result<()> {
 }
 
 #[test]
+fn a_damaged_history_is_told_wherever_it_is_asked() -> Result<()> {
+    let Some(stage) = Stage::new("damaged")? else {
+        return Ok(());
+    };
+    let warnings = || -> Result<String> { Ok(stage.world.status()?["warnings"].to_string()) };
+    ensure!(warnings()? == "[]");
+    fs::write(stage.world.file("state/history"), "damaged")?;
+    ensure!(warnings()?.contains("the history cannot be read"));
+    for command in ["history", "rollback"] {
+        stage.fails(&[command], "the history cannot be read")?;
+    }
+    stage.world.write_policy("10.toml", policy(SHUT))?;
+    let said = run(stage.world.command().arg("reload"))?;
+    ensure!(
+        said.contains("warning: the history was lost, and began anew"),
+        "{said}"
+    );
+    ensure!(stage.history()? == changes(&[(2, "reload", true)]));
+    Ok(())
+}
+
+#[test]
 fn as_many_policies_are_kept_as_are_wanted() -> Result<()> {
     let Some(world) = World::silent("kept")? else {
         return Ok(());

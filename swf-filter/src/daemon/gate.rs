@@ -680,6 +680,7 @@ impl Gate {
     pub(super) fn status(&self) -> Result<Status> {
         let reasons = self.counters.reasons()?;
         let reported_now = reported(&self.counters)?;
+        let lost = self.lost_history();
         let programs = lock(&self.programs);
         let view = self.view();
         let interfaces = listing::list(&view.config, &view.known, &view.notes, |interface| {
@@ -708,7 +709,7 @@ impl Gate {
                     .saturating_sub(view.received),
             },
             reloads: self.reloads.info(),
-            warnings: self.warnings(&view),
+            warnings: self.warnings(&view).into_iter().chain(lost).collect(),
             trial: self.trial(),
             held: self.held(),
         })

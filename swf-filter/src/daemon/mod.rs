@@ -366,7 +366,7 @@ impl Control for Daemon {
                 let answer = self.gate.explain(&frame, request.interface.as_deref())?;
                 serde_json::to_vec(&answer)?
             }
-            Command::History => serde_json::to_vec(&self.gate.history())?,
+            Command::History => serde_json::to_vec(&self.gate.history()?)?,
             Command::Apply(request) => {
                 let operator = request.operator.as_ref();
                 serde_json::to_vec(&self.gate.apply(request.sources, by, operator)?)?

@@ -197,7 +197,10 @@ impl State {
         if !path.exists() {
             write(&path, text)?;
         }
-        let mut records = self.history();
+        let mut records = self.history().unwrap_or_else(|error| {
+            warn!("the history begins anew: {error:#}");
+            Vec::new()
+        });
         records.push(record);
         records.drain(..records.len().saturating_sub(MOST_RECORDS));
         write(&self.history_path(), &records)?;
@@ -205,17 +208,13 @@ impl State {
         Ok(())
     }
 
-    /// All records, the oldest first. One that cannot be read is as good as none.
-    #[must_use]
-    pub fn history(&self) -> Vec<Record> {
+    /// All records, the oldest first.
+    pub fn history(&self) -> Result<Vec<Record>> {
         let path = self.history_path();
         if !path.exists() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        read(&path).unwrap_or_else(|error| {
-            warn!("the history begins anew: {error:#}");
-            Vec::new()
-        })
+        read(&path)
     }
 
     /// Whether a text is kept.
@@ -325,16 +324,32 @@ mod tests {
     fn the_last_texts_are_kept_and_records_of_all() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::new(&folder.path().join("made/when/needed"));
-        assert_eq!(state.history(), []);
+        assert_eq!(state.history().unwrap(), []);
         for (generation, number) in [(1, 1), (2, 2), (3, 3), (4, 2)] {
             let text = text(number);
             state.remember(record(generation, &text), &text, 2).unwrap();
         }
-        let numbers: Vec<u64> = state.history().iter().map(|r| r.generation).collect();
+        let numbers: Vec<u64> = state
+            .history()
+            .unwrap()
+            .iter()
+            .map(|r| r.generation)
+            .collect();
         assert_eq!(numbers, [1, 2, 3, 4]);
         assert!(!state.keeps_text(&text(1).hash()));
         assert_eq!(state.load_text(&text(2).hash()).unwrap(), text(2));
         assert_eq!(state.load_text(&text(3).hash()).unwrap(), text(3));
+    }
+
+    #[test]
+    fn a_damaged_history_is_told_and_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path());
+        state.remember(record(1, &text(1)), &text(1), 20).unwrap();
+        fs::write(state.history_path(), "damaged").unwrap();
+        assert!(state.history().is_err());
+        state.remember(record(2, &text(2)), &text(2), 20).unwrap();
+        assert_eq!(state.history().unwrap(), [record(2, &text(2))]);
     }
 
     #[test]
@@ -347,7 +362,7 @@ mod tests {
             .collect();
         write(&state.history_path(), &many).unwrap();
         state.remember(record(5_000, &text), &text, 1).unwrap();
-        let records = state.history();
+        let records = state.history().unwrap();
         assert_eq!(records.len(), MOST_RECORDS);
         assert_eq!(records[0].generation, 1);
     }

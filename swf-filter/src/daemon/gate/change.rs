@@ -217,7 +217,11 @@ impl Gate {
                 view.config.history,
             )
         };
-        let records = self.state.history();
+        let records = self.state.history().unwrap_or_else(|error| {
+            let words = format!("the history was lost, and began anew: {error:#}");
+            self.view().warnings.push(words);
+            Vec::new()
+        });
         // After a boot, only the disk knows what there was.
         let before = before.or_else(|| {
             let saved = self.state.load(records.last()?.generation).ok()?;
@@ -292,6 +296,14 @@ impl Gate {
             Some(Order::Held { how, .. }) => Some(*how),
             _ => None,
         }
+    }
+
+    /// What the operator should know of the history.
+    pub(super) fn lost_history(&self) -> Option<String> {
+        let error = self.state.history().err()?;
+        Some(format!(
+            "the history cannot be read: there is no way back to what is in it, and the next change begins it anew: {error:#}"
+        ))
     }
 
     /// What the operator should know.

@@ -9,9 +9,9 @@ use crate::state::{By, How, Order, Record};
 
 impl Gate {
     /// All changes of what is in force, the newest first.
-    pub(in crate::daemon) fn history(&self) -> HistoryReport {
+    pub(in crate::daemon) fn history(&self) -> Result<HistoryReport> {
         let in_force = self.view().policy_info();
-        let mut records = self.state.history();
+        let mut records = self.state.history().context(UNREADABLE)?;
         records.reverse();
         let now = records.iter().position(|record| {
             let known = Some((record.generation, &record.policy));
@@ -26,7 +26,7 @@ impl Gate {
             record,
         };
         let generations = records.into_iter().enumerate().map(entry).collect();
-        HistoryReport { generations }
+        Ok(HistoryReport { generations })
     }
 
     /// Brings an earlier generation into force: that one, or the one before.
@@ -48,7 +48,7 @@ impl Gate {
             );
             return self.revert(&mut publisher, &trial, by);
         }
-        let records = self.state.history();
+        let records = self.state.history().context(UNREADABLE)?;
         let record = if let Some(number) = wanted {
             that(&records, number)?
         } else {
@@ -73,6 +73,9 @@ impl Gate {
         )
     }
 }
+
+/// What to do where there is no history.
+const UNREADABLE: &str = "the history cannot be read; the next change begins it anew, so `swf-filter apply` a directory that has what is wanted";
 
 /// The record of a generation, with the last text that it had.
 pub(super) fn that(records: &[Record], number: u64) -> Result<&Record> {

@@ -169,7 +169,7 @@ impl Gate {
             Err(error) => error,
         };
         warn!("generation {number} is compiled again from the history: {lost:#}");
-        let records = self.state.history();
+        let records = self.state.history()?;
         let text = self
             .state
             .load_text(&past::that(&records, number)?.policy)?;
