@@ -20,6 +20,7 @@ const HOST: &str = "198.51.100.10";
 const CLIENT: &str = "192.0.2.1";
 const OPEN: &str = "allow = [\"192.0.2.0/24\"]\n";
 const SHUT: &str = "allow = [\"203.0.113.0/24\"]\n";
+const EXPLAIN: [&str; 5] = ["explain", "--from", CLIENT, "--to", HOST];
 /// Longer than any test.
 const LONG: Duration = Duration::from_mins(10);
 /// Longer than a few commands take on a busy machine.
@@ -120,6 +121,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Fails unless an explanation from the files has this line, and says that they may not be what counts.
+    fn explains(&self, line: &str) -> Result<()> {
+        let said = run(self.world.command().args(EXPLAIN))?;
+        ensure!(said.contains(line), "no `{line}` in: {said}");
+        ensure!(said.contains("the files may say something else"), "{said}");
+        Ok(())
+    }
+
     fn file(&self) -> Result<String> {
         Ok(fs::read_to_string(self.world.policies().join("10.toml"))?)
     }
@@ -202,7 +211,10 @@ fn what_is_confirmed_stays_and_the_files_say_it() -> Result<()> {
         return Ok(());
     };
     let begun = Instant::now();
+    let explained = run(stage.world.command().args(EXPLAIN))?;
+    ensure!(!explained.contains("files may say"), "{explained}");
     stage.try_shut(SHORT)?;
+    stage.explains("  trial   generation 2 is in force until 20")?;
     ensure!(stage.file()? == policy(OPEN), "as long as it is only tried");
     stage.world.ask(&["confirm"])?;
     ensure!(stage.file()? == policy(SHUT));
@@ -538,6 +550,7 @@ fn a_directory_is_applied_with_its_files_or_not_at_all() -> Result<()> {
     stage.fails(&["rollback"], "10.toml` should say something else")?;
     ensure!(stage.passes()? && fs::read_to_string(&real)? == written);
     ensure!(stage.world.status()?["held"] == "rollback");
+    stage.explains("  held    what is in force came by rollback, ")?;
     fs::write(&real, policy(OPEN))?;
     stage.world.ask(&["confirm"])?;
     ensure!(stage.world.status()?["held"].is_null());

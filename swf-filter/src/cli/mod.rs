@@ -19,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -30,11 +31,12 @@ use swf_filter_core::compile::Forest;
 use swf_filter_core::policy::Entry;
 use swf_filter_core::sigv4::Secret;
 use swf_filter_core::swf::{Action, MAX_BODY};
+use tokio::time::timeout;
 
 use crate::config::{Config, EngineChoice};
 use crate::control::api::{
     CheckReport, DiffReport, EventReport, ExplainRequest, Explanation, Failure, InterfaceInfo,
-    InterfaceReport, InterfaceRequest, RuleCount, Version,
+    InterfaceReport, InterfaceRequest, RuleCount, Status, Version,
 };
 use crate::control::client::{self, AskError};
 use crate::control::socket;
@@ -256,6 +258,9 @@ const ERROR: u8 = 1;
 const FILES_REFUSED: u8 = 3;
 const NO_DAEMON: u8 = 4;
 const DISAGREEMENT: u8 = 5;
+
+/// For a daemon to answer what is only of use beside something else.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes of a secret access key, at most; those of AWS have 40.
 const MOST_SECRET: u64 = 4096;
@@ -539,14 +544,19 @@ impl Arguments {
         let from_files = files::load(&config.paths.policy, &config.always_allow)
             .map_err(anyhow::Error::from)
             .and_then(|loaded| explain::explain(&loaded.policy, question));
+        let socket = socket(&config.paths.run);
         if !packet.live {
-            return self.print(&from_files?);
+            let mut explanation = from_files?;
+            // There need not be a daemon, nor one that this user may ask.
+            if let Some(status) = status_at_once(&socket) {
+                (explanation.trial, explanation.held) = (status.trial, status.held);
+            }
+            return self.print(&explanation);
         }
         let request = ExplainRequest {
             frame: explain::to_hex(&explain::frame(question)?),
             interface: question.interface.map(str::to_owned),
         };
-        let socket = socket(&config.paths.run);
         let asked = client::ask(&socket, Method::POST, "/v1/explain", &request);
         let bytes = runtime()?.block_on(asked)?;
         let kernel: Explanation = serde_json::from_slice(&bytes).map_err(AskError::from)?;
@@ -556,7 +566,8 @@ impl Arguments {
                 self.print(&kernel)?;
                 Err(error)
             }
-            Ok(explanation) => {
+            Ok(mut explanation) => {
+                (explanation.trial, explanation.held) = (kernel.trial.clone(), kernel.held);
                 self.print(&explanation)?;
                 if explanation.is_same_verdict(&kernel) {
                     Ok(())
@@ -629,6 +640,15 @@ impl Arguments {
             interfaces: detached.into_iter().map(info).collect(),
         })
     }
+}
+
+/// What the daemon says of itself, if it does so soon.
+fn status_at_once(socket: &Path) -> Option<Status> {
+    let answer = runtime().ok()?.block_on(async {
+        let asked = client::ask(socket, Method::GET, "/v1/status", &());
+        timeout(PATIENCE, asked).await
+    });
+    serde_json::from_slice(&answer.ok()?.ok()?).ok()
 }
 
 /// The bonds that an interface is a member of. There are none on a machine that does not have it.

@@ -361,6 +361,21 @@ impl Show for Explanation {
         if let Some(request) = &self.request {
             text += &request.show();
         }
+        if let Some(trial) = &self.trial {
+            line!(
+                text,
+                "  trial   generation {} is in force until {}, and the files may say something else",
+                trial.generation,
+                visible(&trial.ends)
+            );
+        }
+        if let Some(how) = self.held {
+            line!(
+                text,
+                "  held    what is in force came by {}, and the files may say something else",
+                how.name()
+            );
+        }
         text
     }
 }

@@ -608,6 +608,12 @@ pub struct Explanation {
     /// What happens to the request, if that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestExplanation>,
+    /// The trial that is under way, if a daemon says so: the files may say something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialInfo>,
+    /// How what is in force came there, if it is held: the files may say something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<How>,
 }
 
 /// What the request gate does with a request, and why.

@@ -815,6 +815,8 @@ impl Gate {
             prefix: None,
             set_line: None,
             request: None,
+            trial: self.trial(),
+            held: self.held(),
         })
     }
 

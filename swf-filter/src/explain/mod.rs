@@ -131,6 +131,8 @@ impl<'a> Explainer<'a> {
             prefix,
             set_line,
             request: request.transpose()?,
+            trial: None,
+            held: None,
         })
     }
 
