@@ -23,3 +23,4 @@ pub mod sources;
 pub mod state;
 mod toml_reader;
 mod top;
+mod verdicts;

@@ -525,7 +525,7 @@ fn the_page_shows_the_truth_under_load() -> Result<()> {
         );
         ensure!(browser.run(&script)? == counted["packets"], "{counted}");
     }
-    let hosts = browser.run("return [...document.querySelectorAll('#hosts tbody tr')].map((row) => [row.dataset.host, row.dataset.packets, row.dataset.denied])")?;
+    let hosts = browser.run("return [...document.querySelectorAll('#hosts tbody tr')].map((row) => [row.dataset.host, row.dataset.packets, row.dataset.dropped])")?;
     ensure!(
         hosts[0] == serde_json::json!(["payments", "4740", "1440"]),
         "{hosts}"

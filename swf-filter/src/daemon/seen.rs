@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::Daemon;
 use super::gate::Gate;
-use crate::control::api::{ReloadInfo, ReloadOutcome, ReloadReport, RuleCount};
+use crate::control::api::{ReloadInfo, ReloadOutcome, ReloadReport, RuleCount, RuleVerdict};
 use crate::control::client::ask;
 use crate::listener::status::ListenerStatus;
 use crate::observe::Observe;
@@ -213,14 +213,18 @@ impl Sight {
                 host: Arc::clone(&host.name),
                 mode: map::mode(host),
                 packets: 0,
-                denied: 0,
+                dropped: 0,
+                would_drop: 0,
             })
             .collect();
-        for (number, (rule, count)) in (0..).zip(generation.rules.iter().zip(&counted.live)) {
+        let judged = generation.rules.iter().zip(&*map.verdicts);
+        for ((rule, verdict), count) in judged.zip(&counted.live) {
             if let Some(host) = hosts.get_mut(usize::from(rule.host)) {
                 host.packets += count.packets;
-                if map.denies(generation, number) {
-                    host.denied += count.packets;
+                match verdict {
+                    RuleVerdict::Drop => host.dropped += count.packets,
+                    RuleVerdict::Pass => {}
+                    RuleVerdict::WouldDrop => host.would_drop += count.packets,
                 }
             }
         }
@@ -229,14 +233,16 @@ impl Sight {
         snapshot.rules = counted
             .chosen
             .iter()
-            .map(|rule| PageRule {
-                number: rule.number,
-                host: Arc::clone(&rule.host),
-                list: rule.list.name(),
-                rule: Arc::clone(&rule.rule),
-                origin: rule.origin.to_string(),
-                denies: map.denies(generation, rule.number),
-                packets: rule.packets,
+            .filter_map(|rule| {
+                Some(PageRule {
+                    number: rule.number,
+                    host: Arc::clone(&rule.host),
+                    list: rule.list.name(),
+                    rule: Arc::clone(&rule.rule),
+                    origin: rule.origin.to_string(),
+                    verdict: *map.verdicts.get(index(rule.number))?,
+                    packets: rule.packets,
+                })
             })
             .collect();
     }

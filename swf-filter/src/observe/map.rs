@@ -3,14 +3,17 @@
 //! It is made once for each generation, since tables may have millions of prefixes, and says no more of a table than can be read
 //! at a glance: whether all, some or no sources get through, and by which rules.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use serde::Serialize;
-use swf_filter_common::abi::{Class, Leaf};
-use swf_filter_core::compile::{Generation, Host, Ingress, List, Row, Table};
+use swf_filter_common::abi::Leaf;
+use swf_filter_core::compile::{Generation, Host, Ingress, Row, Table};
 use swf_filter_core::policy::{Effect, Mode, Ports};
+
+use crate::control::api::RuleVerdict;
+use crate::verdicts::verdicts;
 
 /// Rules that a cell names at most.
 const MOST_RULES: usize = 12;
@@ -26,9 +29,9 @@ pub(crate) struct Map {
     pub(crate) hosts: Vec<MapHost>,
     /// What hosts refer to.
     pub(crate) cells: Vec<Cell>,
-    /// Statements of documents that keep sources out. Their lists do not tell.
+    /// What each rule does.
     #[serde(skip)]
-    denying: HashSet<u32>,
+    pub(crate) verdicts: Arc<[RuleVerdict]>,
 }
 
 /// A zone.
@@ -84,7 +87,7 @@ pub(crate) enum Reach {
 pub(crate) struct MapRule {
     list: &'static str,
     pub(crate) rule: Arc<str>,
-    denies: bool,
+    verdict: RuleVerdict,
 }
 
 impl Map {
@@ -92,6 +95,7 @@ impl Map {
     pub(crate) fn new(generation: &Generation) -> Self {
         let mut map = Self {
             zones: zones(generation),
+            verdicts: verdicts(generation),
             ..Self::default()
         };
         for host in &generation.hosts {
@@ -124,22 +128,7 @@ impl Map {
         map
     }
 
-    /// Whether packets that a rule decides are dropped, or would be.
-    pub(crate) fn denies(&self, generation: &Generation, number: u32) -> bool {
-        let Some(rule) = generation.rule(number) else {
-            return false;
-        };
-        match rule.list {
-            List::Allow | List::AlwaysAllow | List::Audit | List::TrustedProxies => false,
-            List::Default => generation
-                .host_of(rule)
-                .is_some_and(|host| host.default == Effect::Drop),
-            List::Deny | List::Unmatched => true,
-            List::Statement => self.denying.contains(&number),
-        }
-    }
-
-    fn cell(&mut self, generation: &Generation, host: &Host, table: Option<&Table>) -> Cell {
+    fn cell(&self, generation: &Generation, host: &Host, table: Option<&Table>) -> Cell {
         let v4 = table.into_iter().flat_map(|table| &table.v4);
         let v6 = table.into_iter().flat_map(|table| &table.v6);
         let leaves = v4.map(Row::leaf).chain(v6.map(Row::leaf));
@@ -149,17 +138,9 @@ impl Map {
             if let Some(count) = counts.get_mut(leaf.class() as usize) {
                 *count += 1;
             }
-            rules.insert((number(host, leaf), leaf.class() == Class::Deny));
+            rules.insert(number(host, leaf));
         }
         let [allow, audit, deny, always] = counts;
-        let is_statement = |number: u32| {
-            let rule = generation.rule(number);
-            rule.is_some_and(|rule| rule.list == List::Statement)
-        };
-        let denying = rules
-            .iter()
-            .filter(|(rule, denies)| *denies && is_statement(*rule));
-        self.denying.extend(denying.map(|(rule, _)| rule));
         let reach = match (host.default, allow + audit, deny, always) {
             (Effect::Pass, _, 0, _) => Reach::All,
             (Effect::Pass, ..) => Reach::AllBut,
@@ -167,12 +148,13 @@ impl Map {
             (Effect::Drop, 0, _, _) => Reach::Always,
             (Effect::Drop, ..) => Reach::Some,
         };
-        let named = rules.iter().filter_map(|(number, denies)| {
+        let named = rules.iter().filter_map(|number| {
             let rule = generation.rule(*number)?;
+            let verdict = self.verdicts.get(usize::try_from(*number).ok()?)?;
             Some(MapRule {
                 list: rule.list.name(),
                 rule: Arc::clone(&rule.text),
-                denies: *denies,
+                verdict: *verdict,
             })
         });
         Cell {
@@ -301,27 +283,24 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_deny_are_told_from_those_that_allow() {
-        let text = [
-            "version = 1\n".to_owned(),
-            host(1, "allow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.1\"]"),
-        ];
-        let generation = generation(&text.concat(), true);
-        let map = Map::new(&generation);
-        let denies: Vec<_> = (0..)
-            .zip(&generation.rules)
-            .map(|(number, rule)| (rule.list, map.denies(&generation, number)))
-            .collect();
-        for (list, expected) in [
-            (List::Allow, false),
-            (List::AlwaysAllow, false),
-            (List::Default, true),
-            (List::Deny, true),
-        ] {
-            assert!(denies.contains(&(list, expected)), "{list:?} in {denies:?}");
-        }
+    fn a_cell_says_what_its_rules_do() {
+        let lists = "allow = [\"10.0.0.0/8\"]\naudit = [\"10.0.0.2\"]\ndeny = [\"10.0.0.1\"]";
+        let text = ["version = 1\n".to_owned(), host(1, lists)];
+        let map = Map::new(&generation(&text.concat(), true));
         let cell = &map.cells[0];
-        assert_eq!((cell.passes, cell.drops, cell.more_rules), (2, 1, 0));
+        let rules = cell.rules.iter();
+        let mut found: Vec<_> = rules.map(|rule| (rule.list, rule.verdict)).collect();
+        found.sort_by_key(|(list, _)| *list);
+        assert_eq!(
+            found,
+            [
+                ("allow", RuleVerdict::Pass),
+                ("always_allow", RuleVerdict::Pass),
+                ("audit", RuleVerdict::WouldDrop),
+                ("deny", RuleVerdict::Drop),
+            ]
+        );
+        assert_eq!((cell.passes, cell.drops, cell.more_rules), (3, 1, 0));
         assert_eq!(map.hosts[0].ports, "443");
     }
 

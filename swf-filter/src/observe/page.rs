@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
 use super::server::Part;
-use crate::control::api::Status;
+use crate::control::api::{RuleVerdict, Status};
 use crate::listener::status::ListenerStatus;
 
 const PAGE: &str = include_str!("page.html");
@@ -42,8 +42,10 @@ pub(crate) struct HostCount {
     pub(crate) mode: &'static str,
     /// Packets.
     pub(crate) packets: u64,
-    /// Those of them that were dropped, or would have been.
-    pub(crate) denied: u64,
+    /// Those of them that were dropped.
+    pub(crate) dropped: u64,
+    /// Those that passed, and would have been dropped if it were not for audit.
+    pub(crate) would_drop: u64,
 }
 
 /// A rule.
@@ -54,7 +56,7 @@ pub(crate) struct PageRule {
     pub(crate) list: &'static str,
     pub(crate) rule: Arc<str>,
     pub(crate) origin: String,
-    pub(crate) denies: bool,
+    pub(crate) verdict: RuleVerdict,
     /// Packets, over all generations that had it.
     pub(crate) packets: u64,
 }
