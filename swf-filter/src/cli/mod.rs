@@ -2,6 +2,8 @@
 
 mod audit;
 mod change;
+#[cfg(test)]
+mod docs;
 mod doctor;
 mod gates;
 mod generate;
