@@ -209,11 +209,11 @@ pub(crate) fn write_like(earlier: &Metadata, path: &Path, bytes: &[u8]) -> io::R
     write(path, &[bytes], Access::Like(earlier))
 }
 
-/// Removes a file, and says whether it was there.
-pub(crate) fn remove_if_there(path: &Path) -> io::Result<bool> {
+/// Removes a file that need not be there.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        removed => removed.map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
