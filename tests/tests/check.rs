@@ -269,7 +269,7 @@ fn a_directory_that_is_not_there_comes_with_advice() -> Result<()> {
     };
     check("gone")?.is_refused(&[
         "cannot read the policy directory `",
-        "/gone`: there is no such directory; make it, or set `paths.policy`",
+        "/gone`: there is no such directory; make it, or name another",
     ]);
     check("10.toml")?.is_refused(&[
         "/10.toml`: ",

@@ -203,7 +203,10 @@ fn inputs_that_are_wrong_are_refused_with_their_place() -> Result<()> {
         ensure!(said.contains(words), "no `{words}` in {said}");
     }
     let said = import.refused(&["list", "nowhere.txt"])?;
-    ensure!(said.contains("cannot read `nowhere.txt`"), "{said}");
+    ensure!(
+        said.contains("cannot read `nowhere.txt`: there is no such file; name another"),
+        "{said}"
+    );
     fs::write(import.path("odd name.txt"), "192.0.2.1\n")?;
     let said = import.refused(&["list", "odd name.txt"])?;
     ensure!(said.contains("--name"), "{said}");

@@ -17,7 +17,9 @@ pub enum Fault {
         error: TextError,
     },
     /// It is not the JSON that it should be.
-    #[error("line {line}, column {column}: {message}")]
+    #[error(
+        "line {line}, column {column}: {message}; this takes JSON as AWS publishes it, or as `aws --output json` prints it"
+    )]
     Json {
         /// The line, from 1.
         line: usize,

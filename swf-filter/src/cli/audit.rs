@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use swf_filter_core::iam::pattern::Case;
 use swf_filter_core::iam::{Context, Pattern};
 
-use super::{Arguments, Output, listener_paths};
+use super::{Arguments, Output, listener_paths, unreadable};
 use crate::listener::audit::{Entry, Line, Lines, Verdict};
 
 /// How often a followed log is looked at.
@@ -171,7 +171,10 @@ impl<W: Write> Search<W> {
 }
 
 fn open(path: &Path) -> Result<Lines> {
-    Lines::open(path).with_context(|| format!("cannot read `{}`", path.display()))
+    Lines::open(path).map_err(|error| {
+        let hint = "the listener makes it with its first record; --file names another";
+        unreadable(path, &error, hint)
+    })
 }
 
 /// Which records are asked for.

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use hyper::Method;
 use jiff::Timestamp;
@@ -46,7 +46,7 @@ use crate::dataplane::interfaces;
 use crate::explain::{self, Question, Request, Setting};
 use crate::listener;
 use crate::listener::settings::{Paths, Settings};
-use crate::report::Rejected;
+use crate::report::{Rejected, visible};
 use crate::{daemon, dataplane, files};
 
 use self::show::Show;
@@ -403,8 +403,10 @@ fn action(text: &str) -> Result<Action, String> {
 /// Reads a file, or standard input, of at most `most` bytes.
 fn read_all(path: &Path, most: u64) -> Result<Vec<u8>> {
     // One byte more than there may be, so that too many are noticed.
-    let bytes = read(path, most + 1);
-    let bytes = bytes.with_context(|| format!("cannot read `{}`", path.display()))?;
+    let bytes = read(path, most + 1).map_err(|error| {
+        let hint = "name another, or `-` for standard input";
+        unreadable(path, &error, hint)
+    })?;
     if bytes.len() as u64 > most {
         bail!("`{}` has more than {most} bytes", path.display());
     }
@@ -413,8 +415,23 @@ fn read_all(path: &Path, most: u64) -> Result<Vec<u8>> {
 
 fn read_body(path: &Path) -> Result<Vec<u8>> {
     // One byte more than there may be, so that too many are noticed.
-    read(path, MAX_BODY as u64 + 1)
-        .with_context(|| format!("cannot read the body from `{}`", path.display()))
+    read(path, MAX_BODY as u64 + 1).map_err(|error| {
+        let hint = "name one with the body in JSON, or `-` for standard input";
+        unreadable(path, &error, hint)
+    })
+}
+
+/// Why a file cannot be read, and what to do about it: `hint`, if there is none.
+fn unreadable(path: &Path, error: &io::Error, hint: &str) -> anyhow::Error {
+    let why = match error.kind() {
+        io::ErrorKind::IsADirectory => "it is a directory; name a file in it".to_owned(),
+        io::ErrorKind::NotFound => format!("there is no such file; {hint}"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{error}; run this as a user who may read it")
+        }
+        _ => error.to_string(),
+    };
+    anyhow!("cannot read `{}`: {why}", visible(&path.to_string_lossy()))
 }
 
 /// Reads a file, or standard input, as far as `most` bytes.

@@ -246,7 +246,7 @@ fn reason(input: Input, error: &io::Error) -> String {
     let link_loop = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
     let advice = match (input, error.kind()) {
         (Input::PolicyDirectory, io::ErrorKind::NotFound) => {
-            return "there is no such directory; make it, or set `paths.policy` in config.toml"
+            return "there is no such directory; make it, or name another, with the command or as `paths.policy` in config.toml"
                 .to_owned();
         }
         (Input::PolicyFile, io::ErrorKind::NotFound) => {
@@ -264,6 +264,7 @@ fn reason(input: Input, error: &io::Error) -> String {
         (Input::PolicyDirectory, io::ErrorKind::NotADirectory) => {
             "name the directory that the policy files are in"
         }
+        (Input::Listener | Input::Settings, io::ErrorKind::IsADirectory) => "name a file in it",
         (Input::PolicyFile, io::ErrorKind::InvalidInput) => {
             "move it away, or take `.toml` from its name"
         }

@@ -128,7 +128,7 @@ fn what_cannot_be_read_comes_with_advice() {
         (
             Input::PolicyDirectory,
             io::ErrorKind::NotFound,
-            "make it, or set `paths.policy`",
+            "make it, or name another, ",
         ),
         (
             Input::PolicyDirectory,
@@ -145,6 +145,7 @@ fn what_cannot_be_read_comes_with_advice() {
             io::ErrorKind::InvalidInput,
             "move it away",
         ),
+        (Input::Settings, io::ErrorKind::IsADirectory, "a file in it"),
         (Input::Settings, io::ErrorKind::NotFound, "`--config`"),
         (Input::Listener, io::ErrorKind::NotFound, "docs/listener.md"),
     ];
