@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use swf_filter_common::abi::{Count, Event, NONE_U16, NONE_U32};
 use swf_filter_common::image::Engine;
 use swf_filter_common::reason::Reason;
-use swf_filter_core::compile::image::{Placement, counters_of_a_cpu};
+use swf_filter_core::compile::image::Placement;
 use swf_filter_core::compile::{Forest, Generation, Hash, compile, difference, drop_everything};
 use swf_filter_core::policy::{Origin, Policy};
 use tokio::sync::watch;
@@ -242,7 +242,10 @@ impl Gate {
             let counts = previous
                 .and_then(|number| self.state.load(number).ok())
                 .map(|previous| self.counts(1 - active.slot, &previous.generation));
-            ledger.fold(counts.unwrap_or_default(), active.number, &saved.generation);
+            let counts = counts
+                .unwrap_or_else(|| Ok(Vec::new()))
+                .unwrap_or_else(lost);
+            ledger.fold(counts, active.number, &saved.generation);
         }
         ledger
     }
@@ -502,7 +505,7 @@ impl Gate {
         let mut view = self.view();
         if !unchanged {
             // The kernel has returned from the flip: nothing counts in the old slot any more.
-            let counts = self.live(&view);
+            let counts = self.live(&view).unwrap_or_else(lost);
             view.ledger.fold(counts, now.number, &generation);
             view.since = Timestamp::now();
             let old = std::mem::take(&mut view.generation);
@@ -544,24 +547,17 @@ impl Gate {
     }
 
     /// What each rule has counted in the generation in force, in the order of rules.
-    fn live(&self, view: &View) -> Vec<(RuleKey, Count)> {
-        view.active.map_or_else(Vec::new, |active| {
-            self.counts(active.slot, &view.generation)
-        })
+    fn live(&self, view: &View) -> Result<Vec<(RuleKey, Count)>> {
+        view.active.map_or_else(
+            || Ok(Vec::new()),
+            |active| self.counts(active.slot, &view.generation),
+        )
     }
 
     /// What each rule of a generation has counted in its slot.
-    fn counts(&self, slot: u8, generation: &Generation) -> Vec<(RuleKey, Count)> {
-        let counters = self.counters.rules(slot, counters_of_a_cpu(generation));
-        let count = |number| {
-            counters
-                .as_ref()
-                .map_or_else(Count::default, |counters| counters.get(number))
-        };
-        (0..)
-            .zip(keys(generation))
-            .map(|(number, key)| (key, count(number)))
-            .collect()
+    fn counts(&self, slot: u8, generation: &Generation) -> Result<Vec<(RuleKey, Count)>> {
+        let counts = self.counters.of_rules(slot, generation)?;
+        Ok(keys(generation).into_iter().zip(counts).collect())
     }
 
     /// Attaches to the interfaces that config.toml names, or to the one that is asked for.
@@ -724,7 +720,7 @@ impl Gate {
     pub(super) fn rules(&self) -> Result<Vec<RuleCount>> {
         let view = self.view();
         let generation = view.in_force()?;
-        let live = self.live(&view);
+        let live = self.live(&view)?;
         let counts = (0..)
             .zip(generation.rules.iter().zip(live))
             .map(|(number, (rule, (key, live)))| {
@@ -1008,6 +1004,12 @@ fn reported(counters: &Counters) -> Result<u64> {
         .filter(|(reason, _)| reason.reported())
         .map(|(_, count)| count.packets)
         .sum())
+}
+
+/// Goes on without what rules of an earlier generation counted.
+fn lost(error: anyhow::Error) -> Vec<(RuleKey, Count)> {
+    warn!("counts of the generation before are lost: {error:#}");
+    Vec::new()
 }
 
 fn milliseconds(time: Duration) -> u64 {

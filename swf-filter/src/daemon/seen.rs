@@ -11,7 +11,6 @@ use hyper::Method;
 use jiff::Timestamp;
 use swf_filter_common::abi::Count;
 use swf_filter_core::compile::Generation;
-use swf_filter_core::compile::image::counters_of_a_cpu;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
@@ -73,8 +72,8 @@ pub(super) struct Counted {
 }
 
 impl Gate {
-    /// What all rules counted in the generation in force, and those that `choose` names in all; none if nothing is in force. With
-    /// very many rules this takes seconds, in which nothing else waits: each counter of each CPU is a call of the kernel.
+    /// What all rules counted in the generation in force, and those that `choose` names in all; none if nothing is in force.
+    /// Nothing else waits meanwhile.
     pub(super) fn count_rules(
         &self,
         choose: impl Fn(&[Count]) -> Vec<u32>,
@@ -83,15 +82,7 @@ impl Gate {
             let Some((active, generation)) = self.known_in_force()? else {
                 return Ok(None);
             };
-            let of_a_cpu = counters_of_a_cpu(&generation);
-            let counters = self.counters().rules(active.slot, of_a_cpu);
-            let count = |number| {
-                counters
-                    .as_ref()
-                    .map_or_else(Count::default, |counters| counters.get(number))
-            };
-            let numbers = (0..).zip(&generation.rules).map(|(number, _)| number);
-            let live: Vec<Count> = numbers.map(count).collect();
+            let live = self.counters().of_rules(active.slot, &generation)?;
             let chosen = self.chosen(&generation, &live, choose(&live));
             // The slot of a generation that is no longer in force is emptied, and the ledger has what was in it.
             let now = self.known_in_force()?;

@@ -5,10 +5,12 @@ use std::fs;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::of_maps::ArrayOfMaps;
-use aya::maps::{Array, IterableMap as _, MapData, MapInfo, PerCpuArray};
+use aya::maps::{Array, IterableMap as _, MapData, MapError, MapInfo, PerCpuArray};
 use aya::util::nr_cpus;
 use swf_filter_common::abi::{COUNTER_PAGES, Count, PAGE_COUNTERS};
 use swf_filter_common::reason::Reason;
+use swf_filter_core::compile::Generation;
+use swf_filter_core::compile::image::counters_of_a_cpu;
 
 use super::kernel::{open, take};
 use super::{Pins, bulk};
@@ -28,12 +30,6 @@ pub struct Counters {
     rules: ArrayOfMaps<MapData, CounterPage>,
     cpus: u32,
     life: String,
-}
-
-/// The rule counters of one slot, as they were when they were read.
-pub struct RuleCounters {
-    words: Vec<u64>,
-    of_a_cpu: usize,
 }
 
 impl Counters {
@@ -83,37 +79,42 @@ impl Counters {
             .collect()
     }
 
-    /// The rule counters of a slot, if it ever held a generation.
-    #[must_use]
-    pub fn rules(&self, slot: u8, of_a_cpu: u32) -> Option<RuleCounters> {
-        let of_a_cpu = of_a_cpu as usize;
-        let mut left = of_a_cpu * self.cpus as usize * COUNTER_WORDS;
-        let mut words = Vec::with_capacity(left);
+    /// Packets and bytes of each rule of a generation, in their order, as its slot has them. A slot that was emptied has zeros.
+    pub fn of_rules(&self, slot: u8, generation: &Generation) -> Result<Vec<Count>> {
+        let of_a_cpu = counters_of_a_cpu(generation) as usize;
+        let words = self.words(slot, of_a_cpu * self.cpus as usize * COUNTER_WORDS)?;
+        let (counters, _) = words.as_chunks();
+        let mut counts = vec![Count::default(); generation.rules.len()];
+        for of_cpu in counters.chunks(of_a_cpu.max(1)) {
+            for (total, counter) in counts.iter_mut().zip(of_cpu) {
+                *total = sum(*total, count(*counter));
+            }
+        }
+        Ok(counts)
+    }
+
+    /// The first words of a slot's counters, as far as it has pages.
+    fn words(&self, slot: u8, number: usize) -> Result<Vec<u64>> {
+        let mut words = Vec::with_capacity(number);
         let first = u32::from(slot) * COUNTER_PAGES;
-        for page in first..first + COUNTER_PAGES {
-            let page = self.rules.get(&page, 0).ok()?;
-            let number = left.min(PAGE_COUNTERS as usize * COUNTER_WORDS);
-            words.extend(bulk::words(page.map(), number).ok()?);
-            left -= number;
+        for place in first..first + COUNTER_PAGES {
+            let left = number - words.len();
             if left == 0 {
                 break;
             }
+            let page = match self.rules.get(&place, 0) {
+                Ok(page) => page,
+                Err(MapError::KeyNotFound) => break,
+                // By its number, which is all that a map of maps tells.
+                Err(error) => {
+                    return Err(error)
+                        .context("cannot open rule counters, for which CAP_SYS_ADMIN is needed");
+                }
+            };
+            let here = left.min(PAGE_COUNTERS as usize * COUNTER_WORDS);
+            words.extend(bulk::words(page.map(), here).context("cannot read rule counters")?);
         }
-        Some(RuleCounters { words, of_a_cpu })
-    }
-}
-
-impl RuleCounters {
-    /// Packets and bytes of a rule. Zero for a rule that the generation of this slot does not have.
-    #[must_use]
-    pub fn get(&self, rule: u32) -> Count {
-        let (counters, _) = self.words.as_chunks();
-        let of_cpus = counters.iter().skip(rule as usize);
-        of_cpus
-            .step_by(self.of_a_cpu.max(1))
-            .copied()
-            .map(count)
-            .fold(Count::default(), sum)
+        Ok(words)
     }
 }
 

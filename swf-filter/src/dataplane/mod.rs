@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, ensure};
 
-pub use self::counters::{Counters, RuleCounters};
+pub use self::counters::Counters;
 pub use self::events::Events;
 pub use self::interfaces::Interface;
 pub use self::kernel::{Kernel, LoadError};

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use swf_filter_common::abi::Count;
-use swf_filter_core::compile::image::counters_of_a_cpu;
 use swf_filter_core::compile::{Generation, Rule};
 
 use super::{Gate, lock, milliseconds};
@@ -54,18 +53,10 @@ impl Gate {
             (view.active, generation)
         };
         let number = active.map_or(0, |active| active.number);
-        let counters = active.and_then(|active| {
-            self.counters
-                .rules(active.slot, counters_of_a_cpu(&generation))
-        });
-        let count = |rule| {
-            let counters = counters.as_ref();
-            counters.map_or_else(Count::default, |counters| counters.get(rule))
+        let counts = match active {
+            Some(active) => self.counters.of_rules(active.slot, &generation)?,
+            None => vec![Count::default(); generation.rules.len()],
         };
-        let counts: Vec<Count> = (0..)
-            .zip(&generation.rules)
-            .map(|(rule, _)| count(rule))
-            .collect();
         let at = Instant::now();
         // The slot of a generation is emptied only after the view has the next one.
         ensure!(

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use swf_filter_core::compile::{Generation, HostDifference, difference, turns};
 use swf_filter_core::policy::Policy;
+use tracing::warn;
 
 use super::{Gate, MOST_DIFFERENCES, View, lock, operator};
 use crate::config::Config;
@@ -153,7 +154,8 @@ impl Gate {
         if generation.rules.len() > MOST_RULES {
             return None;
         }
-        let counts = self.live(view).into_iter().map(|(key, live)| {
+        let live = self.live(view).inspect_err(|error| warn!("{error:#}"));
+        let counts = live.ok()?.into_iter().map(|(key, live)| {
             let total = view.ledger.get(&key).packets + live.packets;
             (key, total, live.packets)
         });
