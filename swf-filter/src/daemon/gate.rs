@@ -3,10 +3,13 @@
 //! Methods block, so callers on the runtime use a blocking thread. A change takes the publisher's lock for as long as it lasts;
 //! questions only take short ones, and are answered while a reload is under way.
 
+mod answers;
+mod boot;
 mod busiest;
 mod change;
 mod follow;
 mod hour;
+mod interfaces;
 mod operator;
 mod past;
 mod trial;
@@ -16,34 +19,27 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail};
 use jiff::Timestamp;
-use swf_filter_common::abi::{Count, Event, NONE_U16, NONE_U32};
+use swf_filter_common::abi::Count;
 use swf_filter_common::image::Engine;
-use swf_filter_common::reason::Reason;
 use swf_filter_core::compile::image::Placement;
-use swf_filter_core::compile::{Forest, Generation, Hash, compile, difference, drop_everything};
-use swf_filter_core::policy::{Origin, Policy};
+use swf_filter_core::compile::{Forest, Generation, Hash};
 use tokio::sync::watch;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 pub(super) use self::follow::Follower;
 
 use self::change::{Cause, Standing};
 use self::hour::Hour;
 use super::seen::Reloads;
-use super::{headers, listing};
-use crate::config::{Config, EngineChoice, OnBootFailure};
-use crate::control::api::{
-    DiffReport, EventInfo, EventReport, Explanation, GenerationInfo, Milliseconds, Operator,
-    PolicyInfo, PolicyReport, ReasonCount, ReloadReport, RuleCount, Status,
-};
+use crate::config::{Config, EngineChoice};
+use crate::control::api::{GenerationInfo, Milliseconds, Operator, PolicyInfo, ReloadReport};
 use crate::dataplane::interfaces::named;
 use crate::dataplane::{Active, Counters, Interface, Programs, PublishError, Publisher};
 use crate::files::{self, Loaded};
-use crate::report::Rejected;
 use crate::sources::Sources;
-use crate::state::{By, How, Ledger, Order, RuleKey, Saved, State, keys};
+use crate::state::{By, How, Ledger, Order, RuleKey, Saved, State};
 
 /// Prefixes that a difference lists at most.
 const MOST_DIFFERENCES: usize = 10_000;
@@ -157,97 +153,6 @@ impl Gate {
             reading: Mutex::default(),
             hour: Mutex::default(),
         })
-    }
-
-    /// Brings a generation into force: the one that is ordered, or the files', or if they are wrong the pinned one, the last good
-    /// one, or none.
-    pub(super) fn start(&self) -> Result<()> {
-        lock(&self.programs).pin()?;
-        let pinned = lock(&self.publisher).active();
-        match pinned {
-            Some(active) => self.adopt(active),
-            None => self.view().ledger = Ledger::new(self.counters.life(), 0),
-        }
-        if self.resume() {
-            return Ok(());
-        }
-        let Err(reason) = self.reload(By::start(), None) else {
-            return Ok(());
-        };
-        if let Some(active) = pinned {
-            error!(
-                generation = active.number,
-                "the policy cannot be loaded, the pinned generation stays in force: {reason:#}"
-            );
-            self.view().warnings = vec![format!(
-                "generation {} was pinned by an earlier daemon, and the files cannot be loaded since: {reason:#}",
-                active.number
-            )];
-            return Ok(());
-        }
-        match self.state.newest() {
-            Some(saved) => self.boot_with_last_good(saved, &reason),
-            None => self.boot_without_policy(reason),
-        }
-    }
-
-    /// Takes over what the kernel enforces, with what is on disk about it.
-    fn adopt(&self, active: Active) {
-        info!(generation = active.number, "adopting the pinned generation");
-        let saved = self.state.load(active.number).and_then(|saved| {
-            ensure!(
-                saved.generation.hash() == active.hash,
-                "the one on disk is another"
-            );
-            Ok(saved)
-        });
-        let saved = saved
-            .inspect_err(|error| {
-                warn!(
-                    generation = active.number,
-                    "it is enforced, and its rules have no names until the files are read: {error:#}"
-                );
-            })
-            .ok();
-        let ledger = self.ledger_of(active, saved.as_ref());
-        let mut view = self.view();
-        view.active = Some(active);
-        view.ledger = ledger;
-        if let Some(saved) = saved {
-            view.since = saved.since();
-            view.generation = saved.generation;
-            view.sources = Some((saved.sources.hash(), saved.sources));
-        }
-        self.announce(&view);
-    }
-
-    /// The ledger on disk, brought up to the generation in force.
-    fn ledger_of(&self, active: Active, saved: Option<&Saved>) -> Ledger {
-        let life = self.counters.life();
-        let ledger = match self.state.load_ledger() {
-            Ok(ledger) => ledger.filter(|ledger| ledger.is_of(life)),
-            Err(error) => {
-                warn!("counts of earlier generations are lost: {error:#}");
-                None
-            }
-        };
-        let Some(mut ledger) = ledger else {
-            return Ledger::new(life, active.number);
-        };
-        if ledger.before() != active.number
-            && let Some(saved) = saved
-        {
-            // An earlier daemon died between the flip and the ledger: the old slot still has the counts.
-            let previous = Some(ledger.before()).filter(|before| saved.after == Some(*before));
-            let counts = previous
-                .and_then(|number| self.state.load(number).ok())
-                .map(|previous| self.counts(1 - active.slot, &previous.generation));
-            let counts = counts
-                .unwrap_or_else(|| Ok(Vec::new()))
-                .unwrap_or_else(lost);
-            ledger.fold(counts, active.number, &saved.generation);
-        }
-        ledger
     }
 
     /// Reads the files and flips to what they say. An error leaves everything as it was.
@@ -400,62 +305,6 @@ impl Gate {
         Ok((changed, times))
     }
 
-    /// Enforces the newest generation on disk.
-    fn boot_with_last_good(&self, saved: Saved, reason: &anyhow::Error) -> Result<()> {
-        let words = format!(
-            "the policy cannot be loaded; generation {} of {:.0}, the last good one, is enforced until a reload: {reason:#}",
-            saved.number,
-            saved.since()
-        );
-        error!(generation = saved.number, "{words}");
-        let config = self.view().config.clone();
-        let candidate = Candidate {
-            generation: saved.generation,
-            sources: Some(saved.sources),
-            from: Provenance::Disk(saved.number),
-            standing: Standing::Ordered,
-            cause: Cause::new(By::start(), How::Reload),
-        };
-        self.publish(&mut lock(&self.publisher), candidate, config)?;
-        self.view().warnings.push(words);
-        Ok(())
-    }
-
-    /// Does what config.toml wants where the files are wrong and nothing is pinned.
-    fn boot_without_policy(&self, reason: anyhow::Error) -> Result<()> {
-        let config = self.view().config.clone();
-        let generation = match config.on_boot_failure {
-            OnBootFailure::Refuse => return Err(reason),
-            OnBootFailure::Drop => drop_everything(
-                config.always_allow.clone(),
-                Origin {
-                    file: config.path.to_string_lossy().into(),
-                    line: 1,
-                    column: 1,
-                },
-            )
-            .map_err(Rejected::TooLarge)?,
-            OnBootFailure::Pass => compile(&Policy::default()).map_err(Rejected::TooLarge)?,
-        };
-        let does = match config.on_boot_failure {
-            OnBootFailure::Drop => "everything but always_allow is dropped",
-            OnBootFailure::Refuse | OnBootFailure::Pass => "everything passes",
-        };
-        error!("the policy cannot be loaded, and until a reload {does}: {reason:#}");
-        let candidate = Candidate {
-            generation: Arc::new(generation),
-            sources: None,
-            from: Provenance::Nothing,
-            standing: Standing::Ordered,
-            cause: Cause::new(By::start(), How::Reload),
-        };
-        self.publish(&mut lock(&self.publisher), candidate, config)?;
-        self.view().warnings = vec![format!(
-            "the policy could not be loaded at start, and until a reload {does}: {reason:#}"
-        )];
-        Ok(())
-    }
-
     fn placement(
         &self,
         active: Option<Active>,
@@ -505,7 +354,7 @@ impl Gate {
         let mut view = self.view();
         if !unchanged {
             // The kernel has returned from the flip: nothing counts in the old slot any more.
-            let counts = self.live(&view).unwrap_or_else(lost);
+            let counts = or_nothing(self.live(&view));
             view.ledger.fold(counts, now.number, &generation);
             view.since = Timestamp::now();
             let old = std::mem::take(&mut view.generation);
@@ -528,351 +377,6 @@ impl Gate {
             *known = now;
             changed
         });
-    }
-
-    /// Follows which policy is in force.
-    pub(super) fn follow(&self) -> watch::Receiver<Option<PolicyInfo>> {
-        self.policy.subscribe()
-    }
-
-    /// The policy in force, as it was read.
-    pub(super) fn policy(&self) -> Result<PolicyReport> {
-        let view = self.view();
-        let (Some(info), Some((_, sources))) = (view.policy_info(), &view.sources) else {
-            bail!("no policy is in force that this daemon has read");
-        };
-        let sources = Arc::clone(sources);
-        drop(view);
-        Ok(PolicyReport { info, sources })
-    }
-
-    /// What each rule has counted in the generation in force, in the order of rules.
-    fn live(&self, view: &View) -> Result<Vec<(RuleKey, Count)>> {
-        view.active.map_or_else(
-            || Ok(Vec::new()),
-            |active| self.counts(active.slot, &view.generation),
-        )
-    }
-
-    /// What each rule of a generation has counted in its slot.
-    fn counts(&self, slot: u8, generation: &Generation) -> Result<Vec<(RuleKey, Count)>> {
-        let counts = self.counters.of_rules(slot, generation)?;
-        Ok(keys(generation).into_iter().zip(counts).collect())
-    }
-
-    /// Attaches to the interfaces that config.toml names, or to the one that is asked for.
-    pub(super) fn attach(&self, only: Option<&str>) -> Result<()> {
-        let mut programs = lock(&self.programs);
-        let mut view = self.view();
-        if let Some(name) = only {
-            ensure!(
-                view.known.iter().any(|interface| &*interface.name == name),
-                "there is no interface `{name}`"
-            );
-            ensure!(
-                view.config.names(name),
-                "config.toml does not name `{name}`; add it to `interfaces` and reload"
-            );
-        }
-        programs.sweep(&view.known);
-        let known = view.known.clone();
-        let chosen = |interface: &&Interface| {
-            view.config.names(&interface.name)
-                && only.map_or(!view.detached.contains(&interface.name), |name| {
-                    *interface.name == *name
-                })
-        };
-        let chosen: Vec<&Interface> = known.iter().filter(chosen).collect();
-        let mode = view.config.xdp_mode;
-        for interface in chosen {
-            view.detached.remove(&interface.name);
-            let before = programs.is_attached(interface);
-            match programs.attach(interface, mode) {
-                Ok(None) if before => debug!(interface = %interface.name, "still attached"),
-                Ok(None) => {
-                    info!(interface = %interface.name, "attached");
-                    view.notes.remove(&interface.name);
-                }
-                Ok(Some(note)) => {
-                    warn!(interface = %interface.name, "attached in generic mode, which is slower: {note}");
-                    view.notes.insert(Arc::clone(&interface.name), note);
-                }
-                Err(error) => {
-                    let note = format!("{:#}", anyhow::Error::from(error));
-                    error!(interface = %interface.name, "not attached: {note}");
-                    view.notes.insert(Arc::clone(&interface.name), note);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets [`attach`](Self::attach) put the filter on again where an operator took it off.
-    pub(super) fn forget_detached(&self) {
-        self.view().detached.clear();
-    }
-
-    /// Takes the filter off one interface, or off all.
-    pub(super) fn detach(&self, only: Option<&str>) -> Result<()> {
-        let programs = lock(&self.programs);
-        let mut view = self.view();
-        let chosen: Vec<Interface> = view
-            .known
-            .iter()
-            .filter(|interface| only.is_none_or(|name| *interface.name == *name))
-            .filter(|interface| programs.is_attached(interface))
-            .cloned()
-            .collect();
-        ensure!(
-            only.is_none() || !chosen.is_empty(),
-            "nothing of swf-filter is attached to `{}`",
-            only.unwrap_or_default()
-        );
-        for interface in chosen {
-            programs
-                .detach(interface.index)
-                .with_context(|| format!("cannot detach from `{}`", interface.name))?;
-            warn!(interface = %interface.name, "detached: its traffic is not filtered");
-            // One that is named again later is to be filtered again.
-            if view.config.names(&interface.name) {
-                let note = "detached by an operator, until `swf-filter attach`";
-                view.notes
-                    .insert(Arc::clone(&interface.name), note.to_owned());
-                view.detached.insert(interface.name);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes note of the interfaces that there are. Whether any has come, gone or got another number or bond.
-    pub(super) fn learn(&self, listed: Vec<Interface>) -> bool {
-        let mut view = self.view();
-        let identities = |list: &[Interface]| {
-            list.iter()
-                .map(|i| (i.index, Arc::clone(&i.name), i.master))
-                .collect::<Vec<_>>()
-        };
-        let changed = identities(&listed) != identities(&view.known);
-        view.known = listed;
-        changed
-    }
-
-    /// Gives zones the numbers that their interfaces have now.
-    pub(super) fn renumber(&self) -> Result<()> {
-        let mut publisher = lock(&self.publisher);
-        let (generation, active) = {
-            let view = self.view();
-            (Arc::clone(&view.generation), view.active)
-        };
-        let Some(active) = active.filter(|active| active.hash == generation.hash()) else {
-            // A generation that an earlier daemon pinned: only its files can tell its zones.
-            drop(publisher);
-            return self.reload(By::start(), None).map(drop);
-        };
-        let placement = self.placement(Some(active), active.hash, true, Provenance::Text);
-        Ok(publisher.publish_image(&generation, &placement)?)
-    }
-
-    pub(super) fn status(&self) -> Result<Status> {
-        let reasons = self.counters.reasons()?;
-        let reported_now = reported(&self.counters)?;
-        let lost = self.lost_history();
-        let programs = lock(&self.programs);
-        let view = self.view();
-        let interfaces = listing::list(&view.config, &view.known, &view.notes, |interface| {
-            programs.is_attached(interface)
-        });
-        Ok(Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_seconds: self.started.elapsed().as_secs(),
-            generation: view.info(),
-            policy: view.policy_info().map(|info| info.policy),
-            interfaces,
-            reasons: reasons
-                .into_iter()
-                .map(|(reason, count)| ReasonCount {
-                    reason: reason.name().to_owned(),
-                    drops: reason.drops(),
-                    packets: count.packets,
-                    bytes: count.bytes,
-                })
-                .collect(),
-            events: EventInfo {
-                received: view.received,
-                lost: reported_now
-                    .saturating_sub(view.reported_before)
-                    .saturating_sub(view.received),
-            },
-            reloads: self.reloads.info(),
-            warnings: self.warnings(&view).into_iter().chain(lost).collect(),
-            trial: self.trial(),
-            held: self.held(),
-        })
-    }
-
-    /// What is wrong with what is in force, if anything is.
-    pub(super) fn warning(&self) -> Option<String> {
-        self.view().warnings.first().cloned()
-    }
-
-    /// Packets and bytes of each rule.
-    pub(super) fn rules(&self) -> Result<Vec<RuleCount>> {
-        let view = self.view();
-        let generation = view.in_force()?;
-        let live = self.live(&view)?;
-        let counts = (0..)
-            .zip(generation.rules.iter().zip(live))
-            .map(|(number, (rule, (key, live)))| {
-                let before = view.ledger.get(&key);
-                RuleCount {
-                    number,
-                    host: key.host,
-                    list: rule.list,
-                    rule: Arc::clone(&rule.text),
-                    origin: rule.origin.clone(),
-                    packets: before.packets + live.packets,
-                    bytes: before.bytes + live.bytes,
-                }
-            })
-            .collect();
-        Ok(counts)
-    }
-
-    /// What the kernel enforces, with the names of its rules, if it enforces anything.
-    pub(super) fn known_in_force(&self) -> Result<Option<(Active, Arc<Generation>)>> {
-        let view = self.view();
-        let generation = Arc::clone(view.in_force()?);
-        Ok(view.active.map(|active| (active, generation)))
-    }
-
-    /// What rules counted in earlier generations.
-    pub(super) fn counted_before(&self, rules: &[RuleKey]) -> Vec<Count> {
-        let view = self.view();
-        rules.iter().map(|rule| view.ledger.get(rule)).collect()
-    }
-
-    pub(super) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// What a reload would change.
-    pub(super) fn diff(&self) -> Result<DiffReport> {
-        let config = Config::load(&self.path)?;
-        let loaded = files::load(&config.paths.policy, &config.always_allow)?;
-        let after = loaded.compile()?;
-        let before = Arc::clone(self.view().in_force()?);
-        let (difference, cut) = difference(&before, &after, MOST_DIFFERENCES);
-        Ok(DiffReport { difference, cut })
-    }
-
-    /// Runs the loaded program on a frame.
-    pub(super) fn explain(&self, frame: &[u8], interface: Option<&str>) -> Result<Explanation> {
-        // Between a flip and the view's word of it, a rule's number would get another generation's name.
-        let _no_flip = lock(&self.publisher);
-        let mut programs = lock(&self.programs);
-        let view = self.view();
-        let number = match interface {
-            None => 0,
-            Some(name) => {
-                view.known
-                    .iter()
-                    .find(|interface| *interface.name == *name)
-                    .with_context(|| format!("there is no interface `{name}`"))?
-                    .index
-            }
-        };
-        let probed = programs.probe(frame, number)?;
-        let reason = probed
-            .explained
-            .reason()
-            .context("the program gives a reason that this version does not know")?;
-        ensure!(
-            probed.dropped == reason.drops(),
-            "the attached program and its explanation differ: reason `{}`, dropped: {}",
-            reason.name(),
-            probed.dropped
-        );
-        let rule = probed
-            .explained
-            .rule()
-            .and_then(|number| view.generation.rule(number));
-        Ok(Explanation {
-            interface: interface.map(str::to_owned),
-            dropped: probed.dropped,
-            reason: reason.name().to_owned(),
-            host: rule
-                .and_then(|rule| view.generation.host_of(rule))
-                .map(|host| Arc::clone(&host.name)),
-            zone: None,
-            rule: rule.map(|rule| Arc::clone(&rule.text)),
-            list: rule.map(|rule| rule.list),
-            origin: rule.map(|rule| rule.origin.clone()),
-            prefix: None,
-            set_line: None,
-            request: None,
-            trial: self.trial(),
-            held: self.held(),
-        })
-    }
-
-    /// Puts words to an event.
-    pub(super) fn describe(&self, event: &Event) -> EventReport {
-        let mut view = self.view();
-        view.received += 1;
-        let generation = match (&view.previous, view.active) {
-            (_, Some(active)) if active.number == event.generation => {
-                Some(Arc::clone(&view.generation))
-            }
-            (Some((number, previous)), _) if *number == event.generation => {
-                Some(Arc::clone(previous))
-            }
-            _ => None,
-        };
-        let interface = view
-            .known
-            .iter()
-            .find(|interface| interface.index == event.interface)
-            .map_or_else(
-                || format!("#{}", event.interface),
-                |interface| interface.name.to_string(),
-            );
-        drop(view);
-        let reason = Reason::from_number(event.reason);
-        let rule = generation
-            .as_ref()
-            .filter(|_| event.rule != NONE_U32)
-            .and_then(|generation| generation.rule(event.rule));
-        let host = generation
-            .as_ref()
-            .filter(|_| event.host != NONE_U16)
-            .and_then(|generation| generation.hosts.get(usize::from(event.host)));
-        let zone = generation
-            .as_ref()
-            .filter(|_| rule.is_some())
-            .and_then(|generation| generation.zones.get(usize::from(event.zone)));
-        let length = usize::try_from(event.length).unwrap_or(usize::MAX);
-        let seen = headers::read(event.head.get(..length).unwrap_or(&event.head));
-        let report = EventReport {
-            time: format!("{:.3}", Timestamp::now()),
-            generation: event.generation,
-            reason: reason.map_or("unknown", Reason::name).to_owned(),
-            dropped: reason.is_some_and(Reason::drops),
-            host: host.map(|host| Arc::clone(&host.name)),
-            zone: zone.map(swf_filter_core::compile::Zone::name),
-            interface,
-            vlan: (event.vlan != 0).then_some(event.vlan),
-            source: seen.source,
-            source_port: seen.source_port,
-            destination: seen.destination,
-            destination_port: seen.destination_port,
-            protocol: seen.protocol,
-            length: event.length,
-            rule: rule.map(|rule| Arc::clone(&rule.text)),
-            origin: rule.map(|rule| rule.origin.clone()),
-        };
-        self.see(&report);
-        report
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
@@ -1006,10 +510,12 @@ fn reported(counters: &Counters) -> Result<u64> {
         .sum())
 }
 
-/// Goes on without what rules of an earlier generation counted.
-fn lost(error: anyhow::Error) -> Vec<(RuleKey, Count)> {
-    warn!("counts of the generation before are lost: {error:#}");
-    Vec::new()
+/// Goes on without what rules of the generation before counted, if that cannot be read.
+fn or_nothing(counts: Result<Vec<(RuleKey, Count)>>) -> Vec<(RuleKey, Count)> {
+    counts.unwrap_or_else(|error| {
+        warn!("counts of the generation before are lost: {error:#}");
+        Vec::new()
+    })
 }
 
 fn milliseconds(time: Duration) -> u64 {
