@@ -3,7 +3,7 @@
 //! Bytes are reached through [`Frame`], not a slice: the kernel's verifier refuses slices made from packet pointers
 //! ("invalid access to packet"), and takes a bounds check for each header of fixed size.
 //!
-//! Reading never trusts what it can do without: length fields of the IP header and checksums are not consulted, because
+//! Reading never trusts what it can do without: no verdict asks for length fields of the IP header or for checksums, because
 //! whoever receives the packet discards what they contradict, and a verdict that read on can only have judged a packet
 //! that nobody gets.
 
@@ -54,7 +54,8 @@ mod wire {
     pub(super) struct V4 {
         pub(super) version_and_length: u8,
         _service: u8,
-        _length_and_identification: [u8; 4],
+        pub(super) total_length: U16,
+        _identification: U16,
         pub(super) fragment: U16,
         _time_to_live: u8,
         pub(super) protocol: u8,
@@ -69,7 +70,7 @@ mod wire {
     pub(super) struct V6 {
         pub(super) version: u8,
         _flow: [u8; 3],
-        _length: U16,
+        pub(super) payload_length: U16,
         pub(super) next_header: u8,
         pub(super) hop_limit: u8,
         pub(super) source_high: U64,
@@ -211,6 +212,8 @@ pub struct HeaderV4 {
     pub source: u32,
     /// Destination address.
     pub destination: u32,
+    /// Where the packet ends in the frame by its own account; 0 if it gives none.
+    pub end: u32,
     header_words: u8,
     fragment: u16,
     protocol: u8,
@@ -223,6 +226,8 @@ pub struct HeaderV6 {
     pub source: V6,
     /// Destination address.
     pub destination: V6,
+    /// Where the packet ends in the frame by its own account; 0 if it gives none.
+    pub end: u32,
     next_header: u8,
     hop_limit: u8,
 }
@@ -249,6 +254,7 @@ pub fn header_v4<F: Frame + ?Sized>(frame: &F, link: Link) -> Result<HeaderV4, R
     Ok(HeaderV4 {
         source: header.source.get(),
         destination: header.destination.get(),
+        end: end(link.offset, header.total_length.get()),
         header_words: header.version_and_length & 0x0f,
         fragment: header.fragment.get(),
         protocol: header.protocol,
@@ -275,9 +281,20 @@ pub fn header_v6<F: Frame + ?Sized>(frame: &F, link: Link) -> Result<HeaderV6, R
             high: header.destination_high.get(),
             low: header.destination_low.get(),
         },
+        end: end(link.offset + HEADER_V6, header.payload_length.get()),
         next_header: header.next_header,
         hop_limit: header.hop_limit,
     })
+}
+
+/// A length of 0 is what packets have whose length does not fit into the field.
+#[inline(always)]
+const fn end(start: u32, length: u16) -> u32 {
+    if length == 0 {
+        0
+    } else {
+        start + length as u32
+    }
 }
 
 const HOP_BY_HOP: u8 = 0;

@@ -36,6 +36,8 @@ pub struct Verdict {
     pub host: u16,
     /// The number of the deciding rule's counter, or [`NONE_U32`].
     pub rule: u32,
+    /// Where the packet ends in the frame by its own account; 0 if it gives none. It decides nothing.
+    pub end: u32,
 }
 
 impl Verdict {
@@ -50,6 +52,7 @@ impl Verdict {
             zone: 0,
             host: NONE_U16,
             rule: NONE_U32,
+            end: 0,
         }
     }
 }
@@ -98,6 +101,7 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
             Err(reason) => return self.unreadable(reason).with_vlan(link),
         };
         let mut verdict = Verdict::bare(Reason::OtherDestination).with_vlan(link);
+        verdict.end = header.end;
         let Some(host) = self.image.host_v4(self.options(), header.destination) else {
             return verdict;
         };
@@ -129,6 +133,7 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
             Err(reason) => return self.unreadable(reason).with_vlan(link),
         };
         let mut verdict = Verdict::bare(Reason::OtherDestination).with_vlan(link);
+        verdict.end = header.end;
         let Some(host) = self.image.host_v6(self.options(), header.destination) else {
             return verdict;
         };

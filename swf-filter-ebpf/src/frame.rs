@@ -49,6 +49,24 @@ impl<'a> Packet<'a> {
         unsafe { bpf_xdp_get_buff_len(self.context.ctx) as u32 }
     }
 
+    /// The same without a call, which costs as much as a third of a verdict where the kernel guards returns: a packet that by
+    /// its own account ends in the linear part is as long as that.
+    ///
+    /// That is wrong only for a frame with bytes after its packet, and so many that they need another buffer.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a packet has less than 4 GiB"
+    )]
+    pub fn counted_length(&self, end: u32) -> u32 {
+        let linear = self.end.wrapping_sub(self.start.addr());
+        if (end.wrapping_sub(1) as usize) < linear {
+            linear as u32
+        } else {
+            self.length()
+        }
+    }
+
     /// Copies the start of the packet to `head`, as far as both go.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "128")]

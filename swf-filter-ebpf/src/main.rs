@@ -63,15 +63,14 @@ pub fn swf_filter_explain(context: XdpContext) -> u32 {
 #[inline(always)]
 fn filter(context: &XdpContext) -> Verdict {
     let packet = Packet::new(context);
-    // Asked for once: it is a call.
-    let length = packet.length();
     let Some(generation) = Generation::active() else {
         let verdict = Verdict::bare(Reason::NoGeneration);
-        record::count_reason(length, verdict.reason);
+        record::count_reason(packet.length(), verdict.reason);
         return verdict;
     };
     let image = Image::new(generation);
     let verdict = judge(&packet, &image);
+    let length = packet.counted_length(verdict.end);
     record::count_reason(length, verdict.reason);
     if verdict.rule != NONE_U32 {
         record::count_rule(length, &image, verdict.rule);
