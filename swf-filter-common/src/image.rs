@@ -169,7 +169,7 @@ impl Options {
     }
 }
 
-/// A host's record, less its port ranges.
+/// A host's record as it is written, less its port ranges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Host {
     /// Number of its first rule counter; a leaf's ordinal is added to it.
@@ -236,26 +236,6 @@ const AUDIT: u64 = 2;
 const ALL_PORTS: u64 = 4;
 
 impl Host {
-    /// Unpacks the first two words of a record.
-    #[inline(always)]
-    #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "fields are cut out by their width"
-    )]
-    pub const fn from_words(rules: u64, flags: u64) -> Self {
-        Self {
-            first_rule: rules as u32,
-            default_ordinal: (rules >> 32) as u32,
-            default_passes: flags & DEFAULT_PASSES != 0,
-            audit: flags & AUDIT != 0,
-            all_ports: flags & ALL_PORTS != 0,
-            port_ranges: (flags >> 8) as u8,
-            first_range: PortRange::from_bits((flags >> 32) as u32),
-            table: (flags >> 16) as u16,
-        }
-    }
-
     /// Packs into the first two words of a record.
     #[must_use]
     pub const fn to_words(self) -> [u64; 2] {
@@ -269,6 +249,70 @@ impl Host {
             self.first_rule as u64 | ((self.default_ordinal as u64) << 32),
             flags,
         ]
+    }
+}
+
+/// A host's record as it is read. Each field is cut out where it is asked for: all of them kept together would be packed and unpacked bit
+/// by bit, and a verdict asks for few.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    rules: u64,
+    flags: u64,
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are cut out by their width"
+)]
+impl Record {
+    /// [`Host::first_rule`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn first_rule(self) -> u32 {
+        self.rules as u32
+    }
+
+    /// [`Host::default_ordinal`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn default_ordinal(self) -> u32 {
+        (self.rules >> 32) as u32
+    }
+
+    /// [`Host::default_passes`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn default_passes(self) -> bool {
+        self.flags & DEFAULT_PASSES != 0
+    }
+
+    /// [`Host::audit`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn audit(self) -> bool {
+        self.flags & AUDIT != 0
+    }
+
+    /// [`Host::all_ports`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn all_ports(self) -> bool {
+        self.flags & ALL_PORTS != 0
+    }
+
+    #[inline(always)]
+    const fn port_ranges(self) -> u32 {
+        (self.flags >> 8) as u8 as u32
+    }
+
+    #[inline(always)]
+    const fn first_range(self) -> PortRange {
+        PortRange::from_bits((self.flags >> 32) as u32)
+    }
+
+    #[inline(always)]
+    const fn table(self) -> u16 {
+        (self.flags >> 16) as u16
     }
 }
 
@@ -475,20 +519,20 @@ impl<W: Words> Image<W> {
 
     /// The record of a host.
     #[inline(always)]
-    pub fn host(&self, host: u16) -> Host {
-        let at = HOSTS + u32::from(host) * HOST_WORDS;
-        Host::from_words(self.words.word(at), self.words.word(at + 1))
+    pub fn host(&self, host: u16) -> Record {
+        let [rules, flags, ..] = self.words.node((HOSTS + u32::from(host) * HOST_WORDS) / 4);
+        Record { rules, flags }
     }
 
     /// Whether a host protects a TCP or UDP port.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a range has 32 bits")]
-    pub fn protects_port(&self, host: u16, record: Host, port: u16) -> bool {
-        if record.first_range.contains(port) {
+    pub fn protects_port(&self, host: u16, record: Record, port: u16) -> bool {
+        if record.first_range().contains(port) {
             return true;
         }
         for range in 1..MAX_PORT_RANGES {
-            if range >= u32::from(record.port_ranges) {
+            if range >= record.port_ranges() {
                 return false;
             }
             let (word, bit) = port_range_at(u32::from(host), range);
@@ -506,9 +550,9 @@ impl<W: Words> Image<W> {
         clippy::cast_possible_truncation,
         reason = "a table number has 16 bits"
     )]
-    pub fn table(&self, host: u16, record: Host, zone: u16) -> u16 {
+    pub fn table(&self, host: u16, record: Record, zone: u16) -> u16 {
         if zone == 0 {
-            return record.table;
+            return record.table();
         }
         let (word, bit) = table_at(u32::from(host), u32::from(zone));
         (self.words.word(word) >> bit) as u16

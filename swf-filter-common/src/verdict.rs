@@ -5,7 +5,7 @@
 
 use crate::abi::{Class, Leaf, NONE_U16, NONE_U32};
 use crate::frame::{self, Frame, Link, Network, Transport, TransportKind, V6};
-use crate::image::{Host, Image, Options, Words};
+use crate::image::{Image, Options, Record, Words};
 use crate::reason::Reason;
 
 /// Source tables: from table number and address to the rule of the longest matching prefix.
@@ -171,10 +171,12 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
     /// Whether a frame for a protected address is judged by its source alone; or else the reason why it passes without a look
     /// at that.
     #[inline(always)]
-    fn judged(&self, host: u16, record: Host, transport: Transport) -> Result<bool, Reason> {
+    fn judged(&self, host: u16, record: Record, transport: Transport) -> Result<bool, Reason> {
         match transport.kind {
-            TransportKind::NeighborDiscovery if record.all_ports => Err(Reason::NeighborDiscovery),
-            TransportKind::Other if record.all_ports => Ok(false),
+            TransportKind::NeighborDiscovery if record.all_ports() => {
+                Err(Reason::NeighborDiscovery)
+            }
+            TransportKind::Other if record.all_ports() => Ok(false),
             TransportKind::NeighborDiscovery | TransportKind::Other => Err(Reason::OtherProtocol),
             TransportKind::NoPorts | TransportKind::Unknown => Ok(true),
             TransportKind::Ports => self.judged_by_port(host, record, transport.destination_port),
@@ -183,8 +185,8 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
 
     /// The same for a frame whose port is known.
     #[inline(always)]
-    fn judged_by_port(&self, host: u16, record: Host, port: u16) -> Result<bool, Reason> {
-        if record.all_ports || self.image.protects_port(host, record, port) {
+    fn judged_by_port(&self, host: u16, record: Record, port: u16) -> Result<bool, Reason> {
+        if record.all_ports() || self.image.protects_port(host, record, port) {
             Ok(false)
         } else {
             Err(Reason::OtherPort)
@@ -212,15 +214,15 @@ impl Verdict {
     }
 
     #[inline(always)]
-    fn decided(mut self, host: Host, leaf: Option<Leaf>) -> Self {
-        let ordinal = leaf.map_or(host.default_ordinal, Leaf::ordinal);
-        self.rule = host.first_rule.wrapping_add(ordinal);
-        self.reason = match (leaf.map(Leaf::class), host.audit) {
+    fn decided(mut self, host: Record, leaf: Option<Leaf>) -> Self {
+        let ordinal = leaf.map_or(host.default_ordinal(), Leaf::ordinal);
+        self.rule = host.first_rule().wrapping_add(ordinal);
+        self.reason = match (leaf.map(Leaf::class), host.audit()) {
             (Some(Class::AlwaysAllow), _) => Reason::AlwaysAllow,
             (Some(Class::Allow), _) => Reason::Allow,
             (Some(Class::Deny), false) => Reason::Deny,
             (Some(Class::Audit), _) | (Some(Class::Deny), true) => Reason::AuditDeny,
-            (None, _) if host.default_passes => Reason::DefaultPass,
+            (None, _) if host.default_passes() => Reason::DefaultPass,
             (None, false) => Reason::DefaultDrop,
             (None, true) => Reason::AuditDefault,
         };

@@ -88,6 +88,15 @@ impl Words for Generation {
         // RCU grace period); it is never written after it was published.
         unsafe { word.read() }
     }
+
+    #[inline(always)]
+    fn node(&self, number: u32) -> [u64; 4] {
+        let at = (number.wrapping_mul(4) & (image::WORDS - 4)) as usize;
+        // SAFETY: the mask keeps all four words within the value.
+        let node = unsafe { self.words.add(at) };
+        // SAFETY: as above.
+        unsafe { node.cast::<[u64; 4]>().read() }
+    }
 }
 
 /// The rule counter at `place` of a slot.

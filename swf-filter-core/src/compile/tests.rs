@@ -422,7 +422,7 @@ fn dropping_everything_spares_the_administrators() {
     assert_eq!(image.host_v4(image.options(), 1), Some(0));
     assert_eq!(image.host_v6(image.options(), 1.into()), Some(0));
     let host = image.host(0);
-    assert!(host.all_ports && !host.default_passes && !host.audit);
+    assert!(host.all_ports() && !host.default_passes() && !host.audit());
     assert!(!image.options().audit_unreadable);
     assert_eq!(
         u32::leaf(&generation, u32::nth(3)),
@@ -543,7 +543,7 @@ fn every_port_range_and_table_is_found() {
     );
     for host in 0..256u16 {
         let record = image.host(host);
-        assert_eq!(record.first_rule, u32::from(host));
+        assert_eq!(record.first_rule(), u32::from(host));
         assert_eq!(image.table(host, record, 0), host);
         for range in 0..16 {
             let (first, last) = (range * 1000, range * 1000 + range);
