@@ -18,6 +18,12 @@ pub trait Frame {
     ///
     /// A header is read as a whole and by its fields: arrays of bytes would be put together byte by byte in the kernel.
     fn header<T: FromBytes>(&self, offset: u32) -> Option<T>;
+
+    /// The same where it costs no more than a look; that there is none says nothing.
+    #[inline(always)]
+    fn near<T: FromBytes>(&self, offset: u32) -> Option<T> {
+        self.header(offset)
+    }
 }
 
 impl Frame for [u8] {
@@ -77,6 +83,22 @@ mod wire {
         pub(super) source_low: U64,
         pub(super) destination_high: U64,
         pub(super) destination_low: U64,
+    }
+
+    /// [`V4`] and [`Ports`], which most often follow.
+    #[derive(FromBytes)]
+    #[repr(C)]
+    pub(super) struct PlainV4 {
+        pub(super) header: V4,
+        pub(super) ports: Ports,
+    }
+
+    /// [`V6`] and [`Ports`], which most often follow.
+    #[derive(FromBytes)]
+    #[repr(C)]
+    pub(super) struct PlainV6 {
+        pub(super) header: V6,
+        pub(super) ports: Ports,
     }
 
     /// The start of any extension header, the least that one can be (RFC 8200, section 4).
@@ -205,7 +227,7 @@ impl From<V6> for u128 {
     }
 }
 
-/// The fixed part of an IPv4 header.
+/// What a verdict needs of an IPv4 header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderV4 {
     /// Source address.
@@ -214,12 +236,11 @@ pub struct HeaderV4 {
     pub destination: u32,
     /// Where the packet ends in the frame by its own account; 0 if it gives none.
     pub end: u32,
-    header_words: u8,
-    fragment: u16,
-    protocol: u8,
+    /// The destination port, if it was seen in passing.
+    pub port: Port,
 }
 
-/// The fixed part of an IPv6 header.
+/// What a verdict needs of an IPv6 header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderV6 {
     /// Source address.
@@ -228,63 +249,116 @@ pub struct HeaderV6 {
     pub destination: V6,
     /// Where the packet ends in the frame by its own account; 0 if it gives none.
     pub end: u32,
-    next_header: u8,
-    hop_limit: u8,
+    /// The destination port, if it was seen in passing.
+    pub port: Port,
+}
+
+/// A destination port of TCP or UDP, if it was seen; an `Option` would be an uninitialised register to the verifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port(u32);
+
+impl Port {
+    const UNSEEN: Self = Self(u32::MAX);
+
+    /// The port, if it was seen; or else a [`Transport`] says more.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "larger ones are none")]
+    pub const fn seen(self) -> Option<u16> {
+        if self.0 > u16::MAX as u32 {
+            None
+        } else {
+            Some(self.0 as u16)
+        }
+    }
+}
+
+impl From<U16> for Port {
+    #[inline(always)]
+    fn from(port: U16) -> Self {
+        Self(u32::from(port.get()))
+    }
 }
 
 /// Bytes of an IPv4 header without options, and of an IPv6 header.
 const HEADER_V4: u32 = 20;
 const HEADER_V6: u32 = 40;
+/// Version and length of an IPv4 header without options.
+const PLAIN_V4: u8 = 0x45;
 /// The offset bits of IPv4's flags and fragment offset field (RFC 791, section 3.1).
 const FRAGMENT_OFFSET_V4: u16 = 0x1fff;
 /// The offset bits of the fragment header's second 16-bit word (RFC 8200, section 4.5).
 const FRAGMENT_OFFSET_V6: u16 = 0xfff8;
 
-/// Reads the fixed part of an IPv4 header.
+/// Reads an IPv4 header, and the port above it where all is in its usual place.
 ///
 /// # Errors
 ///
 /// The reason why it is unreadable.
 #[inline(always)]
 pub fn header_v4<F: Frame + ?Sized>(frame: &F, link: Link) -> Result<HeaderV4, Reason> {
+    if let Some(wire::PlainV4 { header, ports }) = frame.near(link.offset)
+        && header.version_and_length == PLAIN_V4
+        && header.fragment.get() & FRAGMENT_OFFSET_V4 == 0
+        && has_ports(header.protocol)
+    {
+        return Ok(HeaderV4::of(&header, link, ports.destination.into()));
+    }
     let header: wire::V4 = frame.header(link.offset).ok_or(Reason::Truncated)?;
     if header.version_and_length >> 4 != 4 {
         return Err(Reason::BadVersion);
     }
-    Ok(HeaderV4 {
-        source: header.source.get(),
-        destination: header.destination.get(),
-        end: end(link.offset, header.total_length.get()),
-        header_words: header.version_and_length & 0x0f,
-        fragment: header.fragment.get(),
-        protocol: header.protocol,
-    })
+    Ok(HeaderV4::of(&header, link, Port::UNSEEN))
 }
 
-/// Reads an IPv6 header.
+/// Reads an IPv6 header, and the port above it where all is in its usual place.
 ///
 /// # Errors
 ///
 /// The reason why it is unreadable.
 #[inline(always)]
 pub fn header_v6<F: Frame + ?Sized>(frame: &F, link: Link) -> Result<HeaderV6, Reason> {
+    if let Some(wire::PlainV6 { header, ports }) = frame.near(link.offset)
+        && header.version >> 4 == 6
+        && has_ports(header.next_header)
+    {
+        return Ok(HeaderV6::of(&header, link, ports.destination.into()));
+    }
     let header: wire::V6 = frame.header(link.offset).ok_or(Reason::Truncated)?;
     if header.version >> 4 != 6 {
         return Err(Reason::BadVersion);
     }
-    Ok(HeaderV6 {
-        source: V6 {
-            high: header.source_high.get(),
-            low: header.source_low.get(),
-        },
-        destination: V6 {
-            high: header.destination_high.get(),
-            low: header.destination_low.get(),
-        },
-        end: end(link.offset + HEADER_V6, header.payload_length.get()),
-        next_header: header.next_header,
-        hop_limit: header.hop_limit,
-    })
+    Ok(HeaderV6::of(&header, link, Port::UNSEEN))
+}
+
+impl HeaderV4 {
+    #[inline(always)]
+    fn of(header: &wire::V4, link: Link, port: Port) -> Self {
+        Self {
+            source: header.source.get(),
+            destination: header.destination.get(),
+            end: end(link.offset, header.total_length.get()),
+            port,
+        }
+    }
+}
+
+impl HeaderV6 {
+    #[inline(always)]
+    fn of(header: &wire::V6, link: Link, port: Port) -> Self {
+        Self {
+            source: V6 {
+                high: header.source_high.get(),
+                low: header.source_low.get(),
+            },
+            destination: V6 {
+                high: header.destination_high.get(),
+                low: header.destination_low.get(),
+            },
+            end: end(link.offset + HEADER_V6, header.payload_length.get()),
+            port,
+        }
+    }
 }
 
 /// A length of 0 is what packets have whose length does not fit into the field.
@@ -370,36 +444,16 @@ impl Transport {
     }
 }
 
-/// The destination port of TCP or UDP right above an IPv4 header: all of a [`Transport`] that a verdict needs of most frames.
+/// Reads what stands above the IPv4 header of a frame.
+///
+/// It reads the frame from its start once more: few frames need more than [`HeaderV4`], and all others carry nothing along.
 #[inline(always)]
-pub fn port_v4<F: Frame + ?Sized>(frame: &F, link: Link, header: HeaderV4) -> Option<u16> {
-    let length = u32::from(header.header_words) * 4;
-    if header.fragment & FRAGMENT_OFFSET_V4 != 0 || length < HEADER_V4 {
-        return None;
-    }
-    port(frame, header.protocol, link.offset + length)
-}
-
-/// The same for IPv6.
-#[inline(always)]
-pub fn port_v6<F: Frame + ?Sized>(frame: &F, link: Link, header: HeaderV6) -> Option<u16> {
-    port(frame, header.next_header, link.offset + HEADER_V6)
-}
-
-#[inline(always)]
-fn port<F: Frame + ?Sized>(frame: &F, protocol: u8, offset: u32) -> Option<u16> {
-    if !has_ports(protocol) {
-        return None;
-    }
-    let ports: wire::Ports = frame.header(offset)?;
-    Some(ports.destination.get())
-}
-
-/// Reads what stands above an IPv4 header.
-#[inline(always)]
-pub fn transport_v4<F: Frame + ?Sized>(frame: &F, link: Link, header: HeaderV4) -> Transport {
-    let length = u32::from(header.header_words) * 4;
-    let state = if header.fragment & FRAGMENT_OFFSET_V4 != 0 || length < HEADER_V4 {
+pub fn transport_v4<F: Frame + ?Sized>(frame: &F) -> Transport {
+    let Some((link, header)) = network::<_, wire::V4>(frame) else {
+        return Transport::unknown();
+    };
+    let length = u32::from(header.version_and_length & 0x0f) * 4;
+    let state = if header.fragment.get() & FRAGMENT_OFFSET_V4 != 0 || length < HEADER_V4 {
         State::PortsAway
     } else {
         State::Whole
@@ -412,9 +466,12 @@ pub fn transport_v4<F: Frame + ?Sized>(frame: &F, link: Link, header: HeaderV4) 
     chain.walk(frame, Network::V4).transport(frame, Network::V4)
 }
 
-/// Reads what stands above an IPv6 header, stepping over extension headers.
+/// Reads what stands above the IPv6 header of a frame, stepping over extension headers; from the start, as for IPv4.
 #[inline(always)]
-pub fn transport_v6<F: Frame + ?Sized>(frame: &F, link: Link, header: HeaderV6) -> Transport {
+pub fn transport_v6<F: Frame + ?Sized>(frame: &F) -> Transport {
+    let Some((link, header)) = network::<_, wire::V6>(frame) else {
+        return Transport::unknown();
+    };
     let chain = Chain {
         next: header.next_header,
         state: State::Whole,
@@ -425,6 +482,12 @@ pub fn transport_v6<F: Frame + ?Sized>(frame: &F, link: Link, header: HeaderV6) 
         return Transport::bare(TransportKind::NeighborDiscovery, ICMPV6);
     }
     chain.transport(frame, Network::V6)
+}
+
+#[inline(always)]
+fn network<F: Frame + ?Sized, T: FromBytes>(frame: &F) -> Option<(Link, T)> {
+    let link = link(frame).ok()?;
+    Some((link, frame.header(link.offset)?))
 }
 
 /// A place in the chain of headers.

@@ -107,9 +107,9 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
         };
         let record = self.image.host(host);
         verdict.host = host;
-        let judged = match frame::port_v4(frame, link, header) {
+        let judged = match header.port.seen() {
             Some(port) => self.judged_by_port(host, record, port),
-            None => self.judged(host, record, frame::transport_v4(frame, link, header)),
+            None => self.judged(host, record, frame::transport_v4(frame)),
         };
         match judged {
             Ok(source_alone) => verdict.source_alone = source_alone,
@@ -139,9 +139,9 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
         };
         let record = self.image.host(host);
         verdict.host = host;
-        let judged = match frame::port_v6(frame, link, header) {
+        let judged = match header.port.seen() {
             Some(port) => self.judged_by_port(host, record, port),
-            None => self.judged(host, record, frame::transport_v6(frame, link, header)),
+            None => self.judged(host, record, frame::transport_v6(frame)),
         };
         match judged {
             Ok(source_alone) => verdict.source_alone = source_alone,

@@ -2,6 +2,7 @@
 
 use core::mem::MaybeUninit;
 
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use swf_filter_common::abi::EVENT_HEAD;
@@ -12,41 +13,48 @@ use zerocopy::FromBytes;
 /// what lets the verifier follow arithmetic on packet pointers.
 const MAX_OFFSET: u32 = 0x7fff;
 
-/// A packet in the driver's buffer.
-pub struct Packet<'a> {
-    context: &'a XdpContext,
-    start: *const u8,
-    end: usize,
+/// A packet in the driver's buffers.
+pub struct Packet {
+    context: *mut xdp_md,
 }
 
-impl<'a> Packet<'a> {
+impl Packet {
     /// The packet that the program was called for.
     #[inline(always)]
-    pub fn new(context: &'a XdpContext) -> Self {
+    pub fn new(context: &XdpContext) -> Self {
         Self {
-            context,
-            start: core::ptr::with_exposed_provenance(context.data()),
-            end: context.data_end(),
+            context: context.ctx,
         }
     }
 
     /// Index of the interface that the packet came in on.
     #[inline(always)]
     pub fn interface(&self) -> u32 {
-        let md = self.context.ctx;
         // SAFETY: the kernel passes a valid `xdp_md` to the program, and it lives as long as the call.
-        unsafe { (*md).ingress_ifindex }
+        unsafe { (*self.context).ingress_ifindex }
     }
 
     /// Bytes in the packet, those outside of the linear part included.
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a packet has less than 4 GiB"
-    )]
-    pub fn length(&self) -> u32 {
+    pub fn length(&self) -> u64 {
         // SAFETY: the context is the one that the kernel passed, as the helper demands.
-        unsafe { bpf_xdp_get_buff_len(self.context.ctx) as u32 }
+        unsafe { bpf_xdp_get_buff_len(self.context) }
+    }
+
+    /// Where the linear part of the packet starts, and where it ends.
+    ///
+    /// Asked for anew each time, which costs no more than keeping it: states that keep pointers into the packet are told apart by
+    /// the verifier for each way to read its headers.
+    #[inline(always)]
+    fn linear(&self) -> (*const u8, usize) {
+        // SAFETY: as for `interface`.
+        let end = unsafe { (&raw const (*self.context).data_end).read_volatile() };
+        // SAFETY: as for `interface`.
+        let start = unsafe { (&raw const (*self.context).data).read_volatile() };
+        (
+            core::ptr::with_exposed_provenance(start as usize),
+            end as usize,
+        )
     }
 
     /// The same without a call, which costs as much as a third of a verdict where the kernel guards returns: a packet that by
@@ -54,14 +62,11 @@ impl<'a> Packet<'a> {
     ///
     /// That is wrong only for a frame with bytes after its packet, and so many that they need another buffer.
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a packet has less than 4 GiB"
-    )]
-    pub fn counted_length(&self, end: u32) -> u32 {
-        let linear = self.end.wrapping_sub(self.start.addr());
+    pub fn counted_length(&self, end: u32) -> u64 {
+        let (start, last) = self.linear();
+        let linear = last.wrapping_sub(start.addr());
         if (end.wrapping_sub(1) as usize) < linear {
-            linear as u32
+            linear as u64
         } else {
             self.length()
         }
@@ -72,12 +77,12 @@ impl<'a> Packet<'a> {
     #[expect(clippy::cast_possible_truncation, reason = "128")]
     pub fn copy_head(&self, head: *mut [u8; EVENT_HEAD]) {
         const MASK: u32 = EVENT_HEAD as u32 - 1;
-        let last = self.length().clamp(1, EVENT_HEAD as u32) - 1;
+        let last = self.length().clamp(1, EVENT_HEAD as u64) as u32 - 1;
         // The verifier does not see through the minimum; the mask must not be found needless.
         let length = (core::hint::black_box(last) & MASK) + 1;
         // SAFETY: the context is the kernel's, and `length` is at most what `head` has room for. If the helper fails, the
         // head stays zero.
-        unsafe { bpf_xdp_load_bytes(self.context.ctx, 0, head.cast(), length) };
+        unsafe { bpf_xdp_load_bytes(self.context, 0, head.cast(), length) };
     }
 
     /// Copies a header that is not all in the linear part of the packet.
@@ -89,7 +94,7 @@ impl<'a> Packet<'a> {
     fn load<T>(&self, offset: u32, header: *mut T) -> Option<()> {
         let size = size_of::<T>() as u32;
         // SAFETY: the context is the kernel's, and the destination has exactly as many bytes as are asked for.
-        let failed = unsafe { bpf_xdp_load_bytes(self.context.ctx, offset, header.cast(), size) };
+        let failed = unsafe { bpf_xdp_load_bytes(self.context, offset, header.cast(), size) };
         (failed == 0).then_some(())
     }
 }
@@ -98,14 +103,26 @@ impl<'a> Packet<'a> {
 #[repr(align(8))]
 struct Spare<T>(MaybeUninit<T>);
 
-impl Frame for Packet<'_> {
+impl Frame for Packet {
+    #[inline(always)]
+    fn near<T: FromBytes>(&self, offset: u32) -> Option<T> {
+        let (start, end) = self.linear();
+        let header = start.wrapping_add((offset & MAX_OFFSET) as usize);
+        if header.wrapping_add(size_of::<T>()).addr() > end {
+            return None;
+        }
+        // SAFETY: `header` points to as many bytes of the packet, as was just checked.
+        Some(unsafe { header.cast::<T>().read_unaligned() })
+    }
+
     #[inline(always)]
     fn header<T: FromBytes>(&self, offset: u32) -> Option<T> {
         let offset = offset & MAX_OFFSET;
-        let start = self.start.wrapping_add(offset as usize);
+        let (start, end) = self.linear();
+        let start = start.wrapping_add(offset as usize);
         let mut spare = Spare(MaybeUninit::<T>::uninit());
         // One place to read from, wherever the bytes are: each field is then one load.
-        let header = if start.wrapping_add(size_of::<T>()).addr() > self.end {
+        let header = if start.wrapping_add(size_of::<T>()).addr() > end {
             self.load(offset, spare.0.as_mut_ptr())?;
             spare.0.as_ptr()
         } else {

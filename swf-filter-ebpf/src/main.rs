@@ -82,7 +82,7 @@ fn filter(context: &XdpContext) -> Verdict {
 }
 
 #[inline(always)]
-fn judge(packet: &Packet<'_>, image: &Image<Generation>) -> Verdict {
+fn judge(packet: &Packet, image: &Image<Generation>) -> Verdict {
     verdict::judge(packet, || packet.interface(), image, &Tables { image })
 }
 

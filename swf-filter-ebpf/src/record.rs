@@ -11,7 +11,7 @@ use crate::maps::{EVENT_BUDGET, EVENTS, Generation, REASONS, rule_counter};
 
 /// Adds a packet of so many bytes to its reason's counter.
 #[inline(always)]
-pub fn count_reason(length: u32, reason: Reason) {
+pub fn count_reason(length: u64, reason: Reason) {
     if let Some(count) = REASONS.get_ptr_mut(u32::from(reason.number())) {
         add(count, length);
     }
@@ -23,7 +23,7 @@ pub fn count_reason(length: u32, reason: Reason) {
     clippy::cast_possible_truncation,
     reason = "the number of rules is the low 32 bits"
 )]
-pub fn count_rule(length: u32, image: &Image<Generation>, rule: u32) {
+pub fn count_rule(length: u64, image: &Image<Generation>, rule: u32) {
     let rules_of_a_cpu = image.words().word(header::COUNTERS) as u32;
     // SAFETY: the helper takes nothing and touches no memory of the program.
     let cpu = unsafe { bpf_get_smp_processor_id() };
@@ -34,19 +34,19 @@ pub fn count_rule(length: u32, image: &Image<Generation>, rule: u32) {
 }
 
 #[inline(always)]
-fn add(count: *mut Count, length: u32) {
+fn add(count: *mut Count, length: u64) {
     // SAFETY: the pointer comes from a map lookup that found an element, which stays while the program runs. The element
     // belongs to this CPU, and XDP programs do not interrupt each other on one CPU.
     let count = unsafe { &mut *count };
     count.packets += 1;
-    count.bytes += u64::from(length);
+    count.bytes += length;
 }
 
 /// Sends an event, if the budget and the ring buffer have room for it.
 ///
 /// What was not sent needs no counter of its own: it is what the reasons count less what user space received.
 #[inline(always)]
-pub fn report(packet: &Packet<'_>, image: &Image<Generation>, verdict: Verdict) {
+pub fn report(packet: &Packet, image: &Image<Generation>, verdict: Verdict) {
     if !take_from_budget() {
         return;
     }
@@ -57,7 +57,7 @@ pub fn report(packet: &Packet<'_>, image: &Image<Generation>, verdict: Verdict) 
         generation: image.words().word(header::GENERATION),
         rule: verdict.rule,
         interface: packet.interface(),
-        length: packet.length(),
+        length: packet.length() as u32,
         host: verdict.host,
         zone: verdict.zone,
         vlan: verdict.vlan,

@@ -23,7 +23,7 @@ pub(super) fn read(head: &[u8]) -> Headers {
         Network::V4 => frame::header_v4(head, link).map_or_else(
             |_| Headers::default(),
             |header| {
-                let transport = frame::transport_v4(head, link, header);
+                let transport = frame::transport_v4(head);
                 Headers::new(
                     IpAddr::V4(header.source.into()),
                     IpAddr::V4(header.destination.into()),
@@ -34,7 +34,7 @@ pub(super) fn read(head: &[u8]) -> Headers {
         Network::V6 => frame::header_v6(head, link).map_or_else(
             |_| Headers::default(),
             |header| {
-                let transport = frame::transport_v6(head, link, header);
+                let transport = frame::transport_v6(head);
                 Headers::new(
                     IpAddr::V6(u128::from(header.source).into()),
                     IpAddr::V6(u128::from(header.destination).into()),
