@@ -92,7 +92,9 @@ fn next_v4<const NETWORK: usize>(context: &XdpContext) -> Option<[u8; 2]> {
     let at = advance(OF_V4)?;
     let [a, b, c, d, high, low, rest @ ..] = word(at)?;
     write(context, NETWORK + 12, [a, b, c, d])?;
-    write(context, NETWORK + 16, [198, 18, high, low])?;
+    // As a number: the compiler writes an array of bytes that it puts together in pieces.
+    let destination = u32::from_be_bytes([198, 18, high, low]).to_be();
+    write(context, NETWORK + 16, destination.to_ne_bytes())?;
     Some(rest)
 }
 
@@ -103,7 +105,8 @@ fn next_v6<const NETWORK: usize>(context: &XdpContext) -> Option<[u8; 2]> {
     write(context, NETWORK + 8, word(at)?)?;
     write(context, NETWORK + 16, word(at + 1)?)?;
     let [high, low, vlan_high, vlan_low, ..] = word(at + 2)?;
-    write(context, NETWORK + 32, [0, 0, 0, 0, 0, 0, high, low])?;
+    let low = u64::from(u16::from_be_bytes([high, low])).to_be();
+    write(context, NETWORK + 32, low.to_ne_bytes())?;
     Some([vlan_high, vlan_low])
 }
 
