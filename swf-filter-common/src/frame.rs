@@ -530,10 +530,11 @@ impl Chain {
                 ..self
             };
         };
-        let bytes = match self.next {
-            FRAGMENT => 8,
-            AUTHENTICATION => (u32::from(header.length) + 2) * 4,
-            _ => (u32::from(header.length) + 1) * 8,
+        // All have eight bytes, and so many more for each unit of their length.
+        let unit = match self.next {
+            FRAGMENT => 0,
+            AUTHENTICATION => 4,
+            _ => 8,
         };
         let later = self.next == FRAGMENT && header.fragment.get() & FRAGMENT_OFFSET_V6 != 0;
         let state = if later {
@@ -544,7 +545,7 @@ impl Chain {
         Self {
             next: header.next,
             state,
-            offset: self.offset + bytes,
+            offset: self.offset + 8 + u32::from(header.length) * unit,
         }
     }
 
