@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use support::{product_engine, read, texts};
 use swf_filter::dataplane::{Kernel, Pins, preflight};
-use swf_filter_common::abi::Explained;
+use swf_filter_common::abi::{Count, Explained};
 use swf_filter_common::image::Image;
 use swf_filter_common::verdict;
 use swf_filter_core::compile::image::{Placement, write};
@@ -34,12 +34,26 @@ const MAX_VERIFIED_BEFORE_6_12: u32 = 700_000;
 /// Stack of the comparing thread.
 const STACK: usize = 32 << 20;
 
+/// More than a page, and a jumbo frame.
+const LONGEST_FRAME: u16 = 9_014;
+
 /// The kernel refuses test runs on less than an Ethernet header.
 const SHORTEST_FRAME: usize = 14;
 
 for_each_engine!(kernel_and_host_agree_on_every_frame);
 
 fn kernel_and_host_agree_on_every_frame(engine: Engine) -> Result<()> {
+    in_a_namespace(&format!("agreement-{}", engine.name()), |directory| {
+        compare(directory, engine)
+    })
+}
+
+#[test]
+fn frames_in_several_buffers_count_in_full() -> Result<()> {
+    in_a_namespace("lengths", count)
+}
+
+fn in_a_namespace(name: &str, test: impl Fn(&Path) -> Result<()> + Sync) -> Result<()> {
     if !require::root() {
         return Ok(());
     }
@@ -48,15 +62,11 @@ fn kernel_and_host_agree_on_every_frame(engine: Engine) -> Result<()> {
         namespace.ip(&format!("link add {name} type veth peer name {name}p"))?;
     }
     let runtime = tokio::runtime::Runtime::new()?;
-    let directory = Path::new("/sys/fs/bpf").join(format!(
-        "swf-filter-test-{}-agreement-{}",
-        id(),
-        engine.name()
-    ));
+    let directory = Path::new("/sys/fs/bpf").join(format!("swf-filter-test-{}-{name}", id()));
     let outcome = namespace.run(|| {
         let work = || {
             let _in_runtime = runtime.enter();
-            compare(&directory, engine)
+            test(&directory)
         };
         // A thread started here is in the namespace too. Its stack has room for images, half a MiB each, by value.
         std::thread::scope(|scope| {
@@ -126,6 +136,65 @@ fn compare(directory: &Path, engine: Engine) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Frames whose IP headers say how long they are, or do not. A test run puts what is longer than a page into more buffers.
+fn count(directory: &Path) -> Result<()> {
+    preflight::check()?;
+    let pins = Pins::new(directory);
+    pins.prepare()?;
+    let mut kernel = Kernel::load(&pins, false)?;
+    let interfaces = interfaces()?;
+    let interface = interfaces
+        .first()
+        .context("an interface of the universe")?
+        .1;
+    let generation = compile(&read(&generate::policy(&mut fastrand::Rng::with_seed(0))))?;
+    let placement = Placement {
+        number: 1,
+        hash: generation.hash(),
+        slot: 0,
+        engine: product_engine(Engine::Compiled),
+        cpus: kernel.counters.cpus(),
+        interfaces,
+    };
+    kernel.publisher.publish(&generation, None, &placement)?;
+    for length in [60, 1_514, LONGEST_FRAME] {
+        // Type, where the IP header has a length and which, and whether all bytes are counted: not those behind the packet in another buffer.
+        for (kind, at, said, in_full) in [
+            (0x0800, 16, length - 14, true),
+            (0x0800, 16, 0, true),
+            (0x0800, 16, u16::MAX, true),
+            (0x0800, 16, 28, length < LONGEST_FRAME),
+            (0x86dd, 18, length - 54, true),
+            (0x86dd, 18, 0, true),
+            (0x86dd, 18, 6, length < LONGEST_FRAME),
+            (0x0806, 16, 0, true),
+        ] {
+            let mut frame = vec![0; usize::from(length)];
+            frame[12..14].copy_from_slice(&u16::to_be_bytes(kind));
+            frame[14] = if kind == 0x86dd { 0x60 } else { 0x45 };
+            frame[at..at + 2].copy_from_slice(&said.to_be_bytes());
+            let before = counted(&kernel)?;
+            kernel.programs.probe(&frame, interface)?;
+            let after = counted(&kernel)?;
+            let what = format!("{kind:x} of {length} bytes that says {said}");
+            ensure!(after.packets - before.packets == 1, "{what}");
+            let bytes = after.bytes - before.bytes;
+            ensure!((bytes == u64::from(length)) == in_full, "{what}: {bytes}");
+        }
+    }
+    Ok(())
+}
+
+/// All that the program counted.
+fn counted(kernel: &Kernel) -> Result<Count> {
+    let mut all = Count::default();
+    for (_, count) in kernel.counters.reasons()? {
+        all.packets += count.packets;
+        all.bytes += count.bytes;
+    }
+    Ok(all)
 }
 
 /// The universe's interfaces as they are numbered in this namespace, bonds under their members.
