@@ -16,11 +16,15 @@
 //! | --- | --- | --- | --- |
 //! | 0 | slots that lead to a node | expected bits, the first 64 | two ends |
 //! | 1 | slots that lead to the second leaf, or with [`MANY`] to another one than the slot before | expected bits, the rest | two ends |
-//! | 2 | the last slot's child; [`MANY`] | the entry if the bits are these; their number; [`SKIP`] | an end; [`BUCKET`] |
+//! | 2 | the last slot's child; [`MANY`] or [`TWIGS`] | the entry if the bits are these; their number; [`SKIP`] | an end; [`BUCKET`] |
 //! | 3 | two entries, or with [`MANY`] the place of a list | entries for lower and for higher bits | two entries in turns |
 //!
 //! A bucket is all of a part of the trie in which a few ranges of addresses lie. An end is the last value that the next 32 bits
 //! have in one of them; those that it has none for are the highest value, after which nothing comes.
+//!
+//! Children are nodes or, with [`TWIGS`], words: a *twig*, or an entry where a child is no twig. A twig is a part of the trie in which only
+//! the branch's two leaves take turns, four times at most. Word 1 has the leaf that it begins with, and its lanes of 16 bits have the ends, as
+//! in a bucket but of the next 15 bits, each below a bit that is always set. So prefixes that lie apart are in a quarter of the memory.
 //!
 //! The first slot is a mask's highest bit, and children stand in the order of their slots, the last one first. So one shift brings
 //! a slot's own bit to the top, and what is counted is then what is left below it.
@@ -61,10 +65,21 @@ pub const MAGIC: u64 = 0x5357_4654_0000_0000 | crate::abi::VERSION as u64;
 pub const SKIP: u64 = 1 << 63;
 /// In a branch's word 2: its leaves are in a list, two to a word.
 pub const MANY: u64 = 1 << 62;
+/// In a branch's word 2: its children are words.
+pub const TWIGS: u64 = 1 << 61;
 /// In a node's word 2: the node is a bucket.
 pub const BUCKET: u64 = SKIP | MANY;
 /// Ends in a bucket.
 pub const ENDS: usize = 5;
+
+/// Bits of an address that a twig's ends have, and ends in a twig.
+pub const TWIG_BITS: u32 = 15;
+/// The same for their number.
+pub const TWIG_ENDS: usize = 4;
+/// The bit above each end of a twig. No entry has the highest one.
+const TWIG: u64 = LANES << TWIG_BITS;
+/// The lowest bit of each lane of a twig.
+const LANES: u64 = 0x0001_0001_0001_0001;
 
 /// The first slot of a mask.
 pub const FIRST_SLOT: u64 = 1 << 63;
@@ -183,6 +198,14 @@ pub const fn bucket(ends: [u32; ENDS], first: Entry, second: Entry) -> [u64; 4] 
     ]
 }
 
+/// A twig.
+#[inline(always)]
+#[must_use]
+pub const fn twig(ends: [u16; TWIG_ENDS]) -> u64 {
+    let [one, two, three, four] = ends;
+    TWIG | (four as u64) << 48 | (three as u64) << 32 | (two as u64) << 16 | one as u64
+}
+
 /// Two entries in a word.
 #[inline(always)]
 #[must_use]
@@ -240,8 +263,21 @@ fn find<W: Words, const LEVELS: u32>(words: &W, root: u32, mut left: Bits) -> En
                     Entry::half(words.word((leaves as u32).wrapping_add(run / 2)), run)
                 };
             }
-            entry = Entry((links as u32).wrapping_add((on << 1).count_ones()));
+            let child = (links as u32).wrapping_add((on << 1).count_ones());
             left = left.after(STRIDE);
+            if links & TWIGS == 0 {
+                entry = Entry(child);
+            } else {
+                let word = words.word(child);
+                if word >> 63 != 0 {
+                    // What stays set in each lane tells an end that is not behind. Of four lanes as many are as are not, but for a multiple of two.
+                    let lanes = word.wrapping_sub((left.high >> (64 - TWIG_BITS)) * LANES);
+                    let pairs = lanes ^ lanes << 32;
+                    let turns = pairs ^ pairs << 16;
+                    return Entry::half(leaves, (((second << slot) ^ turns) >> 63) as u32);
+                }
+                entry = Entry::half(word, 0);
+            }
         } else if links & MANY != 0 {
             let bits = left.high >> 32;
             // Negative after as many ends as the bits lie behind: the product of their signs is that of their number.
@@ -253,7 +289,8 @@ fn find<W: Words, const LEVELS: u32>(words: &W, root: u32, mut left: Bits) -> En
                 ^ behind(links);
             return Entry::half(leaves, (sign >> 63) as u32);
         } else {
-            let bits = (links >> 32) as u32 % 256;
+            // An IPv4 address has no more than the first 64.
+            let bits = (links >> 32) as u32 % if LEVELS == LEVELS_V4 { 64 } else { 256 };
             let start = left.start::<LEVELS>(bits);
             if start.high == first && (LEVELS == LEVELS_V4 || start.low == second) {
                 entry = Entry::half(links, 0);
@@ -337,6 +374,19 @@ mod tests {
         let words: &[u64] = &[0; 64];
         assert_eq!(leaf_v4(&words, 0, 0x0a00_0001), None);
         assert_eq!(leaf_v6(&words, 3, (1_u128 << 127).into()), None);
+    }
+
+    #[test]
+    fn twigs_that_are_not_there_match_nothing() {
+        let leaf = Leaf::new(Class::Allow, 0);
+        let entry = Entry::leaf(leaf);
+        let mut words = [0; 64];
+        words[8] = Entry::node(3).bits().into();
+        let slot = FIRST_SLOT >> (0x0a >> 2);
+        words[12..16].copy_from_slice(&[slot, 0, TWIGS | 32, pair_word(entry, entry)]);
+        assert_eq!(leaf_v4(&&words[..], 0, 0x0a00_0001), None);
+        words[32..].fill(twig([0, 1, 2, 3]));
+        assert_eq!(leaf_v4(&&words[..], 0, 0x0a00_0001), Some(leaf));
     }
 
     #[test]

@@ -12,7 +12,8 @@ use std::collections::HashMap;
 
 use swf_filter_common::abi::Leaf;
 use swf_filter_common::forest::{
-    self, ENDS, Entry, FIRST_SLOT, Family, MAGIC, MANY, MAX_WORDS, NODE_WORDS, STRIDE, header,
+    self, ENDS, Entry, FIRST_SLOT, Family, MAGIC, MANY, MAX_WORDS, NODE_WORDS, STRIDE, TWIG_BITS,
+    TWIG_ENDS, TWIGS, header,
 };
 use swf_filter_common::frame::V6;
 use swf_filter_common::verdict::Sources;
@@ -242,6 +243,9 @@ impl Builder {
                 number += 1;
             }
         }
+        if let Some(twigs) = Twigs::of(ranges, part, bits) {
+            return self.set_twigs(node, ranges, mask, &twigs);
+        }
         let (many, second, leaves_word) = if leaves.in_turns() {
             (0, leaves.odd, leaves.pair())
         } else {
@@ -252,6 +256,22 @@ impl Builder {
         self.set_node(node, [mask, second, many | u64::from(first), leaves_word]);
         for (child, inner) in (first..).zip(children.into_iter().flatten().rev()) {
             self.fill(child, ranges, inner);
+        }
+    }
+
+    /// Makes a branch whose children are words.
+    fn set_twigs<A: Address>(&mut self, node: u32, ranges: &Ranges<A>, mask: u64, twigs: &Twigs) {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
+        let at = self.allocate(twigs.children.len() as u32);
+        let [first, second] = twigs.pair;
+        let leaves = forest::pair_word(first, second);
+        self.set_node(node, [mask, twigs.second, TWIGS | u64::from(at), leaves]);
+        for (at, child) in (at..).zip(twigs.children.iter().rev()) {
+            let word = match *child {
+                Child::Part(inner) => self.entry(ranges, inner).bits().into(),
+                Child::Twig(word) => word,
+            };
+            self.set(at, word);
         }
     }
 
@@ -316,6 +336,72 @@ fn bucket<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<[u64; 4]> {
     // Else a branch needs no node after it, and is cheaper.
     (beyond_a_branch != 0)
         .then(|| forest::bucket(ends, ranges.entry(start), ranges.entry(start + 1)))
+}
+
+/// What a branch with twigs is made of.
+struct Twigs {
+    pair: [Entry; 2],
+    /// Slots that begin with the second of the pair.
+    second: u64,
+    children: Vec<Child>,
+}
+
+enum Child {
+    Part(Part),
+    Twig(u64),
+}
+
+impl Twigs {
+    /// The branch of a part whose slots are leaves of two kinds or have children, most of which are twigs.
+    fn of<A: Address>(ranges: &Ranges<A>, part: Part, bits: u32) -> Option<Self> {
+        let start = part.span.start;
+        let pair = [ranges.entry(start), ranges.entry(start + 1)];
+        let mut twigs = Self {
+            pair,
+            second: 0,
+            children: Vec::new(),
+        };
+        let mut number = 0;
+        let step = 1 << (STRIDE - bits);
+        let slots = Slots::new(ranges, part, bits);
+        for (slot, inner) in (0..1_u64 << STRIDE).step_by(step).zip(slots) {
+            let entry = ranges.entry(inner.span.start);
+            if entry == pair[1] {
+                twigs.second |= FIRST_SLOT >> slot;
+            }
+            if inner.is_leaf() {
+                if !pair.contains(&entry) {
+                    return None;
+                }
+            } else if let Some(word) = twig(ranges, inner, pair) {
+                number += 1;
+                twigs.children.push(Child::Twig(word));
+            } else {
+                twigs.children.push(Child::Part(inner));
+            }
+        }
+        // Another child is one access further away.
+        (number * 2 > twigs.children.len()).then_some(twigs)
+    }
+}
+
+/// The twig of a part that has few ranges with leaves of a pair, all of which end within the next bits.
+fn twig<A: Address>(ranges: &Ranges<A>, part: Part, pair: [Entry; 2]) -> Option<u64> {
+    let Span { start, end } = part.span;
+    if end - start > TWIG_ENDS + 1 || !(start..end).all(|range| pair.contains(&ranges.entry(range)))
+    {
+        return None;
+    }
+    let last = u16::MAX >> (16 - TWIG_BITS);
+    let mut ends = [last; TWIG_ENDS];
+    for (end, range) in ends.iter_mut().zip(start + 1..end) {
+        let next = (ranges.start(range) << part.bits).rotate_left(TWIG_BITS);
+        *end = u16::try_from(next)
+            .ok()?
+            .checked_sub(1)
+            .filter(|end| *end < last)?;
+    }
+    Some(forest::twig(ends))
 }
 
 /// Bits that are the same for all that is not plain at either end of a part.

@@ -305,6 +305,34 @@ fn a_few_ranges_with_two_leaves_are_one_node() {
 }
 
 #[test]
+fn prefixes_that_lie_apart_are_a_word_each() {
+    // Each in a /18 of its own, all in one /12.
+    let apart = |rule: fn(u32) -> u32| {
+        (0..32)
+            .map(|number| (u128::from(number) << 111 | 3 << 104, 24, rule(number)))
+            .collect::<Vec<_>>()
+    };
+    let bytes = |rows: &[Row<u32>]| built(rows).bytes();
+    let empty = bytes(&[]);
+    let same = rows(&apart(|_| 0));
+    // Their first bits are skipped.
+    assert_eq!(bytes(&same), empty + 2 * 32 + 32 * 8);
+    let mixed = rows(&apart(|number| number % 2));
+    assert!(bytes(&mixed) > bytes(&same));
+    // One child with more ends than a twig has, and one with another leaf.
+    let more = [
+        (5 << 104, 24, 0),
+        (7 << 104, 24, 0),
+        (1 << 111 | 9 << 104, 24, 1),
+    ];
+    let most = rows(&[apart(|_| 0), more.to_vec()].concat());
+    assert!(bytes(&most) > bytes(&same) && bytes(&most) < bytes(&mixed));
+    for rows in [same, mixed, most] {
+        assert_right(&rows, &[]);
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let scattered: Vec<_> = (0..3_000)
         .map(|rule| (u128::from(rule) << 70, 128, rule))
