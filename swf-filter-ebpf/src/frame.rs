@@ -48,9 +48,11 @@ impl Packet {
     #[inline(always)]
     fn linear(&self) -> (*const u8, usize) {
         // SAFETY: as for `interface`.
-        let end = unsafe { (&raw const (*self.context).data_end).read_volatile() };
-        // SAFETY: as for `interface`.
-        let start = unsafe { (&raw const (*self.context).data).read_volatile() };
+        let md = unsafe { &*self.context };
+        // SAFETY: a reference's field is there to be read.
+        let end = unsafe { (&raw const md.data_end).read_volatile() };
+        // SAFETY: as above.
+        let start = unsafe { (&raw const md.data).read_volatile() };
         (
             core::ptr::with_exposed_provenance(start as usize),
             end as usize,

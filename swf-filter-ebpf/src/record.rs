@@ -46,6 +46,10 @@ fn add(count: *mut Count, length: u64) {
 ///
 /// What was not sent needs no counter of its own: it is what the reasons count less what user space received.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a packet has less than 4 GiB"
+)]
 pub fn report(packet: &Packet, image: &Image<Generation>, verdict: Verdict) {
     if !take_from_budget() {
         return;
