@@ -137,6 +137,7 @@ until swf-filter status; do
 done 2>/dev/null
 swf-filter status | grep -q '^first *driver'
 echo "vm-ended load $?"
+grep -h verified_insns /proc/$!/fdinfo/*
 kill $! && wait $!
 swf-filter detach
 "#;
