@@ -52,18 +52,12 @@ pub struct Event {
     pub interface: u32,
     /// Bytes in the frame.
     pub length: u32,
-    /// Number of the host, or [`NONE_U16`].
-    pub host: u16,
-    /// Number of the zone.
+    /// Number of the zone; 0 unless a rule decided.
     pub zone: u16,
-    /// VLAN, 0 for none.
-    pub vlan: u16,
     /// [`Reason`](crate::reason::Reason) number.
     pub reason: u8,
-    /// 1 if the frame was judged by its source alone.
-    pub source_alone: u8,
     /// Always zero.
-    pub reserved: u32,
+    pub reserved: u8,
     /// The first bytes of the frame; zero beyond its end.
     pub head: [u8; EVENT_HEAD],
 }

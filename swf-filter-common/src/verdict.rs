@@ -20,16 +20,12 @@ pub trait Sources {
 
 /// Why a frame passes or drops.
 ///
-/// What else an observer wants to know of the frame, such as its addresses, it reads with [`frame`] itself: carrying that
-/// along would cost every packet what few are asked for.
+/// What else an observer wants to know of the frame, such as its addresses and its VLAN, it reads with [`frame`] itself: carrying
+/// that along would cost every packet what few are asked for, and verifiers before that of 6.12 look at each combination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The reason, which says whether it drops.
     pub reason: Reason,
-    /// Whether the frame was judged by its source alone, because its ports could not be read.
-    pub source_alone: bool,
-    /// Its VLAN, 0 for none.
-    pub vlan: u16,
     /// The zone it came from; 0 unless it was judged.
     pub zone: u16,
     /// The protected host that it is for, or [`NONE_U16`]; an `Option` would be an uninitialised register to the verifier.
@@ -47,8 +43,6 @@ impl Verdict {
     pub const fn bare(reason: Reason) -> Self {
         Self {
             reason,
-            source_alone: false,
-            vlan: 0,
             zone: 0,
             host: NONE_U16,
             rule: NONE_U32,
@@ -75,7 +69,7 @@ where
         Ok(link) => match link.network {
             Network::V4 => gate.judge_v4(frame, link),
             Network::V6 => gate.judge_v6(frame, link),
-            Network::Other => Verdict::bare(Reason::NotIp).with_vlan(link),
+            Network::Other => Verdict::bare(Reason::NotIp),
         },
         Err(reason) => gate.unreadable(reason),
     }
@@ -98,9 +92,9 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
     fn judge_v4<F: Frame + ?Sized>(&self, frame: &F, link: Link) -> Verdict {
         let header = match frame::header_v4(frame, link) {
             Ok(header) => header,
-            Err(reason) => return self.unreadable(reason).with_vlan(link),
+            Err(reason) => return self.unreadable(reason),
         };
-        let mut verdict = Verdict::bare(Reason::OtherDestination).with_vlan(link);
+        let mut verdict = Verdict::bare(Reason::OtherDestination);
         verdict.end = header.end;
         let Some(host) = self.image.host_v4(self.options(), header.destination) else {
             return verdict;
@@ -111,12 +105,9 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
             Some(port) => self.judged_by_port(host, record, port),
             None => self.judged(host, record, frame::transport_v4(frame)),
         };
-        match judged {
-            Ok(source_alone) => verdict.source_alone = source_alone,
-            Err(reason) => {
-                verdict.reason = reason;
-                return verdict;
-            }
+        if let Err(reason) = judged {
+            verdict.reason = reason;
+            return verdict;
         }
         verdict.zone = self.zone(link);
         let table = self.image.table(host, record, verdict.zone);
@@ -130,9 +121,9 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
     fn judge_v6<F: Frame + ?Sized>(&self, frame: &F, link: Link) -> Verdict {
         let header = match frame::header_v6(frame, link) {
             Ok(header) => header,
-            Err(reason) => return self.unreadable(reason).with_vlan(link),
+            Err(reason) => return self.unreadable(reason),
         };
-        let mut verdict = Verdict::bare(Reason::OtherDestination).with_vlan(link);
+        let mut verdict = Verdict::bare(Reason::OtherDestination);
         verdict.end = header.end;
         let Some(host) = self.image.host_v6(self.options(), header.destination) else {
             return verdict;
@@ -143,12 +134,9 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
             Some(port) => self.judged_by_port(host, record, port),
             None => self.judged(host, record, frame::transport_v6(frame)),
         };
-        match judged {
-            Ok(source_alone) => verdict.source_alone = source_alone,
-            Err(reason) => {
-                verdict.reason = reason;
-                return verdict;
-            }
+        if let Err(reason) = judged {
+            verdict.reason = reason;
+            return verdict;
         }
         verdict.zone = self.zone(link);
         let table = self.image.table(host, record, verdict.zone);
@@ -168,26 +156,25 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
         }
     }
 
-    /// Whether a frame for a protected address is judged by its source alone; or else the reason why it passes without a look
-    /// at that.
+    /// The reason why a frame for a protected address passes without a look at its source, if there is one.
     #[inline(always)]
-    fn judged(&self, host: u16, record: Record, transport: Transport) -> Result<bool, Reason> {
+    fn judged(&self, host: u16, record: Record, transport: Transport) -> Result<(), Reason> {
         match transport.kind {
             TransportKind::NeighborDiscovery if record.all_ports() => {
                 Err(Reason::NeighborDiscovery)
             }
-            TransportKind::Other if record.all_ports() => Ok(false),
+            TransportKind::Other if record.all_ports() => Ok(()),
             TransportKind::NeighborDiscovery | TransportKind::Other => Err(Reason::OtherProtocol),
-            TransportKind::NoPorts | TransportKind::Unknown => Ok(true),
+            TransportKind::NoPorts | TransportKind::Unknown => Ok(()),
             TransportKind::Ports => self.judged_by_port(host, record, transport.destination_port),
         }
     }
 
     /// The same for a frame whose port is known.
     #[inline(always)]
-    fn judged_by_port(&self, host: u16, record: Record, port: u16) -> Result<bool, Reason> {
+    fn judged_by_port(&self, host: u16, record: Record, port: u16) -> Result<(), Reason> {
         if record.all_ports() || self.image.protects_port(host, record, port) {
-            Ok(false)
+            Ok(())
         } else {
             Err(Reason::OtherPort)
         }
@@ -207,12 +194,6 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
 }
 
 impl Verdict {
-    #[inline(always)]
-    fn with_vlan(mut self, link: Link) -> Self {
-        self.vlan = link.vlan;
-        self
-    }
-
     #[inline(always)]
     fn decided(mut self, host: Record, leaf: Option<Leaf>) -> Self {
         let ordinal = leaf.map_or(host.default_ordinal(), Leaf::ordinal);

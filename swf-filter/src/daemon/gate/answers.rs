@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
-use swf_filter_common::abi::{Count, Event, NONE_U16, NONE_U32};
+use swf_filter_common::abi::{Count, Event, NONE_U32};
 use swf_filter_common::reason::Reason;
 use swf_filter_core::compile::{Generation, Zone, difference};
 use tokio::sync::watch;
@@ -231,8 +231,8 @@ impl Gate {
             .and_then(|generation| generation.rule(event.rule));
         let host = generation
             .as_ref()
-            .filter(|_| event.host != NONE_U16)
-            .and_then(|generation| generation.hosts.get(usize::from(event.host)));
+            .zip(rule)
+            .and_then(|(generation, rule)| generation.host_of(rule));
         let zone = generation
             .as_ref()
             .filter(|_| rule.is_some())
@@ -247,7 +247,7 @@ impl Gate {
             host: host.map(|host| Arc::clone(&host.name)),
             zone: zone.map(Zone::name),
             interface,
-            vlan: (event.vlan != 0).then_some(event.vlan),
+            vlan: seen.vlan,
             source: seen.source,
             source_port: seen.source_port,
             destination: seen.destination,
