@@ -447,7 +447,7 @@ fn a_damaged_history_is_told_wherever_it_is_asked() -> Result<()> {
     stage.world.write_policy("10.toml", policy(SHUT))?;
     let said = run(stage.world.command().arg("reload"))?;
     ensure!(
-        said.contains("warning: the history was lost, and began anew"),
+        said.contains("warning: the history cannot be read, and begins anew"),
         "{said}"
     );
     ensure!(stage.history()? == changes(&[(2, "reload", true)]));
@@ -525,9 +525,9 @@ fn a_directory_is_applied_with_its_files_or_not_at_all() -> Result<()> {
 
     fs::create_dir(stage.shut.join("sets"))?;
     fs::write(stage.shut.join("sets/more.txt"), "198.18.0.0/15\n")?;
-    let other = fs::File::open(stage.world.policies())?;
+    let other = fs::File::open(stage.world.file("state"))?;
     other.lock()?;
-    stage.fails(&["apply", &shut], "another swf-filter writes to")?;
+    stage.fails(&["apply", &shut], "another swf-filter writes policy files")?;
     ensure!(stage.file()? == policy(OPEN) && stage.passes()?);
     drop(other);
     stage.world.ask(&["apply", &shut])?;

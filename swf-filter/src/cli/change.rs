@@ -4,7 +4,6 @@
 //! same, by this command, because the daemon's unit may not write to `/etc`.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -125,12 +124,11 @@ impl Arguments {
             };
             return self.ask::<PreviewReport>(Method::POST, "/v1/preview", &request);
         }
-        let turn = Turn::now(made(&config.paths.policy)?)?;
+        let turn = Turn::now(&config.paths.state)?;
         let sources = read()?;
         let request = ApplyRequest { sources, operator };
         let report: ReloadReport = self.fetch(Method::POST, "/v1/apply", &request)?;
-        self.write_files(report.generation.number, Some(turn))?;
-        self.print(&report)
+        self.settle(&report, Some(turn))
     }
 
     pub(super) fn rollback(&self, asked: &Rollback) -> Result<()> {
@@ -139,12 +137,22 @@ impl Arguments {
             operator: asked.force.operator(),
         };
         let report: ReloadReport = self.fetch(Method::POST, "/v1/rollback", &request)?;
-        self.write_files(report.generation.number, None)?;
-        self.print(&report)
+        self.settle(&report, None)
     }
 
     pub(super) fn history(&self) -> Result<()> {
         self.ask::<HistoryReport>(Method::GET, "/v1/history", &())
+    }
+
+    /// Writes the files of a change. If that fails, what else went wrong is told with it: the same disk may be full.
+    fn settle(&self, report: &ReloadReport, turn: Option<Turn>) -> Result<()> {
+        let written = self.write_files(report.generation.number, turn);
+        if report.warnings.is_empty() {
+            written?;
+        } else {
+            written.with_context(|| report.warnings.join("; "))?;
+        }
+        self.print(report)
     }
 
     /// Makes the policy files say what is in force, which is `generation` unless somebody else was faster.
@@ -153,16 +161,15 @@ impl Arguments {
     fn write_files(&self, generation: u64, turn: Option<Turn>) -> Result<()> {
         let behind = || {
             format!(
-                "generation {generation} is in force, also after a restart, but the policy files do not say so; mend that, and `swf-filter confirm` \
+                "generation {generation} is in force, but the policy files do not say so; mend that, and `swf-filter confirm` \
                  writes them again"
             )
         };
-        let ours = directories(&Config::load(&self.config).with_context(behind)?);
+        let config = Config::load(&self.config).with_context(behind)?;
+        let ours = directories(&config);
         let _turn = match turn {
             Some(turn) => turn,
-            None => made(&ours[0])
-                .and_then(Turn::in_time)
-                .with_context(behind)?,
+            None => Turn::in_time(&config.paths.state).with_context(behind)?,
         };
         let report: PolicyReport = self.fetch(Method::GET, "/v1/policy", &())?;
         let now = report.info.generation;
@@ -188,13 +195,6 @@ impl Arguments {
         let words = "should say something else, which is yours to write: outside of the policy directories, and behind links, no file is touched";
         Err(anyhow!("{astray} {words}").context(behind()))
     }
-}
-
-/// A directory, which is made if need be.
-fn made(directory: &Path) -> Result<&Path> {
-    fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make `{}`", directory.display()))?;
-    Ok(directory)
 }
 
 /// The directories that the daemon reads.

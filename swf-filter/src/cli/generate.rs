@@ -51,6 +51,7 @@ fn completions(command: &Command, directory: &Path) -> std::io::Result<()> {
     // Completions would list what is hidden, and a command cannot be taken out of another.
     let name = env!("CARGO_PKG_NAME");
     let mut command = Command::new(name)
+        .version(env!("CARGO_PKG_VERSION"))
         .args(command.get_arguments())
         .subcommands(shown(command));
     for shell in SHELLS {
@@ -212,7 +213,7 @@ mod tests {
         generate(Arguments::command(), &asked).unwrap();
         for name in ["swf-filter.bash", "swf-filter.fish", "_swf-filter"] {
             let text = fs::read_to_string(folder.path().join(name)).unwrap();
-            for word in ["listener-config", "rollback", "ip-ranges"] {
+            for word in ["listener-config", "rollback", "ip-ranges", "version"] {
                 assert!(text.contains(word), "{name} has no `{word}`");
             }
             assert!(!text.contains("generate"), "{name} lists what is hidden");

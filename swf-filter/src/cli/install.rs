@@ -6,8 +6,9 @@
 //!
 //! Files behind symbolic links are outside, whatever the link is called, and are left alone.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -17,9 +18,10 @@ use crate::files::{self, is_policy_file};
 use crate::report::visible;
 use crate::sources::{Source, Sources};
 
-/// The right to write the policy files of a directory. Others wait, or are refused, as long as this one is there.
+/// The right to write policy files. Others wait, or are refused, as long as this one is there.
 ///
-/// It is a lock on the directory itself, so that nothing is left behind, and a killed process gives it back.
+/// It is a lock on a directory, so that nothing is left behind, and a killed process gives it back. Whoever may open the directory can
+/// take it: only the state directory, which is its owner's alone, is safe from others.
 pub(super) struct Turn(
     #[expect(dead_code, reason = "it is open, which is all that it is for")] File,
 );
@@ -28,11 +30,11 @@ impl Turn {
     /// Refused if another has it.
     pub(super) fn now(directory: &Path) -> Result<Self> {
         let shown = visible(&directory.to_string_lossy());
-        let file = File::open(directory).with_context(|| format!("cannot open `{shown}`"))?;
+        let file = open(directory).with_context(|| format!("cannot open `{shown}`"))?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(anyhow!(
-                "nothing was changed: another swf-filter writes to `{shown}` right now; wait for its end, and do this again"
+                "nothing was changed: another swf-filter writes policy files right now, and has locked `{shown}`; wait for its end, and do this again"
             )),
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("cannot lock `{shown}`"))
@@ -43,17 +45,31 @@ impl Turn {
     /// Once no other has it any more.
     pub(super) fn in_time(directory: &Path) -> Result<Self> {
         let shown = visible(&directory.to_string_lossy());
-        let file = File::open(directory).with_context(|| format!("cannot open `{shown}`"))?;
+        let file = open(directory).with_context(|| format!("cannot open `{shown}`"))?;
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             // Nobody is left to be told if standard error cannot be written to.
             let _unwritable = writeln!(
                 io::stderr(),
-                "waiting for another swf-filter that writes to `{shown}`"
+                "waiting for another swf-filter that writes policy files, and has locked `{shown}`"
             );
         }
         file.lock()
             .with_context(|| format!("cannot lock `{shown}`"))?;
         Ok(Self(file))
+    }
+}
+
+/// Opens a directory, which is made if need be, for nobody else.
+fn open(directory: &Path) -> io::Result<File> {
+    match File::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)?;
+            File::open(directory)
+        }
+        opened => opened,
     }
 }
 
@@ -154,6 +170,8 @@ fn free_name(path: &Path) -> io::Result<Option<PathBuf>> {
 
 /// What a file says, if it is one that could be part of a policy.
 fn whole(path: &Path) -> Option<std::sync::Arc<[u8]>> {
+    // What is behind a link may be another's, and change.
+    fs::symlink_metadata(path).ok()?.is_file().then_some(())?;
     let text = files::read_limited(path, limits::SET_FILE).ok()?;
     (text.len() <= limits::SET_FILE).then_some(text)
 }

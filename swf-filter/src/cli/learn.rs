@@ -441,7 +441,6 @@ mod tests {
         }
         let read = policy(&lesson.report.show());
         assert_eq!(read.sets.len(), 2);
-        assert_eq!(set_name(&start), set_name(&start));
         assert_eq!(set_name("h"), "learned-h");
     }
 

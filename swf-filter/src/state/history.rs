@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -197,14 +197,22 @@ impl State {
         if !path.exists() {
             write(&path, text)?;
         }
-        let mut records = self.history().unwrap_or_else(|error| {
+        let known = self.history();
+        let is_damaged = known.is_err();
+        if let Err(error) = &known {
             warn!("the history begins anew: {error:#}");
-            Vec::new()
-        });
+            let path = self.history_path();
+            // Perhaps somebody can mend it, and then has the texts, too.
+            fs::rename(&path, path.with_extension("damaged"))
+                .with_context(|| format!("cannot put {} aside", path.display()))?;
+        }
+        let mut records = known.unwrap_or_default();
         records.push(record);
         records.drain(..records.len().saturating_sub(MOST_RECORDS));
         write(&self.history_path(), &records)?;
-        self.forget_texts(&records, most);
+        if !is_damaged {
+            self.forget_texts(&records, most);
+        }
         Ok(())
     }
 
@@ -348,8 +356,11 @@ mod tests {
         state.remember(record(1, &text(1)), &text(1), 20).unwrap();
         fs::write(state.history_path(), "damaged").unwrap();
         assert!(state.history().is_err());
-        state.remember(record(2, &text(2)), &text(2), 20).unwrap();
+        state.remember(record(2, &text(2)), &text(2), 1).unwrap();
         assert_eq!(state.history().unwrap(), [record(2, &text(2))]);
+        assert!(state.keeps_text(&text(1).hash()));
+        let aside = state.history_path().with_extension("damaged");
+        assert_eq!(fs::read_to_string(aside).unwrap(), "damaged");
     }
 
     #[test]

@@ -218,7 +218,7 @@ impl Gate {
             )
         };
         let records = self.state.history().unwrap_or_else(|error| {
-            let words = format!("the history was lost, and began anew: {error:#}");
+            let words = format!("the history cannot be read, and begins anew; what it was is kept as `history.damaged`: {error:#}");
             self.view().warnings.push(words);
             Vec::new()
         });
