@@ -297,7 +297,7 @@ pub enum RuleVerdict {
     Drop,
     /// It lets them through.
     Pass,
-    /// It lets them through because the host is in audit mode.
+    /// It lets them through because the host is in audit mode, or because it is an entry of `audit`.
     WouldDrop,
 }
 

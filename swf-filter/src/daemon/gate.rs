@@ -290,8 +290,14 @@ impl Gate {
         };
         let saved = ordered.and_then(|()| self.state.save_ledger(&ledger));
         if let Err(error) = saved.and(recorded) {
+            let next = match standing {
+                Standing::Files | Standing::Ordered => "`swf-filter reload` writes it",
+                Standing::Held | Standing::Trial(_) => {
+                    "`swf-filter confirm` has the policy files say it"
+                }
+            };
             let words = format!(
-                "{STATE_BEHIND}, and a boot with broken files would not enforce this generation; mend that, and `swf-filter reload` writes it: {error:#}"
+                "{STATE_BEHIND}, and a boot may not enforce this generation; mend that, and {next}: {error:#}"
             );
             warn!("{words}");
             self.view().warnings.push(words);

@@ -82,17 +82,19 @@ impl Gate {
             let Some((active, generation)) = self.known_in_force()? else {
                 return Ok(None);
             };
-            let live = self.counters().of_rules(active.slot, &generation)?;
-            let chosen = self.chosen(&generation, &live, choose(&live));
+            let live = self.counters().of_rules(active.slot, &generation);
             // The slot of a generation that is no longer in force is emptied, and the ledger has what was in it.
             let now = self.known_in_force()?;
-            if now.is_some_and(|(now, _)| now.number == active.number) {
-                return Ok(Some(Counted {
-                    generation,
-                    live,
-                    chosen,
-                }));
+            if now.is_none_or(|(now, _)| now.number != active.number) {
+                continue;
             }
+            let live = live?;
+            let chosen = self.chosen(&generation, &live, choose(&live));
+            return Ok(Some(Counted {
+                generation,
+                live,
+                chosen,
+            }));
         }
         bail!("the policy changes faster than its rules can be counted");
     }

@@ -108,7 +108,7 @@ impl Counters {
                 // By its number, which is all that a map of maps tells.
                 Err(error) => {
                     return Err(error)
-                        .context("cannot open rule counters, for which CAP_SYS_ADMIN is needed");
+                        .context("cannot open rule counters (without CAP_SYS_ADMIN nobody can)");
                 }
             };
             let here = left.min(PAGE_COUNTERS as usize * COUNTER_WORDS);

@@ -143,23 +143,23 @@ impl Gate {
         drop(view);
         let mut hour = lock(&self.hour);
         match counts {
-            Some(counts) => hour.look(Instant::now(), counts),
-            None => hour.forget_counts(),
+            Ok(Some(counts)) => hour.look(Instant::now(), counts),
+            Ok(None) => hour.forget_counts(),
+            Err(error) => warn!("{error:#}"),
         }
     }
 
     /// What each rule has counted over all generations, and in the one in force; nothing if there are too many.
-    fn totals(&self, view: &View) -> Option<Vec<(RuleKey, u64, u64)>> {
-        let generation = view.in_force().ok()?;
-        if generation.rules.len() > MOST_RULES {
-            return None;
+    fn totals(&self, view: &View) -> Result<Option<Vec<(RuleKey, u64, u64)>>> {
+        let known = view.in_force().ok();
+        if known.is_none_or(|generation| generation.rules.len() > MOST_RULES) {
+            return Ok(None);
         }
-        let live = self.live(view).inspect_err(|error| warn!("{error:#}"));
-        let counts = live.ok()?.into_iter().map(|(key, live)| {
+        let counts = self.live(view)?.into_iter().map(|(key, live)| {
             let total = view.ledger.get(&key).packets + live.packets;
             (key, total, live.packets)
         });
-        Some(counts.collect())
+        Ok(Some(counts.collect()))
     }
 
     /// Keeps an event for a while.
@@ -200,7 +200,7 @@ impl Gate {
         let (before, known, counts) = {
             let view = self.view();
             let before = view.in_force()?.clone();
-            (before, view.known.clone(), self.totals(&view))
+            (before, view.known.clone(), self.totals(&view)?)
         };
         let (difference, cut) = difference(&before, &after, MOST_DIFFERENCES);
         let mut traffic = self.traffic(&before, &after, &known, counts.as_deref());
