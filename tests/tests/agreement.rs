@@ -29,7 +29,7 @@ const FRAMES: usize = 1_700;
 const MAX_VERIFIED_INSTRUCTIONS: u32 = 150_000;
 
 /// The same for kernels such as 6.1, which notice less often that they were there before.
-const MAX_VERIFIED_BEFORE_6_12: u32 = 700_000;
+const MAX_VERIFIED_BEFORE_6_12: u32 = 400_000;
 
 /// Stack of the comparing thread.
 const STACK: usize = 32 << 20;
@@ -49,7 +49,7 @@ fn kernel_and_host_agree_on_every_frame(engine: Engine) -> Result<()> {
 }
 
 #[test]
-fn frames_in_several_buffers_count_in_full() -> Result<()> {
+fn a_packet_in_several_buffers_counts_in_full() -> Result<()> {
     in_a_namespace("lengths", count)
 }
 
@@ -181,7 +181,12 @@ fn count(directory: &Path) -> Result<()> {
             let what = format!("{kind:x} of {length} bytes that says {said}");
             ensure!(after.packets - before.packets == 1, "{what}");
             let bytes = after.bytes - before.bytes;
-            ensure!((bytes == u64::from(length)) == in_full, "{what}: {bytes}");
+            if in_full {
+                ensure!(bytes == u64::from(length), "{what}: {bytes}");
+            } else {
+                // What the first buffer has.
+                ensure!((1_514..4_096).contains(&bytes), "{what}: {bytes}");
+            }
         }
     }
     Ok(())
@@ -197,7 +202,6 @@ fn counted(kernel: &Kernel) -> Result<Count> {
     Ok(all)
 }
 
-/// The universe's interfaces as they are numbered in this namespace, bonds under their members.
 fn most_verified() -> Result<u32> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
@@ -210,6 +214,7 @@ fn most_verified() -> Result<u32> {
     })
 }
 
+/// The universe's interfaces as they are numbered in this namespace, bonds under their members.
 fn interfaces() -> Result<Vec<(Arc<str>, u32)>> {
     let socket = rustix::net::socket(
         rustix::net::AddressFamily::INET,

@@ -127,17 +127,19 @@ mkdir -p /etc/swf-filter/policy.d /run/netns /var/lib
 ip link set lo up
 export CI=true NO_COLOR=1 SWF_FILTER_PATIENCE=10 SWF_FILTER_BIN=/bin/swf-filter SWF_FILTER_SKIP_LOG=/tmp/skipped RUST_BACKTRACE=0
 
-printf 'version = 1\ninterfaces = ["first"]\n' >/etc/swf-filter/config.toml
 printf 'version = 1\n[[host]]\nname = "a"\naddresses = ["192.0.2.1"]\n' >/etc/swf-filter/policy.d/a.toml
 ip link add first type veth peer name second
-swf-filter daemon &
-until swf-filter status; do
-    [ -d /proc/$! ] || break
-    sleep 1
-done 2>/dev/null
-swf-filter status | grep -q '^first *driver'
-echo "vm-ended load $?"
-grep -h verified_insns /proc/$!/fdinfo/*
-kill $! && wait $!
-swf-filter detach
+for trace in false true; do
+    printf 'version = 1\ninterfaces = ["first"]\ntrace = %s\n' $trace >/etc/swf-filter/config.toml
+    swf-filter daemon &
+    until swf-filter status; do
+        [ -d /proc/$! ] || break
+        sleep 1
+    done 2>/dev/null
+    swf-filter status | grep -q '^first *driver'
+    echo "vm-ended load with trace = $trace: $?"
+    grep -h verified_insns /proc/$!/fdinfo/*
+    kill $! && wait $!
+    swf-filter detach
+done
 "#;

@@ -135,6 +135,7 @@ impl Boots {
             boots.traffic.answers().denied > before
         })?;
         self.says(LEFT, "0")?;
+        self.says(KEPT, "10-test.toml 20-broken.toml")?;
         self.says("ls /sys/fs/bpf | wc -l", "0")?;
         println!("vm: purged, and off");
         Ok(())
@@ -239,13 +240,17 @@ impl Boots {
     fn trials(&mut self) -> Result<()> {
         self.run(TRIAL)?;
 
-        self.run("swf-filter try /trial --timeout 30s")?;
+        self.run("swf-filter try /trial --timeout 1m")?;
         let start = Instant::now();
         self.nobody_gets_answers()?;
         self.run("kill -9 $(systemctl show -P MainPID swf-filter.service)")?;
+        ensure!(
+            start.elapsed() < Duration::from_mins(1),
+            "the trial may have ended before its daemon did"
+        );
         self.only_the_allowed_source_gets_answers()?;
         println!(
-            "vm: a trial of 30 s, whose daemon was killed: over after {} s",
+            "vm: a trial of 60 s, whose daemon was killed: over after {} s",
             start.elapsed().as_secs()
         );
 
@@ -381,6 +386,9 @@ const FILES: [(&str, &str); 4] = [
 
 /// Counts what is left of the package, but for policies that somebody wrote.
 const LEFT: &str = "find / -xdev '(' -path /packages -o -path /etc/swf-filter ')' -prune -o -name '*swf-filter*' -print | wc -l";
+
+/// Names what is left of settings.
+const KEPT: &str = "find /etc/swf-filter -type f -printf '%f\\n' | sort | xargs";
 
 /// Makes a policy that lets nobody in.
 const TRIAL: &str = "mkdir /trial && sed 's/^allow = .*/allow = []/' /etc/swf-filter/policy.d/10-test.toml >/trial/10-test.toml";
