@@ -444,7 +444,7 @@ impl Transport {
     }
 }
 
-/// Reads what stands above the IPv4 header of a frame.
+/// Reads what stands above the IPv4 header of a frame, of which [`header_v4`] said that it has one.
 ///
 /// It reads the frame from its start once more: few frames need more than [`HeaderV4`], and all others carry nothing along.
 #[inline(always)]
@@ -466,7 +466,8 @@ pub fn transport_v4<F: Frame + ?Sized>(frame: &F) -> Transport {
     chain.walk(frame, Network::V4).transport(frame, Network::V4)
 }
 
-/// Reads what stands above the IPv6 header of a frame, stepping over extension headers; from the start, as for IPv4.
+/// Reads what stands above the IPv6 header of a frame, of which [`header_v6`] said that it has one, stepping over extension headers; from
+/// the start, as for IPv4.
 #[inline(always)]
 pub fn transport_v6<F: Frame + ?Sized>(frame: &F) -> Transport {
     let Some((link, header)) = network::<_, wire::V6>(frame) else {
