@@ -11,13 +11,14 @@ use anyhow::{Result, bail};
 
 use crate::bpf::{self, Core, Toolchain};
 use crate::setup::{self, Setup};
-use crate::{build, command};
+use crate::{build, command, workspace};
 
 /// Runs every check.
 pub(crate) fn run(mut setup: Setup) -> Result<()> {
     let mut checks = vec![
         ("formatting", format()),
         ("lints on the host", lint_host()),
+        ("lints of fuzz targets", lint_fuzz()),
         ("licences", licences::check()),
         ("stray text", stray_text::check()),
     ];
@@ -67,6 +68,16 @@ fn lint_host() -> Result<()> {
     let mut clippy = command::cargo("clippy");
     clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]);
     command::run(build::with_bpf_object(&mut clippy))
+}
+
+fn lint_fuzz() -> Result<()> {
+    println!("check: lints of fuzz targets");
+    let mut clippy = command::cargo("clippy");
+    clippy.args(["--manifest-path", FUZZ_MANIFEST, "--", "-D", "warnings"]);
+    clippy.env("CARGO_TARGET_DIR", workspace::target().join("fuzz"));
+    // Nothing is linked, so the library need not be there; without this it would be compiled, from C++.
+    clippy.env("CUSTOM_LIBFUZZER_PATH", "/nowhere/libfuzzer.a");
+    command::run(&mut clippy)
 }
 
 fn lint_bpf(toolchain: &Toolchain) -> Result<()> {
