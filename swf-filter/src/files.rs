@@ -209,6 +209,14 @@ pub(crate) fn write_like(earlier: &Metadata, path: &Path, bytes: &[u8]) -> io::R
     write(path, &[bytes], Access::Like(earlier))
 }
 
+/// Makes a directory, for nobody else, if it is not there.
+pub(crate) fn make_own(directory: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+}
+
 /// Removes a file that need not be there.
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -228,10 +236,7 @@ enum Access<'a> {
 
 fn write(path: &Path, parts: &[&[u8]], access: Access<'_>) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
+    make_own(directory)?;
     // Not the ending of a policy file, so that none is ever read in part.
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");

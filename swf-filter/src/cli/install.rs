@@ -6,9 +6,8 @@
 //!
 //! Files behind symbolic links are outside, whatever the link is called, and are left alone.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -63,10 +62,7 @@ impl Turn {
 fn open(directory: &Path) -> io::Result<File> {
     match File::open(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)?;
+            files::make_own(directory)?;
             File::open(directory)
         }
         opened => opened,

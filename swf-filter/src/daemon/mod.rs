@@ -8,8 +8,7 @@ mod headers;
 mod listing;
 mod seen;
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -72,8 +71,7 @@ fn prepare(paths: &Paths) -> Result<()> {
     fs::create_dir_all(&paths.run)
         .with_context(|| format!("cannot make {}", paths.run.display()))?;
     // A disk that cannot be written is told when something is to be written.
-    let mut state = DirBuilder::new();
-    let _unwritable = state.recursive(true).mode(0o700).create(&paths.state);
+    let _unwritable = files::make_own(&paths.state);
     Ok(())
 }
 

@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Write;
-use std::fs::{DirBuilder, File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::KeysError;
 use super::places::{KeyFile, Places, SESSION_KEYS, STORE_KEY};
-use crate::files::write_whole;
+use crate::files::{make_own, write_whole};
 
 /// How many keys of session tokens that were replaced are kept, if nothing else is asked for.
 ///
@@ -134,11 +133,7 @@ pub(super) fn lock(directory: &Path) -> Result<File, KeysError> {
         path: directory.to_owned(),
         error,
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(unwritable)?;
+    make_own(directory).map_err(unwritable)?;
     let lock = File::open(directory).map_err(unwritable)?;
     let end = Instant::now() + PATIENCE;
     loop {
