@@ -227,10 +227,11 @@ impl Terminal {
             .map(|word| format!("'{}'", word.to_string_lossy()))
             .collect();
         let at = folder.path().display();
+        // What is waited for is not in the command as it comes out: the command itself is written at the top of what is seen.
         let script = format!(
             "stty rows 24 cols 80; stty -g > {at}/before; \
              sh -c 'echo $$ > {at}/pid; exec \"$@\"' sh {} top --interval 100ms; \
-             echo ended with $?; stty -g > {at}/after",
+             echo 'ended 'with $?; stty -g > {at}/after",
             words.join(" ")
         );
         let mut process = Command::new("script")
@@ -290,8 +291,7 @@ impl Terminal {
 
     /// Fails unless it ends well, and the terminal is as it was.
     fn ensure_restored(&self) -> Result<()> {
-        let end = self.wait_for(0, "ended with ")?;
-        self.wait_for(end, "0")?;
+        self.wait_for(0, "ended with 0")?;
         wait_until(DEADLINE, "the state of the terminal", || {
             self.read("after").ends_with('\n')
         });
