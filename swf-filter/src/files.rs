@@ -1,4 +1,5 @@
 //! Reads policy files: which, in what order, and never more than they may hold. Writes files that are there whole or not at all.
+//! Tells whether a file is still what it was.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -189,6 +190,34 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
     }
     Ok(file)
+}
+
+/// What tells one state of a file from another, without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stamp {
+    /// A file, or a directory, of this device, inode and size, changed at these times.
+    ///
+    /// The time of the last change of the inode is one of them: it moves when a mode is put right, and when an old time is copied.
+    File([u64; 3], [i64; 4]),
+    /// There is none, or none that can be looked at.
+    Missing(io::ErrorKind),
+}
+
+impl Stamp {
+    pub(crate) fn of(path: &Path) -> Self {
+        match fs::metadata(path) {
+            Ok(file) => Self::File(
+                [file.dev(), file.ino(), file.size()],
+                [
+                    file.mtime(),
+                    file.mtime_nsec(),
+                    file.ctime(),
+                    file.ctime_nsec(),
+                ],
+            ),
+            Err(error) => Self::Missing(error.kind()),
+        }
+    }
 }
 
 /// Writes a file that only its owner can read, so that after any crash it is as it was or as it should be.

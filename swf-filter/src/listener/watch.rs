@@ -4,12 +4,12 @@
 //! are, nor of network file systems. What changed is told once all files have stayed the same for one further look: a
 //! certificate and its key are seldom written within the same instant. It reads no file.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::files::Stamp;
 
 /// Files that are watched.
 #[derive(Debug)]
@@ -69,24 +69,8 @@ impl Watch {
     }
 }
 
-/// What differs when a file does; none if there is no file, or none that may be seen.
-///
-/// The time of the last change of the inode is in it too: it moves when a mode is put right, and when an old time is copied.
-type Stamp = Option<(u64, u64, u64, [i64; 4])>;
-
 fn stamps(paths: &[PathBuf]) -> Box<[Stamp]> {
-    paths.iter().map(|path| stamp(path)).collect()
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let file = fs::metadata(path).ok()?;
-    let times = [
-        file.mtime(),
-        file.mtime_nsec(),
-        file.ctime(),
-        file.ctime_nsec(),
-    ];
-    Some((file.dev(), file.ino(), file.size(), times))
+    paths.iter().map(|path| Stamp::of(path)).collect()
 }
 
 /// A person who renews a certificate does not notice it, and a thousand files cost nothing.
@@ -94,6 +78,8 @@ const EACH: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
     use tokio::time::timeout;
 

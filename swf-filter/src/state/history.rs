@@ -4,13 +4,15 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::{State, read, write};
+use crate::files::Stamp;
 use crate::sources::Sources;
 
 /// Records that are kept.
@@ -190,6 +192,19 @@ impl How {
     }
 }
 
+/// The history as it was when its file had this stamp, or why it could not be read.
+#[derive(Debug)]
+pub(super) struct Known {
+    stamp: Stamp,
+    records: Result<Arc<[Record]>, String>,
+}
+
+fn records(path: &Path) -> Result<Arc<[Record]>> {
+    let there = path.exists();
+    let records: Option<Vec<Record>> = there.then(|| read(path)).transpose()?;
+    Ok(records.unwrap_or_default().into())
+}
+
 impl State {
     /// Adds a record, and keeps its text; of texts, `most` are kept.
     pub fn remember(&self, record: Record, text: &Sources, most: usize) -> Result<()> {
@@ -206,7 +221,7 @@ impl State {
             fs::rename(&path, path.with_extension("damaged"))
                 .with_context(|| format!("cannot put {} aside", path.display()))?;
         }
-        let mut records = known.unwrap_or_default();
+        let mut records = known.map_or_else(|_| Vec::new(), |known| known.to_vec());
         records.push(record);
         records.drain(..records.len().saturating_sub(MOST_RECORDS));
         write(&self.history_path(), &records)?;
@@ -216,13 +231,23 @@ impl State {
         Ok(())
     }
 
-    /// All records, the oldest first.
-    pub fn history(&self) -> Result<Vec<Record>> {
+    /// All records, the oldest first. The file is only read again if it is another than the last time.
+    pub fn history(&self) -> Result<Arc<[Record]>> {
         let path = self.history_path();
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        read(&path)
+        let stamp = Stamp::of(&path);
+        let mut known = self.known();
+        let known = match known.take().filter(|known| known.stamp == stamp) {
+            Some(same) => known.insert(same),
+            None => known.insert(Known {
+                stamp,
+                records: records(&path).map_err(|error| format!("{error:#}")),
+            }),
+        };
+        known.records.clone().map_err(Error::msg)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a text is kept.
@@ -300,8 +325,6 @@ fn name_in(users: &str, uid: u32) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::sources::Source;
 
@@ -332,7 +355,7 @@ mod tests {
     fn the_last_texts_are_kept_and_records_of_all() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::new(&folder.path().join("made/when/needed"));
-        assert_eq!(state.history().unwrap(), []);
+        assert_eq!(*state.history().unwrap(), []);
         for (generation, number) in [(1, 1), (2, 2), (3, 3), (4, 2)] {
             let text = text(number);
             state.remember(record(generation, &text), &text, 2).unwrap();
@@ -357,7 +380,7 @@ mod tests {
         fs::write(state.history_path(), "damaged").unwrap();
         assert!(state.history().is_err());
         state.remember(record(2, &text(2)), &text(2), 1).unwrap();
-        assert_eq!(state.history().unwrap(), [record(2, &text(2))]);
+        assert_eq!(*state.history().unwrap(), [record(2, &text(2))]);
         assert!(state.keeps_text(&text(1).hash()));
         let aside = state.history_path().with_extension("damaged");
         assert_eq!(fs::read_to_string(aside).unwrap(), "damaged");

@@ -13,7 +13,7 @@ mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
@@ -25,6 +25,7 @@ use tracing::warn;
 use crate::confine;
 use crate::sources::Sources;
 
+use self::history::Known;
 pub use self::history::{By, Change, How, Record, Tally, Via};
 pub use self::ledger::{Ledger, RuleKey, first_keys, keys};
 pub use self::order::{Moment, Order, Trial};
@@ -40,9 +41,11 @@ const MAX_BYTES: u64 = 4 << 30;
 const PREFIX: &str = "generation-";
 
 /// The directory that `paths.state` names.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct State {
     directory: PathBuf,
+    /// The history, as it was read last.
+    history: Mutex<Option<Known>>,
 }
 
 /// A generation on disk.
@@ -74,6 +77,7 @@ impl State {
     pub fn new(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
+            history: Mutex::default(),
         }
     }
 

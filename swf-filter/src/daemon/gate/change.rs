@@ -220,7 +220,7 @@ impl Gate {
         let records = self.state.history().unwrap_or_else(|error| {
             let words = format!("the history cannot be read, and begins anew; what it was is kept as `history.damaged`: {error:#}");
             self.view().warnings.push(words);
-            Vec::new()
+            Arc::default()
         });
         // After a boot, only the disk knows what there was.
         let before = before.or_else(|| {

@@ -6,10 +6,6 @@
 //! Files are looked at once a second, by name. Notifications of the kernel were rejected: they are about inodes, so renames, links and
 //! directories that are not there yet would each need care, and network file systems send none.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use swf_filter_core::policy::{Followed, limits};
@@ -17,7 +13,7 @@ use tracing::{info, warn};
 
 use super::change::{Cause, Standing};
 use super::{Candidate, Gate, Provenance, STATE_BEHIND, View, lock};
-use crate::files::{Loaded, read_limited};
+use crate::files::{Loaded, Stamp, read_limited};
 use crate::report::{Rejected, Shown, visible};
 use crate::sources::Sources;
 use crate::state::{By, How};
@@ -37,15 +33,6 @@ struct Watched {
     seen: Option<Stamp>,
     /// As it was when it was read last.
     read: Option<Stamp>,
-}
-
-/// What tells one state of a file from another.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stamp {
-    /// A file of this device, inode and size, changed at these times.
-    File([u64; 3], [i64; 4]),
-    /// There is none, or none that can be looked at.
-    Missing(io::ErrorKind),
 }
 
 /// What came of a change.
@@ -128,23 +115,6 @@ impl Watched {
         let now = Some(Stamp::of(&self.followed.path));
         let before = std::mem::replace(&mut self.seen, now);
         now.filter(|_| now == before && now != self.read)
-    }
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Self {
-        match fs::metadata(path) {
-            Ok(file) => Self::File(
-                [file.dev(), file.ino(), file.size()],
-                [
-                    file.mtime(),
-                    file.mtime_nsec(),
-                    file.ctime(),
-                    file.ctime_nsec(),
-                ],
-            ),
-            Err(error) => Self::Missing(error.kind()),
-        }
     }
 }
 

@@ -11,21 +11,20 @@ impl Gate {
     /// All changes of what is in force, the newest first.
     pub(in crate::daemon) fn history(&self) -> Result<HistoryReport> {
         let in_force = self.view().policy_info();
-        let mut records = self.state.history().context(UNREADABLE)?;
-        records.reverse();
-        let now = records.iter().position(|record| {
+        let records = self.state.history().context(UNREADABLE)?;
+        let now = records.iter().rposition(|record| {
             let known = Some((record.generation, &record.policy));
             known
                 == in_force
                     .as_ref()
                     .map(|info| (info.generation, &info.policy))
         });
-        let entry = |(at, record): (usize, Record)| HistoryEntry {
+        let entry = |(at, record): (usize, &Record)| HistoryEntry {
             kept: self.state.keeps_text(&record.policy),
             in_force: Some(at) == now,
-            record,
+            record: record.clone(),
         };
-        let generations = records.into_iter().enumerate().map(entry).collect();
+        let generations = records.iter().enumerate().rev().map(entry).collect();
         Ok(HistoryReport { generations })
     }
 
