@@ -160,6 +160,35 @@ fn a_boot_with_broken_files_enforces_the_last_good_generation(engine: Engine) ->
 }
 
 #[test]
+fn counts_that_are_lost_are_told_as_long_as_the_daemon_runs() -> Result<()> {
+    let Some(world) = World::silent("lost")? else {
+        return Ok(());
+    };
+    let wire = world.wire_one()?;
+    world.write_policy("10.toml", policy(""))?;
+    let mut daemon = world.attached_daemon()?;
+    send(&wire, ALLOWED, 3, true)?;
+    world.write_policy("10.toml", policy("\"203.0.113.0/24\", "))?;
+    world.reload()?;
+    ensure!(warnings(&world.status()?) == "[]");
+
+    daemon.kill()?;
+    fs::write(world.file("state/ledger"), "damaged")?;
+    send(&wire, ALLOWED, 1, true)?;
+    let _daemon = world.restarted_daemon()?;
+    world.write_policy("10.toml", policy(""))?;
+    world.reload()?;
+    // What the generation in force had counted in the kernel is not lost.
+    ensure!(counts(&world)? == (1, 0), "{:?}", counts(&world)?);
+    let status = world.status()?;
+    ensure!(
+        warnings(&status).contains("what rules counted in earlier generations is lost"),
+        "{status}"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_disk_that_cannot_be_written_does_not_stop_a_reload() -> Result<()> {
     let Some(world) = World::silent("disk")? else {
         return Ok(());

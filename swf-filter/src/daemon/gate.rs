@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
-use swf_filter_common::abi::Count;
 use swf_filter_common::image::Engine;
 use swf_filter_core::compile::image::Placement;
 use swf_filter_core::compile::{Forest, Generation, Hash};
@@ -39,7 +38,7 @@ use crate::dataplane::interfaces::named;
 use crate::dataplane::{Active, Counters, Interface, Programs, PublishError, Publisher};
 use crate::files::{self, Loaded};
 use crate::sources::Sources;
-use crate::state::{By, How, Ledger, Order, RuleKey, Saved, State};
+use crate::state::{By, How, Ledger, Order, Saved, State};
 
 /// Prefixes that a difference lists at most.
 const MOST_DIFFERENCES: usize = 10_000;
@@ -87,6 +86,8 @@ struct View {
     /// Interfaces that an operator took the filter off.
     detached: HashSet<Arc<str>>,
     warnings: Vec<String>,
+    /// Why counts of earlier generations are lost.
+    lost: Option<String>,
     /// Followed files that are refused, and why.
     stale: BTreeMap<PathBuf, String>,
     received: u64,
@@ -144,6 +145,7 @@ impl Gate {
                 notes: BTreeMap::new(),
                 detached: HashSet::new(),
                 warnings: Vec::new(),
+                lost: None,
                 stale: BTreeMap::new(),
                 received: 0,
                 reported_before,
@@ -360,7 +362,8 @@ impl Gate {
         let mut view = self.view();
         if !unchanged {
             // The kernel has returned from the flip: nothing counts in the old slot any more.
-            let counts = or_nothing(self.live(&view));
+            let counts = self.live(&view);
+            let counts = view.or_lost(counts);
             view.ledger.fold(counts, now.number, &generation);
             view.since = Timestamp::now();
             let old = std::mem::take(&mut view.generation);
@@ -404,6 +407,17 @@ impl View {
     fn enforced(&self) -> Option<(Arc<Generation>, String)> {
         let (text, _) = self.sources.as_ref()?;
         Some((Arc::clone(&self.generation), text.clone()))
+    }
+
+    /// What rules counted in earlier generations, or nothing if that cannot be read. What is lost stays lost, and is told for as long
+    /// as this daemon runs.
+    fn or_lost<T: Default>(&mut self, counts: Result<T>) -> T {
+        counts.unwrap_or_else(|error| {
+            let words = format!("what rules counted in earlier generations is lost: {error:#}");
+            warn!("{words}");
+            self.lost = Some(words);
+            T::default()
+        })
     }
 
     /// The generation that the kernel enforces, unless only an earlier daemon knew it.
@@ -514,14 +528,6 @@ fn reported(counters: &Counters) -> Result<u64> {
         .filter(|(reason, _)| reason.reported())
         .map(|(_, count)| count.packets)
         .sum())
-}
-
-/// Goes on without what rules of the generation before counted, if that cannot be read.
-fn or_nothing(counts: Result<Vec<(RuleKey, Count)>>) -> Vec<(RuleKey, Count)> {
-    counts.unwrap_or_else(|error| {
-        warn!("counts of the generation before are lost: {error:#}");
-        Vec::new()
-    })
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -8,7 +8,7 @@ use swf_filter_core::policy::{Origin, Policy};
 use tracing::{error, info, warn};
 
 use super::change::{Cause, Standing};
-use super::{Candidate, Gate, Provenance, lock, or_nothing};
+use super::{Candidate, Gate, Provenance, lock};
 use crate::config::OnBootFailure;
 use crate::dataplane::Active;
 use crate::report::Rejected;
@@ -80,14 +80,9 @@ impl Gate {
     /// The ledger on disk, brought up to the generation in force.
     fn ledger_of(&self, active: Active, saved: Option<&Saved>) -> Ledger {
         let life = self.counters.life();
-        let ledger = match self.state.load_ledger() {
-            Ok(ledger) => ledger.filter(|ledger| ledger.is_of(life)),
-            Err(error) => {
-                warn!("counts of earlier generations are lost: {error:#}");
-                None
-            }
-        };
-        let Some(mut ledger) = ledger else {
+        let ledger = self.state.load_ledger();
+        let ledger = self.view().or_lost(ledger);
+        let Some(mut ledger) = ledger.filter(|ledger| ledger.is_of(life)) else {
             return Ledger::new(life, active.number);
         };
         if ledger.before() != active.number
@@ -95,10 +90,15 @@ impl Gate {
         {
             // An earlier daemon died between the flip and the ledger: the old slot still has the counts.
             let previous = Some(ledger.before()).filter(|before| saved.after == Some(*before));
-            let counts = previous
-                .and_then(|number| self.state.load(number).ok())
-                .map(|previous| or_nothing(self.counts(1 - active.slot, &previous.generation)));
-            ledger.fold(counts.unwrap_or_default(), active.number, &saved.generation);
+            let counts = previous.map_or_else(
+                || Ok(Vec::new()),
+                |number| {
+                    let previous = self.state.load(number)?;
+                    self.counts(1 - active.slot, &previous.generation)
+                },
+            );
+            let counts = self.view().or_lost(counts);
+            ledger.fold(counts, active.number, &saved.generation);
         }
         ledger
     }

@@ -325,7 +325,8 @@ impl Gate {
             )
         });
         let orders = trial.into_iter().chain(held);
-        let others = view.warnings.iter().cloned().chain(view.stale());
+        let others = view.warnings.iter().chain(&view.lost).cloned();
+        let others = others.chain(view.stale());
         orders.chain(others).collect()
     }
 }
