@@ -27,6 +27,9 @@ use crate::report::{Report, visible};
 use crate::sources::{Source, Sources};
 use crate::state::Tally;
 
+/// How long files of a change that is in force wait for others that write files. Writing them takes no second.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// A change that may cut off who makes it.
 #[derive(Args)]
 pub(super) struct Force {
@@ -157,7 +160,7 @@ impl Arguments {
 
     /// Makes the policy files say what is in force, which is `generation` unless somebody else was faster.
     ///
-    /// What may be needed in a hurry takes its turn only here, after the change: it never waits for others who write files.
+    /// What may be needed in a hurry takes its turn only here, after the change: that never waits for others who write files.
     fn write_files(&self, generation: u64, turn: Option<Turn>) -> Result<()> {
         let behind = || {
             format!(
@@ -169,7 +172,7 @@ impl Arguments {
         let ours = directories(&config);
         let _turn = match turn {
             Some(turn) => turn,
-            None => Turn::in_time(&config.paths.state).with_context(behind)?,
+            None => Turn::within(PATIENCE, &config.paths.state).with_context(behind)?,
         };
         let report: PolicyReport = self.fetch(Method::GET, "/v1/policy", &())?;
         let now = report.info.generation;

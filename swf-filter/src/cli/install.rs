@@ -9,8 +9,10 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, ensure};
 use swf_filter_core::policy::limits;
 
 use crate::files::{self, is_policy_file};
@@ -28,35 +30,43 @@ pub(super) struct Turn(
 impl Turn {
     /// Refused if another has it.
     pub(super) fn now(directory: &Path) -> Result<Self> {
-        let shown = visible(&directory.to_string_lossy());
-        let file = open(directory).with_context(|| format!("cannot open `{shown}`"))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
-            Err(TryLockError::WouldBlock) => Err(anyhow!(
-                "nothing was changed: another swf-filter writes policy files right now, and has locked `{shown}`; wait for its end, and do this again"
-            )),
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("cannot lock `{shown}`"))
-            }
-        }
+        Self::within(Duration::ZERO, directory).context("nothing was changed")
     }
 
-    /// Once no other has it any more.
-    pub(super) fn in_time(directory: &Path) -> Result<Self> {
+    /// Once no other has it any more, and refused if one has it all the time.
+    pub(super) fn within(time: Duration, directory: &Path) -> Result<Self> {
         let shown = visible(&directory.to_string_lossy());
         let file = open(directory).with_context(|| format!("cannot open `{shown}`"))?;
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            // Nobody is left to be told if standard error cannot be written to.
-            let _unwritable = writeln!(
-                io::stderr(),
-                "waiting for another swf-filter that writes policy files, and has locked `{shown}`"
+        let deadline = Instant::now() + time;
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self(file)),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("cannot lock `{shown}`"));
+                }
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "another swf-filter writes policy files, and has locked `{shown}`; wait for its end, and do this again"
             );
+            if !told {
+                told = true;
+                // Nobody is left to be told if standard error cannot be written to.
+                let _unwritable = writeln!(
+                    io::stderr(),
+                    "waiting up to {} s for another swf-filter that writes policy files, and has locked `{shown}`",
+                    time.as_secs()
+                );
+            }
+            thread::sleep(GLANCE.min(time));
         }
-        file.lock()
-            .with_context(|| format!("cannot lock `{shown}`"))?;
-        Ok(Self(file))
     }
 }
+
+/// How often it is tried to take a turn.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// Opens a directory, which is made if need be, for nobody else.
 fn open(directory: &Path) -> io::Result<File> {
@@ -294,10 +304,17 @@ mod tests {
     fn one_writes_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let first = Turn::now(folder.path()).unwrap();
-        let refused = Turn::now(folder.path()).err().unwrap().to_string();
-        assert!(refused.contains("do this again"), "{refused}");
+        let soon = Duration::from_millis(1);
+        for refused in [Turn::now(folder.path()), Turn::within(soon, folder.path())] {
+            let refused = format!("{:#}", refused.err().unwrap());
+            assert!(refused.contains("do this again"), "{refused}");
+        }
+        let waiting = {
+            let folder = folder.path().to_owned();
+            thread::spawn(move || Turn::within(Duration::from_mins(1), &folder))
+        };
         drop(first);
-        let _second = Turn::in_time(folder.path()).unwrap();
+        let _second = waiting.join().unwrap().unwrap();
         assert!(Turn::now(folder.path()).is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
