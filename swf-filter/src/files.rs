@@ -275,11 +275,22 @@ fn write(path: &Path, parts: &[&[u8]], access: Access<'_>) -> io::Result<()> {
         Access::Like(_) => 0o600,
         Access::New(mode) => mode,
     };
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(&beside)?;
+    let written = finish(file, directory, parts, access);
+    let replaced = written.and_then(|()| fs::rename(&beside, path));
+    replaced.inspect_err(|_| {
+        // It would only take room, which may be what is missing.
+        let _may_be_read_only = fs::remove_file(&beside);
+    })?;
+    File::open(directory)?.sync_all()
+}
+
+/// Writes a new file, whose owner and mode are as they should be before anything is in it.
+fn finish(mut file: File, directory: &Path, parts: &[&[u8]], access: Access<'_>) -> io::Result<()> {
     match access {
         Access::Like(earlier) => {
             fchown(&file, Some(earlier.uid()), Some(earlier.gid()))?;
@@ -294,9 +305,7 @@ fn write(path: &Path, parts: &[&[u8]], access: Access<'_>) -> io::Result<()> {
     for part in parts {
         file.write_all(part)?;
     }
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(directory)?.sync_all()
+    file.sync_all()
 }
 
 #[cfg(test)]

@@ -6,13 +6,14 @@
 //!   builder of [`frames`], and a [`generate`] module that makes both from a seed. It shares no code with the crates it checks, so
 //!   that a mistake has to be made twice to go unseen. It is slow and plain on purpose.
 //! * The kernel half makes network namespaces ([`netns`]) with [`link`]s between them, children that run in them ([`process`]), and
-//!   sockets inside them ([`net`], [`packet`]). A [`world`] is a protected host made of these, a [`wire`] says of single frames what
+//!   sockets inside them ([`net`], [`packet`]), and small [`disk`]s. A [`world`] is a protected host made of these, a [`wire`] says of single frames what
 //!   becomes of them, and [`traffic`] of thousands. Everything it makes is removed when its guard is dropped, also by a panic.
 
 pub mod backend;
 pub mod baseline;
 pub mod browser;
 pub mod client;
+pub mod disk;
 pub mod figure;
 pub mod frames;
 pub mod generate;

@@ -31,6 +31,9 @@ pub const NAME: &str = "swf.test";
 /// Where the upstream listens, on the host.
 pub const UPSTREAM: &str = "127.0.0.1:5000";
 
+/// Where the audit log is, in a world.
+const AUDIT: &str = "log/audit.jsonl";
+
 /// What stands behind the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behind {
@@ -239,7 +242,7 @@ impl Stage {
 
     /// What the listener has said, and what is last in its audit log.
     fn said(&self) -> String {
-        let log = fs::read_to_string(self.world.file("audit.jsonl")).unwrap_or_default();
+        let log = fs::read_to_string(self.world.file(AUDIT)).unwrap_or_default();
         let last = log.lines().next_back().unwrap_or_default();
         format!("{}\n{last}", self.listener.stderr())
     }
@@ -259,7 +262,7 @@ impl Stage {
 
     /// What the audit log has, once it is all that is waited for: records are written a moment after their answers.
     pub fn audit(&self, is_all: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>> {
-        let path = self.world.file("audit.jsonl");
+        let path = self.world.file(AUDIT);
         let mut records = Ok(Vec::new());
         let came = holds_within(DEADLINE, || {
             records = whole_lines(&path);
@@ -331,7 +334,7 @@ run = "{folder}/run"
 listener_run = "{folder}/listener-run"
 state = "{folder}/listener-state"
 keys = "{folder}/keys"
-audit = "{folder}/audit.jsonl"
+audit = "{folder}/log/audit.jsonl"
 
 {settings}"#
     );

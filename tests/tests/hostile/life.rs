@@ -12,6 +12,7 @@ use serde_json::Value;
 use swf_filter_tests::{
     backend::Backend,
     client::{Came, Client, Trust},
+    disk::Disk,
     net,
     process::run,
     stage::{AccessKey, ONE, TWO, UPSTREAM, write_certificates},
@@ -22,6 +23,7 @@ use swf_filter_tests::{
 use crate::stage::{POLICY, Scene};
 
 const POLL: &str = "swf:PollForDecisionTask";
+const LOOK: &str = "swf:DescribeDomain";
 const SHORT: Duration = Duration::from_millis(300);
 
 /// The policy with nobody let in from the first VPC's addresses.
@@ -218,6 +220,65 @@ fn a_key_that_is_disabled_is_refused_within_seconds_and_so_are_its_sessions() ->
         client.ask(scene.describe("x")?)?.status == 200,
         "enabled again"
     );
+    Ok(())
+}
+
+#[test]
+fn requests_go_on_over_a_full_disk_and_what_is_not_in_the_audit_log_is_counted() -> Result<()> {
+    let Some(mut scene) = Scene::new("full", "")? else {
+        return Ok(());
+    };
+    let disk = Disk::at(&scene.stage.world.file("log"))?;
+    scene.stage.listener.kill()?;
+    scene.stage.restart_listener()?;
+    scene.stage.wait_until_listening();
+    let ask = |times: u64| -> Result<()> {
+        for _ in 0..times {
+            ensure!(scene.answers(&scene.stage.world.one, ONE)?.status == 200);
+        }
+        Ok(())
+    };
+    let count = |audit: &[Value]| -> (u64, u64) {
+        let lost = audit.iter().filter_map(|record| record["lost"].as_u64());
+        let requests = audit.iter().filter(|record| record["action"] == LOOK);
+        (requests.count() as u64, lost.sum())
+    };
+    let lost = || -> Result<u64> {
+        let status = scene.stage.status()?;
+        status["listener"]["audit_lost"]
+            .as_u64()
+            .context("no count")
+    };
+    ask(1)?;
+    scene.stage.audit(|audit| count(audit) == (1, 0))?;
+    disk.fill()?;
+    // More than there is room for in the page that the file has.
+    ask(16)?;
+    wait_until(DEADLINE, "lost records", || {
+        lost().is_ok_and(|lost| lost > 0)
+    });
+    disk.free()?;
+    ask(1)?;
+    // A line that was cut off is nobody's; `audit` passes over it, and says so.
+    let audit = || -> Result<(Vec<Value>, String)> {
+        let mut command = scene.stage.command();
+        let output = command.args(["--output", "json", "audit"]).output()?;
+        let lines = output.stdout.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| !line.is_empty());
+        let records = lines.map(serde_json::from_slice);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok((records.collect::<Result<_, _>>()?, said))
+    };
+    wait_until(DEADLINE, "a record or a loss of each request", || {
+        audit().is_ok_and(|(audit, _)| {
+            let (written, lost) = count(&audit);
+            written + lost == 18
+        })
+    });
+    let (audit, said) = audit()?;
+    ensure!(said.contains("could not be read: 1"), "{said}");
+    ensure!(count(&audit).1 == lost()?, "{audit:?}");
+    ensure!(audit.last().is_some_and(|last| last["action"] == LOOK));
     Ok(())
 }
 

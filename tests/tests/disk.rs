@@ -1,0 +1,168 @@
+//! Disks that are full, and disks that cannot be written any more: what is enforced goes on, and nothing is left in pieces.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use swf_filter_tests::disk::Disk;
+use swf_filter_tests::frames::Frame;
+use swf_filter_tests::process::run;
+use swf_filter_tests::wire::Wire;
+use swf_filter_tests::world::World;
+
+const HOST: &str = "198.51.100.10";
+const CLIENT: &str = "192.0.2.1";
+const OPEN: &str = "allow = [\"192.0.2.0/24\"]\n";
+const SHUT: &str = "allow = [\"203.0.113.0/24\"]\n";
+const BEHIND: &str = "the state on disk is behind";
+
+fn policy(lists: &str) -> String {
+    format!("version = 1\n[[host]]\nname = \"swf\"\naddresses = [\"{HOST}\"]\n{lists}")
+}
+
+fn passes(wire: &Wire) -> Result<bool> {
+    let frame = Frame::ip(CLIENT.parse::<IpAddr>()?, HOST.parse()?).tcp(40_000, 443);
+    wire.passes(&frame.to_bytes())
+}
+
+fn warnings(world: &World) -> Result<String> {
+    Ok(world.status()?["warnings"].to_string())
+}
+
+/// Files of a directory, by name, but for what fills its disk.
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
+    let names = entries.iter().map(|entry| entry.file_name());
+    let mut names: Vec<String> = names
+        .map(|name| name.to_string_lossy().into_owned())
+        .filter(|name| name != "filler")
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// What is said by a command that has to fail.
+fn refused(world: &World, arguments: &[&str]) -> Result<String> {
+    let output = world.command().args(arguments).output()?;
+    ensure!(!output.status.success(), "{arguments:?} succeeded");
+    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Makes a disk useless, and mends it.
+type Damage = [fn(&Disk) -> Result<()>; 2];
+
+const FULL: Damage = [Disk::fill, Disk::free];
+const READ_ONLY: Damage = [Disk::forbid_writing, Disk::allow_writing];
+
+fn policies_change_over_state_that_cannot_be_written(name: &str, damage: Damage) -> Result<()> {
+    let Some(world) = World::silent(name)? else {
+        return Ok(());
+    };
+    let [spoil, mend] = damage;
+    let state = world.file("state");
+    let disk = Disk::at(&state)?;
+    let wire = world.wire_one()?;
+    world.write_policy("10.toml", policy(OPEN))?;
+    let mut daemon = world.attached_daemon()?;
+    ensure!(passes(&wire)? && warnings(&world)? == "[]");
+    let before = names(&state)?;
+
+    spoil(&disk)?;
+    world.write_policy("10.toml", policy(SHUT))?;
+    let said = run(world.command().arg("reload"))?;
+    ensure!(said.contains(BEHIND), "{said}");
+    ensure!(!passes(&wire)? && warnings(&world)?.contains(BEHIND));
+    ensure!(names(&state)? == before, "{:?}", names(&state)?);
+    // Nothing would end a trial after a kill.
+    let open = world.file("open");
+    fs::create_dir(&open)?;
+    fs::write(open.join("10.toml"), policy(OPEN))?;
+    let said = refused(&world, &["try", &open.to_string_lossy(), "--timeout", "1m"])?;
+    ensure!(said.contains("nothing was tried"), "{said}");
+
+    // What the kernel has is adopted, also where the disk knows nothing of it.
+    daemon.kill()?;
+    ensure!(!passes(&wire)?);
+    let mut daemon = world.restarted_daemon()?;
+    ensure!(!passes(&wire)? && warnings(&world)?.contains(BEHIND));
+    mend(&disk)?;
+    world.reload()?;
+    ensure!(warnings(&world)? == "[]", "{}", warnings(&world)?);
+
+    // And now the disk knows it: a boot with broken files has it.
+    daemon.kill()?;
+    run(world.command().arg("detach"))?;
+    ensure!(passes(&wire)?, "nothing filters");
+    world.write_policy("10.toml", "version = ")?;
+    let _daemon = world.attached_daemon()?;
+    ensure!(!passes(&wire)? && warnings(&world)?.contains("the last good one"));
+    Ok(())
+}
+
+#[test]
+fn policies_change_over_a_full_disk() -> Result<()> {
+    policies_change_over_state_that_cannot_be_written("full", FULL)
+}
+
+#[test]
+fn policies_change_over_a_disk_that_became_read_only() -> Result<()> {
+    policies_change_over_state_that_cannot_be_written("read-only", READ_ONLY)
+}
+
+fn policy_files_stay_whole(name: &str, damage: Damage) -> Result<()> {
+    let Some(world) = World::silent(name)? else {
+        return Ok(());
+    };
+    let [spoil, mend] = damage;
+    let policies = world.policies();
+    let disk = Disk::at(&policies)?;
+    let wire = world.wire_one()?;
+    world.write_policy("10.toml", policy(OPEN))?;
+    let _daemon = world.attached_daemon()?;
+    let shut = world.file("shut");
+    fs::create_dir(&shut)?;
+    fs::write(shut.join("10.toml"), policy(SHUT))?;
+    let ranges = world.file("ranges.txt");
+    fs::write(&ranges, "192.0.2.0/24\n")?;
+
+    spoil(&disk)?;
+    let (shut, ranges) = (shut.to_string_lossy(), ranges.to_string_lossy());
+    let ours = policies.to_string_lossy();
+    let import = [
+        "import", "list", &ranges, "--out", &ours, "--name", "office",
+    ];
+    let said = refused(&world, &import)?;
+    ensure!(said.contains(&*ours), "{said}");
+    let said = refused(&world, &["apply", &shut])?;
+    ensure!(
+        said.contains("but the policy files do not say so"),
+        "{said}"
+    );
+    ensure!(!passes(&wire)?, "what is applied is in force");
+    // What was there may be kept beside it already, which is a link, and takes no room.
+    let left = names(&policies)?;
+    let known = ["10.toml", "10.toml~"];
+    ensure!(left.iter().all(|name| known.contains(&&**name)), "{left:?}");
+    ensure!(fs::read_to_string(policies.join("10.toml"))? == policy(OPEN));
+    ensure!(warnings(&world)?.contains("came by apply"));
+
+    mend(&disk)?;
+    world.ask(&["confirm"])?;
+    ensure!(names(&policies)? == known);
+    ensure!(fs::read_to_string(policies.join("10.toml"))? == policy(SHUT));
+    ensure!(warnings(&world)? == "[]");
+    run(world.command().args(import))?;
+    ensure!(names(&policies)?.len() > 2);
+    Ok(())
+}
+
+#[test]
+fn policy_files_on_a_full_disk_stay_whole() -> Result<()> {
+    policy_files_stay_whole("full-policies", FULL)
+}
+
+#[test]
+fn policy_files_on_a_read_only_disk_stay_whole() -> Result<()> {
+    policy_files_stay_whole("read-only-policies", READ_ONLY)
+}
