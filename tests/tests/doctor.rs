@@ -122,7 +122,7 @@ fn a_gate_that_is_well_is_told_so_until_its_files_change() -> Result<()> {
     world.write_policy("10.toml", format!("# new\n{POLICY}"))?;
     doctor(&world)?.ensure("generation", "advice", "nothing that the packet gate sees")?;
     world.write_policy("10.toml", POLICY.replace("/24", "/25"))?;
-    doctor(&world)?.ensure("generation", "warning", "would change 1 hosts")?;
+    doctor(&world)?.ensure("generation", "warning", "would change 1 host")?;
     world.write_policy("10.toml", "version = 1\n[[host]]\nname = ")?;
     doctor(&world)?.ensure_failures(&["policy"])?;
     world.write_policy("10.toml", POLICY)?;

@@ -96,7 +96,7 @@ fn what_is_imported_is_a_policy_and_the_same_each_time() -> Result<()> {
     };
     let said = import.fine(&EC2)?;
     ensure!(
-        said.contains("1 prefixes of 2 read; `swf-filter reload`"),
+        said.contains("1 prefix of 2 read; `swf-filter reload`"),
         "{said}"
     );
     let list = import.read("import-aws-ec2.txt")?;

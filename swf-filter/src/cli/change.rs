@@ -14,7 +14,7 @@ use jiff::SignedDuration;
 use swf_filter_core::compile::List;
 
 use super::install::{Turn, install};
-use super::show::{Show, counted, duration, line, warned};
+use super::show::{Show, duration, line, warned};
 use super::{Arguments, ssh};
 use crate::config::Config;
 use crate::control::api::{
@@ -23,7 +23,7 @@ use crate::control::api::{
     TryRequest,
 };
 use crate::files::{self, PRINCIPALS};
-use crate::report::{Report, visible};
+use crate::report::{Report, counted, visible};
 use crate::sources::{Source, Sources};
 use crate::state::Tally;
 

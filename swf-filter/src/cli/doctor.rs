@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::show::{Show, line};
 use super::{Answered, Arguments, runtime};
 use crate::doctor::{self, Grade, Report};
-use crate::report::visible;
+use crate::report::{counted, visible};
 
 impl Arguments {
     pub(super) fn doctor(&self) -> Result<()> {
@@ -39,10 +39,10 @@ impl Show for Report {
         }
         line!(
             text,
-            "\n{} checks: {} failures, {} warnings",
-            self.findings.len(),
-            self.failures,
-            self.warnings
+            "\n{}: {}, {}",
+            counted(self.findings.len(), "check", "checks"),
+            counted(self.failures, "failure", "failures"),
+            counted(self.warnings, "warning", "warnings")
         );
         text
     }

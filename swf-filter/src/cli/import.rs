@@ -21,7 +21,7 @@ use super::show::Show;
 use super::{Arguments, read_all};
 use crate::config::Config;
 use crate::files;
-use crate::report::{Rejected, Report, visible};
+use crate::report::{Rejected, Report, counted, visible};
 
 #[derive(Subcommand)]
 pub(super) enum Import {
@@ -167,7 +167,8 @@ impl Show for ImportReport {
             };
             let _ = writeln!(text, "{state}: {}", visible(&file.path));
         }
-        let _ = write!(text, "{} prefixes of {} read", self.prefixes, self.read);
+        let prefixes = counted(self.prefixes, "prefix", "prefixes");
+        let _ = write!(text, "{prefixes} of {} read", self.read);
         let is_new = self.files.iter().any(|file| file.state == State::Written);
         text += match (is_new, self.followed) {
             (true, true) => "; a daemon that follows the set file needs no reload\n",

@@ -372,7 +372,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Audit(asked) => arguments.audit(asked),
         Command::Import(asked) => arguments.import(asked),
         Command::Learn(asked) => arguments.learn(asked),
-        Command::Listener { check: true } => listener::check(&arguments.listener_config),
+        Command::Listener { check: true } => {
+            arguments.print(&listener::check(&arguments.listener_config)?)
+        }
         Command::Listener { check: false } => listener::run(&arguments.listener_config),
         Command::Version => arguments.print(&Version {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -6,10 +6,11 @@ use swf_filter_core::compile::{HostDifference, Side};
 
 use crate::control::api::{
     AttachMode, CheckReport, DiffReport, EventReport, Explanation, GenerationInfo, InterfaceInfo,
-    InterfaceReport, ReloadReport, RequestExplanation, RuleCount, Status, Version,
+    InterfaceReport, ListenerCheckReport, ReloadReport, RequestExplanation, RuleCount, Status,
+    Version,
 };
 use crate::explain::{SignatureExplanation, SignatureVerdict};
-use crate::report::{Report, visible};
+use crate::report::{Report, counted, visible};
 
 /// Characters that a column of a table is made wider for, at most.
 const WIDEST_COLUMN: usize = 48;
@@ -45,6 +46,17 @@ impl Show for CheckReport {
 
     fn doubts(&self) -> Report {
         self.report.clone()
+    }
+}
+
+impl Show for ListenerCheckReport {
+    fn show(&self) -> String {
+        let parts = [
+            counted(self.listeners, "listener", "listeners"),
+            counted(self.upstreams, "upstream", "upstreams"),
+            counted(self.access_keys, "access key", "access keys"),
+        ];
+        format!("ok: {}\n", parts.join(", "))
     }
 }
 
@@ -90,10 +102,6 @@ impl Show for SignatureExplanation {
         }
         text
     }
-}
-
-pub(super) fn counted(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// How large a generation is: hosts, zones, rules, prefixes.
@@ -498,11 +506,5 @@ mod tests {
         for (seconds, shown) in cases {
             assert_eq!(duration(seconds), shown);
         }
-    }
-
-    #[test]
-    fn one_is_counted_as_one() {
-        assert_eq!(counted(1, "prefix", "prefixes"), "1 prefix");
-        assert_eq!(counted(0, "prefix", "prefixes"), "0 prefixes");
     }
 }

@@ -731,6 +731,17 @@ pub struct CheckReport {
     pub report: Report,
 }
 
+/// What `listener --check` prints: what would be served, if nothing is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerCheckReport {
+    /// Listeners.
+    pub listeners: usize,
+    /// Upstreams.
+    pub upstreams: usize,
+    /// Access keys of users, also disabled ones.
+    pub access_keys: usize,
+}
+
 /// What `version` prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {

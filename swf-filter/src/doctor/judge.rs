@@ -16,6 +16,7 @@ use crate::config::XdpMode;
 use crate::control::api::{AttachMode, Status};
 use crate::dataplane::preflight::{ENA_MTU, OLDEST_KERNEL, missing, version};
 use crate::listener::status::ListenerStatus;
+use crate::report::counted;
 
 /// All findings, in the order in which they are best mended.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -526,11 +527,14 @@ fn daemon(found: &mut Findings, daemon: &Asked<Status>, facts: &Facts) {
             "the files were changed since the last reload, in nothing that the packet gate sees",
             "`swf-filter reload`, also for the listener",
         ),
-        Some(Ok(hosts)) => found.warn(
-            "generation",
-            format!("the files were changed since the last reload, and would change {hosts} hosts"),
-            reload,
-        ),
+        Some(Ok(hosts)) => {
+            let hosts = counted(*hosts, "host", "hosts");
+            found.warn(
+                "generation",
+                format!("the files were changed since the last reload, and would change {hosts}"),
+                reload,
+            );
+        }
         Some(Err(why)) => found.warn(
             "generation",
             format!("the files are others than those in force, and what that changes cannot be told: {why}"),

@@ -50,6 +50,7 @@ use self::sockets::Inherited;
 use self::tls::Tls;
 use self::upstream::Upstream;
 use self::watch::Watch;
+use crate::control::api::ListenerCheckReport;
 use crate::control::{server, socket};
 use crate::keys::{self, Keys, Places};
 use crate::observe::{self, Dashboard};
@@ -112,16 +113,20 @@ fn allow_descriptors(connections: usize) {
     }
 }
 
-/// Reads the settings, and whatever they name, and says what is wrong.
-pub fn check(settings: &Path) -> Result<()> {
+/// Reads the settings, and whatever they name, and says what is wrong, or what there is.
+pub fn check(settings: &Path) -> Result<ListenerCheckReport> {
     let settings = Settings::load(settings)?;
     for listener in &settings.listeners {
         tls(listener)?;
     }
     let places = Places::new(&settings.paths);
-    Keys::load(&places)?;
+    let keys = Keys::load(&places)?;
     ring(&places)?;
-    Ok(())
+    Ok(ListenerCheckReport {
+        listeners: settings.listeners.len(),
+        upstreams: settings.upstreams.len(),
+        access_keys: keys.len(),
+    })
 }
 
 async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {

@@ -284,5 +284,10 @@ impl Rejected {
     }
 }
 
+/// A number with what it counts.
+pub(crate) fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests;

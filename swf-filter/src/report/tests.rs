@@ -157,3 +157,9 @@ fn what_cannot_be_read_comes_with_advice() {
         assert!(words.contains(advice), "{words}");
     }
 }
+
+#[test]
+fn one_is_counted_as_one() {
+    assert_eq!(counted(1, "prefix", "prefixes"), "1 prefix");
+    assert_eq!(counted(0, "prefix", "prefixes"), "0 prefixes");
+}
