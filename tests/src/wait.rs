@@ -16,14 +16,9 @@ pub fn wait_until(deadline: Duration, what: &str, mut condition: impl FnMut() ->
     );
 }
 
-/// Whether `condition` holds at some time within `deadline`.
-///
-/// `SWF_FILTER_PATIENCE` says how many times as long to wait, on machines that are emulated.
+/// Whether `condition` holds at some time within `deadline`, which is [`patience`] times as long.
 pub fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let patience = env::var("SWF_FILTER_PATIENCE")
-        .ok()
-        .and_then(|times| times.parse().ok());
-    let end = Instant::now() + deadline * patience.unwrap_or(1);
+    let end = Instant::now() + deadline * patience();
     loop {
         if condition() {
             return true;
@@ -33,6 +28,13 @@ pub fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bool) -> 
         }
         thread::sleep(PAUSE);
     }
+}
+
+/// How many times as slow as others this machine is: `SWF_FILTER_PATIENCE`, which emulated machines set.
+#[must_use]
+pub fn patience() -> u32 {
+    let times = env::var("SWF_FILTER_PATIENCE").ok();
+    times.and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 
 const PAUSE: Duration = Duration::from_millis(2);

@@ -16,10 +16,11 @@ use swf_filter_tests::frames::Frame;
 use swf_filter_tests::link::Mac;
 use swf_filter_tests::rivals::{Flip, Rival, round, switches};
 use swf_filter_tests::traffic::{Record, Stream};
+use swf_filter_tests::wait::patience;
 use swf_filter_tests::world::{Counts, Engine, World, counted_since};
 
-/// Reloads, each to the other policy.
-const RELOADS: usize = 200;
+/// Reloads, each to the other policy. A slow machine has fewer.
+const RELOADS: u32 = 200;
 /// Rounds of traffic that each policy judges at least, on each interface.
 const ROUNDS: u64 = 4;
 
@@ -37,8 +38,8 @@ fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload(
     let before = world.reasons()?;
 
     let traffic = world.traffic()?;
-    let mut flips = Vec::with_capacity(RELOADS);
-    for _ in 0..RELOADS {
+    let mut flips = Vec::new();
+    for _ in 0..RELOADS / patience() {
         traffic.wait_for_rounds(ROUNDS);
         rival = rival.other();
         world.write_policy("10.toml", rival.policy())?;
@@ -59,8 +60,8 @@ fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload(
 }
 
 /// Changes of the engine, each by a reload and, every so often, by a restart.
-const CHANGES: usize = 60;
-const RESTARTS: usize = 5;
+const CHANGES: u32 = 60;
+const RESTARTS: u32 = 5;
 
 #[test]
 fn another_engine_takes_over_without_a_packet_judged_otherwise() -> Result<()> {
@@ -74,7 +75,7 @@ fn another_engine_takes_over_without_a_packet_judged_otherwise() -> Result<()> {
 
     let traffic = world.traffic()?;
     let mut engine = Engine::Compiled;
-    for change in 0..CHANGES {
+    for change in 0..CHANGES / patience() {
         traffic.wait_for_rounds(ROUNDS);
         engine = match engine {
             Engine::Compiled => Engine::LpmTrie,

@@ -105,7 +105,7 @@ pub(crate) fn run(kernel: &Kernel, tests: &[Test], binary: &Path) -> Result<()> 
 }
 
 /// The program loads, attaches, drops, is adopted after a restart and flips; and it judges as the same code on the host.
-/// Reloads of tries under traffic are left out: each of hundreds takes seconds there, and a change of engine has some.
+/// Reloads of tries under traffic are left out: each takes seconds there, and a change of engine has some.
 const TESTS: [(&str, &str); 4] = [
     ("agreement", ""),
     ("atomic", "compiled engine"),
