@@ -69,11 +69,21 @@ pub fn write((path, text): (&str, &str)) -> String {
 pub struct Machine {
     folder: TempDir,
     binary: PathBuf,
+    set_up: SetUp,
+}
+
+/// Who has set a machine up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetUp {
+    /// Nobody yet.
+    ByHand,
+    /// The package: with its user and its directories.
+    Package,
 }
 
 impl Machine {
     /// A machine with a certificate below `/etc/swf-filter`; `None`, said loudly, where the machine or the build cannot do it.
-    pub fn new() -> Result<Option<Self>> {
+    pub fn new(set_up: SetUp) -> Result<Option<Self>> {
         if !require::root() {
             return Ok(None);
         }
@@ -82,7 +92,11 @@ impl Machine {
             return Ok(None);
         };
         let folder = tempfile::Builder::new().prefix("swft-").tempdir()?;
-        let machine = Self { folder, binary };
+        let machine = Self {
+            folder,
+            binary,
+            set_up,
+        };
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["payments".into()])?;
         let folder = machine.folder.path();
         fs::write(folder.join("payments.pem"), cert.pem())?;
@@ -103,6 +117,11 @@ impl Machine {
             .args(["--mount", "--net", "--pid", "--fork", "--mount-proc"])
             .args(["bash", "-c", &script])
             .env("BINARY", &self.binary)
+            .env("SET_UP", format!("{:?}", self.set_up))
+            .env(
+                "PACKAGING",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging"),
+            )
             .env("FOLDER", self.folder.path())
             .env("NO_COLOR", "1");
         let mut machine = Child::spawn("machine", &mut machine)?;
@@ -127,12 +146,16 @@ const SCRIPT: &str = r#"
 set -eu
 cp -a /etc/. "$FOLDER/whole-etc"
 mount --bind "$FOLDER/whole-etc" /etc
-install -D -t /etc/swf-filter/tls "$FOLDER/payments.pem"
-install -D -t /etc/swf-filter/tls -m 600 "$FOLDER/payments.key"
 for place in /run /var/lib /var/log; do
     mount -t tmpfs none "$place"
 done
 mount -t bpf none /sys/fs/bpf
+if [ "$SET_UP" = Package ]; then
+    systemd-sysusers "$PACKAGING/swf-filter.sysusers"
+    systemd-tmpfiles --create "$PACKAGING/swf-filter.tmpfiles"
+fi
+install -D -t /etc/swf-filter/tls "$FOLDER/payments.pem"
+install -D -t /etc/swf-filter/tls -m 600 "$FOLDER/payments.key"
 ip link set lo up
 mkdir /run/bin
 ln -s "$BINARY" /run/bin/swf-filter
@@ -153,7 +176,12 @@ systemctl() {
             swf-filter daemon &
             wait_for swf-filter status ;;
         "enable --now swf-filter-listener.service")
-            swf-filter listener &
+            local own="setpriv --reuid=swf-listener --regid=swf-listener --clear-groups --no-new-privs --bounding-set=-all"
+            install -d -o swf-listener -g swf-listener -m 0750 /run/swf-filter-listener
+            $own swf-filter listener --check
+            systemd-socket-activate --listen=443 --fdname=https $own swf-filter listener &
+            # Its first connection starts it.
+            wait_for bash -c ': 3<>/dev/tcp/127.0.0.1/443'
             wait_for eval 'swf-filter --output json status | grep "\"listener\":{"' ;;
         *) return 1 ;;
     esac

@@ -1,7 +1,7 @@
 //! The commands of the operations guide, run from its top to its end on machines such as it is written for.
 
 use anyhow::{Context, Result, ensure};
-use swf_filter_tests::manual::{self, Machine};
+use swf_filter_tests::manual::{self, Machine, SetUp};
 
 const GUIDE: &str = "docs/operations.md";
 const README: &str = "README.md";
@@ -51,6 +51,12 @@ esac; }
 seq -f '203.0.113.%g' 1 2 99 >partners.txt
 "#;
 
+/// What the guide takes for granted: certificates and keys.
+const BEFORE: [&str; 2] = [
+    "chown swf-listener /etc/swf-filter/tls/payments.key",
+    "swf-filter keys rotate",
+];
+
 /// What stands before a change: somebody edits a file.
 const EDIT: &str = "sed -i s/203.0.113.0/198.18.0.0/ /etc/swf-filter/policy.d/10-payments.toml";
 
@@ -97,8 +103,8 @@ fn section(title: &str) -> Result<Vec<String>> {
 }
 
 /// Runs commands on a machine with the README's files and its cable. Gives what each has printed.
-fn run(commands: &[String]) -> Result<Option<Vec<(String, String)>>> {
-    let Some(machine) = Machine::new()? else {
+fn run(set_up: SetUp, commands: &[String]) -> Result<Option<Vec<(String, String)>>> {
+    let Some(machine) = Machine::new(set_up)? else {
         return Ok(None);
     };
     let readme = manual::document(README)?;
@@ -125,7 +131,7 @@ fn run(commands: &[String]) -> Result<Option<Vec<(String, String)>>> {
 
 #[test]
 fn every_command_of_the_guide_does_what_it_is_there_for() -> Result<()> {
-    let mut commands = vec!["swf-filter keys rotate".to_owned()];
+    let mut commands = BEFORE.map(str::to_owned).to_vec();
     commands.extend(section("Install")?);
     commands.push(EDIT.to_owned());
     for title in [
@@ -138,7 +144,7 @@ fn every_command_of_the_guide_does_what_it_is_there_for() -> Result<()> {
     ] {
         commands.extend(section(title)?);
     }
-    let Some(ran) = run(&commands)? else {
+    let Some(ran) = run(SetUp::Package, &commands)? else {
         return Ok(());
     };
     for (begin, words) in SAYS {
@@ -154,7 +160,7 @@ fn every_command_of_the_guide_does_what_it_is_there_for() -> Result<()> {
 
 #[test]
 fn a_listener_with_a_user_of_its_own_is_set_up_by_hand() -> Result<()> {
-    let Some(ran) = run(&section("The listener")?)? else {
+    let Some(ran) = run(SetUp::ByHand, &section("The listener")?)? else {
         return Ok(());
     };
     let (command, said) = ran.last().context("no commands")?;

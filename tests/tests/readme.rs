@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use swf_filter::config::Config;
 use swf_filter::files;
 use swf_filter::listener::settings::Settings;
-use swf_filter_tests::manual::{self, Machine};
+use swf_filter_tests::manual::{self, Machine, SetUp};
 use tempfile::TempDir;
 
 const README: &str = "README.md";
@@ -63,7 +63,7 @@ fn a_word_that_is_not_known_is_noticed() -> Result<()> {
 
 #[test]
 fn a_first_policy_drops_a_packet_and_says_why_and_a_listener_joins() -> Result<()> {
-    let Some(machine) = Machine::new()? else {
+    let Some(machine) = Machine::new(SetUp::Package)? else {
         return Ok(());
     };
     let text = manual::document(README)?;
