@@ -51,17 +51,13 @@ impl Forest {
         let mut known = HashMap::new();
         for (number, table) in (0..).zip(&generation.tables) {
             // A table of its own is not worth a hash.
-            let alone = generation.tables.len() == 1;
-            let v4 = if alone {
-                Vec::new()
-            } else {
-                paint::bytes(&table.v4)
-            };
-            let v6 = if alone {
-                Vec::new()
-            } else {
-                paint::bytes(&table.v6)
-            };
+            let has_others = generation.tables.len() > 1;
+            let v4 = has_others
+                .then(|| paint::bytes(&table.v4))
+                .unwrap_or_default();
+            let v6 = has_others
+                .then(|| paint::bytes(&table.v6))
+                .unwrap_or_default();
             for (family, bytes) in [(Family::V4, v4), (Family::V6, v6)] {
                 let root = *known
                     .entry((family, blake3::hash(&bytes)))
