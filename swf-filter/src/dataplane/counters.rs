@@ -106,10 +106,7 @@ impl Counters {
                 Ok(page) => page,
                 Err(MapError::KeyNotFound) => break,
                 // By its number, which is all that a map of maps tells.
-                Err(error) => {
-                    return Err(error)
-                        .context("cannot open rule counters (without CAP_SYS_ADMIN nobody can)");
-                }
+                Err(error) => return Err(error).context("cannot open rule counters"),
             };
             let here = left.min(PAGE_COUNTERS as usize * COUNTER_WORDS);
             words.extend(bulk::words(page.map(), here).context("cannot read rule counters")?);
