@@ -34,14 +34,25 @@ fn rows<A: Address>(input: &[u8], from: fn(u128) -> A) -> Vec<Row<A>> {
     rows
 }
 
-// Rows; the addresses of some of them are looked up, and words of the forest are replaced by some of them.
+// Rows, of an only table and of one of many; the addresses of some of them are looked up, and words of the forest are replaced by some
+// of them.
 fuzz_target!(|input: &[u8]| {
     let table = Table {
         v4: rows(input, |address| (address >> 96) as u32),
         v6: rows(input, |address| address),
     };
+    check(input, vec![table.clone()]);
+    let mut tables = vec![table];
+    tables.resize_with(MANY, Table::default);
+    check(input, tables);
+});
+
+/// With so many tables, small ones are built otherwise.
+const MANY: usize = 16;
+
+fn check(input: &[u8], tables: Vec<Table>) {
     let generation = Generation {
-        tables: vec![table],
+        tables,
         ..Generation::default()
     };
     let built = Forest::build(&generation).expect("a small forest");
@@ -77,4 +88,4 @@ fuzz_target!(|input: &[u8]| {
     for address in v4 {
         forest::leaf_v4(&words.as_slice(), 0, address);
     }
-});
+}

@@ -108,6 +108,8 @@ struct Builder {
     words: Vec<u64>,
     /// So many words are too many.
     most: u32,
+    /// How many tables there are.
+    tables: usize,
 }
 
 /// Some of a trie's ranges, the first of which has the address where a part of the trie starts.
@@ -137,11 +139,12 @@ impl Part {
 
 impl Builder {
     fn new(most: u32, tables: usize) -> Self {
-        let tables = u16::try_from(tables).unwrap_or(u16::MAX);
-        let start = forest::root_at(tables, Family::V4).next_multiple_of(NODE_WORDS);
+        let after = u16::try_from(tables).unwrap_or(u16::MAX);
+        let start = forest::root_at(after, Family::V4).next_multiple_of(NODE_WORDS);
         Self {
             words: vec![0; start as usize],
             most,
+            tables,
         }
     }
 
@@ -169,7 +172,7 @@ impl Builder {
                 end: ranges.len(),
             },
         };
-        let Some(bits) = top::<A>(ranges.len()) else {
+        let Some(bits) = top::<A>(ranges.len(), self.tables) else {
             return u64::from(self.entry(&ranges, all).bits());
         };
         let at = self.allocate(1 << bits >> 1);
@@ -319,7 +322,7 @@ impl Builder {
 fn bucket<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<[u64; 4]> {
     let Span { start, end } = part.span;
     let in_turns = (start + 2..end).all(|range| ranges.entry(range) == ranges.entry(range - 2));
-    if end - start > ENDS + 1 || !in_turns {
+    if end - start > BUCKET_RANGES || !in_turns {
         return None;
     }
     let mut ends = [u32::MAX; ENDS];
@@ -558,17 +561,23 @@ fn hash(words: &[u64]) -> Hash {
     Hash(hasher.finalize().into())
 }
 
-/// How many bits the top of so many ranges takes, if they pay for one.
+/// How many bits the top of so many ranges takes, if they pay for one beside so many tables.
 ///
-/// One of 18 bits takes 1 MiB. For IPv4 it would replace a node that is in some cache by a word that is in none; but of IPv6 few
-/// values of the first bits are in use, and only their words come into caches.
-fn top<A: Address>(ranges: usize) -> Option<u32> {
+/// One of 12 bits takes 16 KiB, and saves one or two nodes. One of 18 bits takes 1 MiB. For IPv4 it would replace a node that is in
+/// some cache by a word that is in none; but of IPv6 few values of the first bits are in use, and only their words come into caches.
+fn top<A: Address>(ranges: usize, tables: usize) -> Option<u32> {
     match ranges {
-        ..1_024 => None,
+        ..=BUCKET_RANGES => None,
+        ..1_024 if tables > FEW_TABLES => None,
         LARGE.. if A::BITS == 128 => Some(3 * STRIDE),
         _ => Some(2 * STRIDE),
     }
 }
+
+/// Ranges that one node can hold.
+const BUCKET_RANGES: usize = ENDS + 1;
+/// Tables of which even small ones may have a top: all together are no burden to the nearer caches.
+const FEW_TABLES: usize = 8;
 
 /// Ranges from which on 1 MiB is little beside their nodes.
 const LARGE: usize = 1 << 17;

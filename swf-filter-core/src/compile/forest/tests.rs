@@ -92,7 +92,15 @@ fn boundaries<A: Looked>(rows: &[Row<A>]) -> impl Iterator<Item = A> {
         .into_iter()
 }
 
+/// One of so many tables that small ones have no top.
 fn built<A: Looked>(rows: &[Row<A>]) -> Forest {
+    let others = vec![Vec::new(); FEW_TABLES];
+    let tables = [rows.to_vec()].into_iter().chain(others);
+    Forest::build(&generation(tables)).unwrap()
+}
+
+/// The only table.
+fn alone<A: Looked>(rows: &[Row<A>]) -> Forest {
     Forest::build(&generation([rows.to_vec()])).unwrap()
 }
 
@@ -114,14 +122,15 @@ fn halved<A: Looked>(rows: &[Row<A>]) -> Vec<Row<A>> {
 }
 
 fn assert_right<A: Looked>(rows: &[Row<A>], more: &[u128]) {
-    let forest = built(rows);
-    let more = more.iter().map(|address| A::from_u128(*address));
-    for address in boundaries(rows).chain(more) {
-        assert_eq!(
-            A::find(&forest, 0, address),
-            scanned(rows, address),
-            "{address:x?} in {rows:x?}"
-        );
+    for forest in [built(rows), alone(rows)] {
+        let more = more.iter().map(|address| A::from_u128(*address));
+        for address in boundaries(rows).chain(more) {
+            assert_eq!(
+                A::find(&forest, 0, address),
+                scanned(rows, address),
+                "{address:x?} in {rows:x?}"
+            );
+        }
     }
 }
 
@@ -350,7 +359,7 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn equal_tables_are_there_once() {
     let table = rows::<u128>(&[(1 << 90, 50, 1), (3 << 90, 128, 2)]);
-    let one = built(&table);
+    let one = alone(&table);
     let many = Forest::build(&generation(vec![table.clone(); 100])).unwrap();
     let more = forest::root_at(100, Family::V4) as usize * 8;
     assert!(many.bytes() <= one.bytes() + more);
