@@ -4,10 +4,11 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -192,17 +193,11 @@ impl How {
     }
 }
 
-/// The history as it was when its file had this stamp, or why it could not be read.
+/// The history as it was when its file had this stamp.
 #[derive(Debug)]
 pub(super) struct Known {
     stamp: Stamp,
-    records: Result<Arc<[Record]>, String>,
-}
-
-fn records(path: &Path) -> Result<Arc<[Record]>> {
-    let there = path.exists();
-    let records: Option<Vec<Record>> = there.then(|| read(path)).transpose()?;
-    Ok(records.unwrap_or_default().into())
+    records: Arc<[Record]>,
 }
 
 impl State {
@@ -212,16 +207,23 @@ impl State {
         if !path.exists() {
             write(&path, text)?;
         }
-        let known = self.history();
-        let is_damaged = known.is_err();
-        if let Err(error) = &known {
-            warn!("the history begins anew: {error:#}");
-            let path = self.history_path();
-            // Perhaps somebody can mend it, and then has the texts, too.
-            fs::rename(&path, path.with_extension("damaged"))
-                .with_context(|| format!("cannot put {} aside", path.display()))?;
-        }
-        let mut records = known.map_or_else(|_| Vec::new(), |known| known.to_vec());
+        let mut is_damaged = false;
+        let mut records = match self.history() {
+            Ok(known) => known.to_vec(),
+            // What keeps it from being read may pass, and then all of it is there.
+            Err(error) if error.chain().any(<dyn std::error::Error>::is::<io::Error>) => {
+                return Err(error);
+            }
+            Err(error) => {
+                warn!("the history begins anew: {error:#}");
+                is_damaged = true;
+                let path = self.history_path();
+                // Perhaps somebody can mend it, and then has the texts, too.
+                fs::rename(&path, path.with_extension("damaged"))
+                    .with_context(|| format!("cannot put {} aside", path.display()))?;
+                Vec::new()
+            }
+        };
         records.push(record);
         records.drain(..records.len().saturating_sub(MOST_RECORDS));
         write(&self.history_path(), &records)?;
@@ -231,23 +233,21 @@ impl State {
         Ok(())
     }
 
-    /// All records, the oldest first. The file is only read again if it is another than the last time.
+    /// All records, the oldest first. A file that was read is only read again if it is another since.
     pub fn history(&self) -> Result<Arc<[Record]>> {
         let path = self.history_path();
         let stamp = Stamp::of(&path);
-        let mut known = self.known();
-        let known = match known.take().filter(|known| known.stamp == stamp) {
-            Some(same) => known.insert(same),
-            None => known.insert(Known {
-                stamp,
-                records: records(&path).map_err(|error| format!("{error:#}")),
-            }),
-        };
-        known.records.clone().map_err(Error::msg)
-    }
-
-    fn known(&self) -> MutexGuard<'_, Option<Known>> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut known = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known.as_ref().filter(|known| known.stamp == stamp) {
+            return Ok(Arc::clone(&same.records));
+        }
+        let read: Option<Vec<Record>> = path.exists().then(|| read(&path)).transpose()?;
+        let records: Arc<[Record]> = read.unwrap_or_default().into();
+        *known = Some(Known {
+            stamp,
+            records: Arc::clone(&records),
+        });
+        Ok(records)
     }
 
     /// Whether a text is kept.
@@ -384,6 +384,36 @@ mod tests {
         assert!(state.keeps_text(&text(1).hash()));
         let aside = state.history_path().with_extension("damaged");
         assert_eq!(fs::read_to_string(aside).unwrap(), "damaged");
+    }
+
+    #[test]
+    fn a_history_that_cannot_be_read_now_is_kept_for_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path());
+        state.remember(record(1, &text(1)), &text(1), 20).unwrap();
+        let path = state.history_path();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(state.history().is_err());
+        assert!(state.remember(record(2, &text(2)), &text(2), 20).is_err());
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&elsewhere, &path).unwrap();
+        state.remember(record(2, &text(2)), &text(2), 20).unwrap();
+        let records = [record(1, &text(1)), record(2, &text(2))];
+        assert_eq!(*state.history().unwrap(), records);
+    }
+
+    #[test]
+    fn a_history_is_read_again_only_if_its_file_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path());
+        state.remember(record(1, &text(1)), &text(1), 20).unwrap();
+        let before = state.history().unwrap();
+        assert!(Arc::ptr_eq(&before, &state.history().unwrap()));
+        let other = State::new(folder.path());
+        other.remember(record(2, &text(2)), &text(2), 20).unwrap();
+        assert_eq!(state.history().unwrap().len(), 2);
     }
 
     #[test]
