@@ -1,6 +1,7 @@
 //! Reads policy files: which, in what order, and never more than they may hold. Writes files that are there whole or not at all.
 //! Tells whether a file is still what it was.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
@@ -266,11 +267,13 @@ enum Access<'a> {
 fn write(path: &Path, parts: &[&[u8]], access: Access<'_>) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     make_own(directory)?;
-    // Not the ending of a policy file, so that none is ever read in part.
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
+    // A hidden file, which no directory of policies is read for, and a name that nobody else gives one.
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".swf-filter");
+    let beside = path.with_file_name(name);
     // One that a crash left may be anybody's to read.
-    remove_if_there(beside.as_ref())?;
+    remove_if_there(&beside)?;
     let mode = match access {
         Access::Like(_) => 0o600,
         Access::New(mode) => mode,
@@ -327,14 +330,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("made/file");
         write_whole(&path, &[b"old"]).unwrap();
-        let left = folder.path().join("made/file.new");
+        let left = folder.path().join("made/.file.swf-filter");
         fs::write(&left, "ol").unwrap();
         fs::set_permissions(&left, fs::Permissions::from_mode(0o666)).unwrap();
+        // Somebody's own.
+        let other = folder.path().join("made/file.new");
+        fs::write(&other, "new, too").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
         write_whole(&path, &[b"n", b"ew"]).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert!(!left.exists());
+        assert!(!left.exists() && other.exists());
     }
 
     #[test]

@@ -375,7 +375,7 @@ fn a_trial_that_cannot_be_written_down_does_not_begin() -> Result<()> {
         return Ok(());
     };
     // Not even root opens it for writing.
-    let in_the_way = stage.world.file("state").join("order.new");
+    let in_the_way = stage.world.file("state").join(".order.swf-filter");
     fs::create_dir(&in_the_way)?;
     let shut = stage.shut.to_string_lossy().into_owned();
     stage.fails(&["try", &shut], "nothing was tried")?;

@@ -281,7 +281,11 @@ fn an_old_store_is_refused() {
 fn a_change_that_was_cut_off_is_none_or_whole() {
     let stage = stage();
     stage.store.create(ALICE, NOW).unwrap();
-    fs::write(stage.path("state/access-keys.new"), "swf-filter acc").unwrap();
+    fs::write(
+        stage.path("state/.access-keys.swf-filter"),
+        "swf-filter acc",
+    )
+    .unwrap();
     assert_eq!(stage.load().unwrap().len(), 1);
     stage.store.create(BOB, NOW).unwrap();
     assert_eq!(stage.load().unwrap().len(), 2);

@@ -93,7 +93,7 @@ fn a_write_that_fails_leaves_what_was_there() {
     let state = State::new(folder.path());
     state.save(&saved(1)).unwrap();
     // What cannot be opened for writing, not even by root.
-    fs::create_dir(folder.path().join("generation-1.new")).unwrap();
+    fs::create_dir(folder.path().join(".generation-1.swf-filter")).unwrap();
     assert!(state.save(&saved(1)).is_err());
     assert!(state.load(1).is_ok());
     assert_eq!(state.highest(), Some(1));
