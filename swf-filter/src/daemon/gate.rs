@@ -86,7 +86,7 @@ struct View {
     /// Interfaces that an operator took the filter off.
     detached: HashSet<Arc<str>>,
     warnings: Vec<String>,
-    /// Why counts of earlier generations are lost.
+    /// Which counts of earlier generations were lost first, and why.
     lost: Option<String>,
     /// Followed files that are refused, and why.
     stale: BTreeMap<PathBuf, String>,
@@ -363,7 +363,7 @@ impl Gate {
         if !unchanged {
             // The kernel has returned from the flip: nothing counts in the old slot any more.
             let counts = self.live(&view);
-            let counts = view.or_lost(counts);
+            let counts = view.or_lost("what rules of the generation before counted", counts);
             view.ledger.fold(counts, now.number, &generation);
             view.since = Timestamp::now();
             let old = std::mem::take(&mut view.generation);
@@ -409,13 +409,13 @@ impl View {
         Some((Arc::clone(&self.generation), text.clone()))
     }
 
-    /// What rules counted in earlier generations, or nothing if that cannot be read. What is lost stays lost, and is told for as long
-    /// as this daemon runs.
-    fn or_lost<T: Default>(&mut self, counts: Result<T>) -> T {
+    /// Counts of earlier generations, or none if they cannot be read. What is lost stays lost, and is told for as long as this daemon
+    /// runs.
+    fn or_lost<T: Default>(&mut self, what: &str, counts: Result<T>) -> T {
         counts.unwrap_or_else(|error| {
-            let words = format!("what rules counted in earlier generations is lost: {error:#}");
+            let words = format!("{what} is lost: {error:#}");
             warn!("{words}");
-            self.lost = Some(words);
+            self.lost.get_or_insert(words);
             T::default()
         })
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use swf_filter_common::abi::Count;
 use swf_filter_core::compile::{compile, drop_everything};
 use swf_filter_core::policy::{Origin, Policy};
 use tracing::{error, info, warn};
@@ -12,7 +13,7 @@ use super::{Candidate, Gate, Provenance, lock};
 use crate::config::OnBootFailure;
 use crate::dataplane::Active;
 use crate::report::Rejected;
-use crate::state::{By, How, Ledger, Saved};
+use crate::state::{By, How, Ledger, RuleKey, Saved};
 
 impl Gate {
     /// Brings a generation into force: the one that is ordered, or the files', or if they are wrong the pinned one, the last good
@@ -81,7 +82,9 @@ impl Gate {
     fn ledger_of(&self, active: Active, saved: Option<&Saved>) -> Ledger {
         let life = self.counters.life();
         let ledger = self.state.load_ledger();
-        let ledger = self.view().or_lost(ledger);
+        let ledger = self
+            .view()
+            .or_lost("what rules counted in earlier generations", ledger);
         let Some(mut ledger) = ledger.filter(|ledger| ledger.is_of(life)) else {
             return Ledger::new(life, active.number);
         };
@@ -89,18 +92,28 @@ impl Gate {
             && let Some(saved) = saved
         {
             // An earlier daemon died between the flip and the ledger: the old slot still has the counts.
-            let previous = Some(ledger.before()).filter(|before| saved.after == Some(*before));
-            let counts = previous.map_or_else(
-                || Ok(Vec::new()),
-                |number| {
-                    let previous = self.state.load(number)?;
-                    self.counts(1 - active.slot, &previous.generation)
-                },
-            );
-            let counts = self.view().or_lost(counts);
+            let counts = self.uncounted(active, saved, ledger.before());
+            let what = format!("what rules counted after generation {}", ledger.before());
+            let counts = self.view().or_lost(&what, counts);
             ledger.fold(counts, active.number, &saved.generation);
         }
         ledger
+    }
+
+    /// What rules of generation `number`, which the ledger ends at, counted until another took its place.
+    fn uncounted(
+        &self,
+        active: Active,
+        saved: &Saved,
+        number: u64,
+    ) -> Result<Vec<(RuleKey, Count)>> {
+        ensure!(
+            saved.after == Some(number),
+            "the ledger ends there, and generation {} did not come right after it",
+            active.number
+        );
+        let previous = self.state.load(number)?;
+        self.counts(1 - active.slot, &previous.generation)
     }
 
     /// Enforces the newest generation on disk.
