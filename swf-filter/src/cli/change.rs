@@ -4,6 +4,7 @@
 //! same, by this command, because the daemon's unit may not write to `/etc`.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -172,7 +173,7 @@ impl Arguments {
         let ours = directories(&config);
         let _turn = match turn {
             Some(turn) => turn,
-            None => Turn::within(PATIENCE, &config.paths.state).with_context(behind)?,
+            None => Turn::within(PATIENCE, &config.paths.state, wait).with_context(behind)?,
         };
         let report: PolicyReport = self.fetch(Method::GET, "/v1/policy", &())?;
         let now = report.info.generation;
@@ -198,6 +199,16 @@ impl Arguments {
         let words = "should say something else, which is yours to write: outside of the policy directories, and behind links, no file is touched";
         Err(anyhow!("{astray} {words}").context(behind()))
     }
+}
+
+/// Says why it takes longer.
+fn wait(why: &str) {
+    // Nobody is left to be told if standard error cannot be written to.
+    let _unwritable = writeln!(
+        io::stderr(),
+        "waiting up to {} s: {why}",
+        PATIENCE.as_secs()
+    );
 }
 
 /// The directories that the daemon reads.

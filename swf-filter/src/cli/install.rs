@@ -7,7 +7,7 @@
 //! Files behind symbolic links are outside, whatever the link is called, and are left alone.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,15 +30,20 @@ pub(super) struct Turn(
 impl Turn {
     /// Refused if another has it.
     pub(super) fn now(directory: &Path) -> Result<Self> {
-        Self::within(Duration::ZERO, directory).context("nothing was changed")
+        Self::within(Duration::ZERO, directory, |_| {})
+            .context("nothing was changed; do this again once nobody else writes")
     }
 
-    /// Once no other has it any more, and refused if one has it all the time.
-    pub(super) fn within(time: Duration, directory: &Path) -> Result<Self> {
+    /// Once no other has it any more, and refused if one has it all the time. `tell` is told once that it has to wait.
+    pub(super) fn within(
+        time: Duration,
+        directory: &Path,
+        tell: impl FnOnce(&str),
+    ) -> Result<Self> {
         let shown = visible(&directory.to_string_lossy());
         let file = open(directory).with_context(|| format!("cannot open `{shown}`"))?;
         let deadline = Instant::now() + time;
-        let mut told = false;
+        let mut tell = Some(tell);
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),
@@ -47,20 +52,12 @@ impl Turn {
                     return Err(error).with_context(|| format!("cannot lock `{shown}`"));
                 }
             }
-            ensure!(
-                Instant::now() < deadline,
-                "another swf-filter writes policy files, and has locked `{shown}`; wait for its end, and do this again"
-            );
-            if !told {
-                told = true;
-                // Nobody is left to be told if standard error cannot be written to.
-                let _unwritable = writeln!(
-                    io::stderr(),
-                    "waiting up to {} s for another swf-filter that writes policy files, and has locked `{shown}`",
-                    time.as_secs()
-                );
+            let why = format!("another swf-filter writes policy files, and has locked `{shown}`");
+            ensure!(Instant::now() < deadline, "{why}");
+            if let Some(tell) = tell.take() {
+                tell(&why);
             }
-            thread::sleep(GLANCE.min(time));
+            thread::sleep(GLANCE);
         }
     }
 }
@@ -304,17 +301,14 @@ mod tests {
     fn one_writes_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let first = Turn::now(folder.path()).unwrap();
-        let soon = Duration::from_millis(1);
-        for refused in [Turn::now(folder.path()), Turn::within(soon, folder.path())] {
-            let refused = format!("{:#}", refused.err().unwrap());
-            assert!(refused.contains("do this again"), "{refused}");
-        }
-        let waiting = {
-            let folder = folder.path().to_owned();
-            thread::spawn(move || Turn::within(Duration::from_mins(1), &folder))
-        };
-        drop(first);
-        let _second = waiting.join().unwrap().unwrap();
+        let refused = format!("{:#}", Turn::now(folder.path()).err().unwrap());
+        assert!(refused.contains("do this again"), "{refused}");
+        // What waits may be in force already: doing it again is no advice.
+        let refused = Turn::within(Duration::from_millis(1), folder.path(), |_| {});
+        let refused = format!("{:#}", refused.err().unwrap());
+        assert!(!refused.contains("do this again"), "{refused}");
+        // It goes on once the other is gone, and not before.
+        let _second = Turn::within(Duration::from_mins(1), folder.path(), |_| drop(first)).unwrap();
         assert!(Turn::now(folder.path()).is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
