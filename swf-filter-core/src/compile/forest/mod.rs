@@ -47,24 +47,18 @@ impl Forest {
     }
 
     fn build_within(most: u32, generation: &Generation) -> Result<Self, TooLarge> {
-        let mut builder = Builder::new(most, generation.tables.len());
+        let tables = generation.tables.len();
+        let mut builder = Builder::new(most, tables);
         let mut known = HashMap::new();
         for (number, table) in (0..).zip(&generation.tables) {
-            // A table of its own is not worth a hash.
-            let has_others = generation.tables.len() > 1;
-            let v4 = has_others
-                .then(|| paint::bytes(&table.v4))
-                .unwrap_or_default();
-            let v6 = has_others
-                .then(|| paint::bytes(&table.v6))
-                .unwrap_or_default();
-            for (family, bytes) in [(Family::V4, v4), (Family::V6, v6)] {
-                let root = *known
-                    .entry((family, blake3::hash(&bytes)))
-                    .or_insert_with(|| match family {
-                        Family::V4 => builder.trie(&table.v4),
-                        Family::V6 => builder.trie(&table.v6),
-                    });
+            for (family, key) in [
+                (Family::V4, key(&table.v4, tables)),
+                (Family::V6, key(&table.v6, tables)),
+            ] {
+                let root = *known.entry((family, key)).or_insert_with(|| match family {
+                    Family::V4 => builder.trie(&table.v4),
+                    Family::V6 => builder.trie(&table.v6),
+                });
                 builder.set(forest::root_at(number, family), root);
                 if builder.is_full() {
                     let prefixes = generation.prefixes();
@@ -91,6 +85,14 @@ impl Forest {
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of_val(self.words())
+    }
+}
+
+/// What equal tables have in common. An only one is not worth a hash.
+fn key<A: Address>(rows: &[Row<A>], tables: usize) -> blake3::Hash {
+    match tables {
+        1 => blake3::hash(&[]),
+        _ => blake3::hash(&paint::bytes(rows)),
     }
 }
 
@@ -576,7 +578,7 @@ fn top<A: Address>(ranges: usize, tables: usize) -> Option<u32> {
 
 /// Ranges that one node can hold.
 const BUCKET_RANGES: usize = ENDS + 1;
-/// Tables of which even small ones may have a top: all together are no burden to the nearer caches.
+/// Tables of which even small ones may have a top. In both families that is 256 KiB at most, of the MiB or so that a core's own cache has.
 const FEW_TABLES: usize = 8;
 
 /// Ranges from which on 1 MiB is little beside their nodes.
