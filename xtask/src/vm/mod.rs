@@ -5,6 +5,7 @@
 //! get an answer, through boots, reboots and an upgrade. Machines are emulated (tcg), so that nested or missing KVM does not
 //! matter; that takes minutes, and is why no other command does it.
 
+mod front;
 mod initrd;
 mod kernels;
 mod machine;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::front;
 use super::initrd::{self, Initrd};
 use super::machine::Machine;
 use super::traffic::{ALLOWED, HOST, Traffic};
@@ -30,7 +31,7 @@ pub(crate) fn run(built: &Built) -> Result<()> {
     println!("vm: a system with {}", kernel.release);
     let root = debian("system")?;
     packages(built, &root)?;
-    for (path, text) in FILES {
+    for (path, text) in FILES.iter().chain(&front::FILES) {
         let path = root.join(path);
         fs::create_dir_all(path.parent().context("a file is in a folder")?)?;
         fs::write(path, text)?;
@@ -40,7 +41,8 @@ pub(crate) fn run(built: &Built) -> Result<()> {
     fs::write(
         policy.join("10-test.toml"),
         format!(
-            "version = 1\n[[host]]\nname = \"test\"\naddresses = [\"{HOST}\"]\nallow = [\"{ALLOWED}\"]\n"
+            "version = 1\n[[host]]\nname = \"test\"\naddresses = [\"{HOST}\"]\nallow = [\"{ALLOWED}\", \"{HOST}\"]\n\
+             account = \"111122223333\"\n"
         ),
     )?;
     let modules = root.join("usr/lib/modules").join(&kernel.release);
@@ -48,6 +50,7 @@ pub(crate) fn run(built: &Built) -> Result<()> {
     let from = kernel.root.join("lib/modules").join(&kernel.release);
     command::output(Command::new("cp").arg("-a").args([&from, &modules]))?;
     inside(&root, SET_UP)?;
+    inside(&root, front::SET_UP)?;
     let disk = folder()?.join("disk.ext4");
     // What was there would be left in part.
     let _not_there = fs::remove_file(&disk);
@@ -81,7 +84,7 @@ pub(crate) fn run(built: &Built) -> Result<()> {
 }
 
 /// The machine with what is sent to it.
-struct Boots {
+pub(super) struct Boots {
     machine: Machine,
     traffic: Traffic,
 }
@@ -97,12 +100,17 @@ impl Boots {
             "disabled",
         )?;
 
+        self.enable_the_listener()?;
         self.reboot("second boot")?;
         self.only_the_allowed_source_gets_answers()?;
+        self.requests_are_judged()?;
 
-        self.trials()?;
         self.upgrade()?;
         self.only_the_allowed_source_gets_answers()?;
+        self.requests_are_judged()?;
+        self.disable_the_listener()?;
+
+        self.trials()?;
 
         self.run("echo nonsense >/etc/swf-filter/policy.d/20-broken.toml")?;
         self.reboot("boot with broken files")?;
@@ -120,7 +128,7 @@ impl Boots {
         })?;
         self.says("systemctl is-failed swf-filter.service", "failed")?;
 
-        self.run("echo 'on_boot_failure = \"drop\"' >>/etc/swf-filter/config.toml")?;
+        self.run("sed -i '1i on_boot_failure = \"drop\"' /etc/swf-filter/config.toml")?;
         self.reboot("the same, with on_boot_failure = \"drop\"")?;
         self.says("systemctl is-active swf-filter.service", "active")?;
         self.says(
@@ -141,13 +149,18 @@ impl Boots {
         Ok(())
     }
 
-    /// Prints what the machine's log has of the filter.
+    /// Prints what the machine has to say of the filter.
     fn tell_of_trouble(&mut self) {
-        let log = self.run("journalctl --no-pager -b -n 30 -u swf-filter.service");
-        println!(
-            "vm: its log:\n{}",
-            log.unwrap_or_else(|error| error.to_string())
-        );
+        println!("vm: answers: {:?}", self.traffic.answers());
+        for command in [
+            "swf-filter status",
+            "swf-filter rules",
+            "journalctl --no-pager -b -n 40 -u swf-filter.service -u swf-filter-listener.service",
+        ] {
+            let told = self.run(command);
+            let told = told.unwrap_or_else(|error| error.to_string());
+            println!("vm: {command}:\n{told}");
+        }
     }
 
     fn boot(&mut self, which: &str) -> Result<()> {
@@ -163,7 +176,7 @@ impl Boots {
     }
 
     /// Runs a command, and gives what it printed.
-    fn run(&mut self, line: &str) -> Result<String> {
+    pub(super) fn run(&mut self, line: &str) -> Result<String> {
         // What is typed is not what is waited for, in case it is echoed.
         self.machine
             .type_line(&format!("{line}; echo vm-\"\"ended $?"))?;
@@ -177,7 +190,7 @@ impl Boots {
         Ok(printed)
     }
 
-    fn says(&mut self, line: &str, expected: &str) -> Result<()> {
+    pub(super) fn says(&mut self, line: &str, expected: &str) -> Result<()> {
         let printed = self.run(line)?;
         let said = printed
             .lines()
@@ -208,14 +221,25 @@ impl Boots {
     }
 
     fn nobody_gets_answers(&mut self) -> Result<()> {
-        // The first ones may still be answers to what was sent before.
-        self.more_is_sent()?;
-        let before = self.traffic.answers();
-        self.more_is_sent()?;
+        // The first ones may still be answers to what was sent before, and a busy machine has some of that before it.
+        let mut before = self.traffic.answers();
+        for _ in 0..MOST_BEHIND {
+            self.more_is_sent()?;
+            let after = self.traffic.answers();
+            if after == before {
+                break;
+            }
+            before = after;
+        }
+        for _ in 0..QUIET {
+            self.more_is_sent()?;
+            // The machine does something, and so has seen what was sent.
+            self.run("true")?;
+        }
         let after = self.traffic.answers();
         ensure!(
-            after.allowed == before.allowed && after.denied == before.denied,
-            "somebody got answers"
+            after == before,
+            "somebody got answers: {after:?}, after {before:?}"
         );
         Ok(())
     }
@@ -295,17 +319,20 @@ impl Boots {
 fn debian(name: &str) -> Result<PathBuf> {
     let folder = folder()?;
     let archive = folder.join("debian.tar");
-    if !archive.exists() {
+    let list = folder.join("debian.packages");
+    // One that was made with other packages is of no use.
+    if !archive.exists() || fs::read_to_string(&list).ok().as_deref() != Some(PACKAGES) {
         println!("vm: getting Debian 12");
         let made = folder.join("debian.tar.new");
         command::output(
             Command::new("mmdebstrap")
                 .args(["--quiet", "--variant=minbase", "--format=tar"])
-                .args(["--include=systemd-sysv,udev,kmod,iproute2,logrotate,ca-certificates"])
+                .arg(format!("--include={PACKAGES}"))
                 .arg("bookworm")
                 .arg(&made),
         )?;
         fs::rename(made, &archive)?;
+        fs::write(list, PACKAGES)?;
     }
     let root = folder.join(name);
     if root.exists() {
@@ -346,6 +373,9 @@ fn packages(built: &Built, root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What the machine has beside the least that Debian is.
+const PACKAGES: &str = "systemd-sysv,udev,kmod,iproute2,logrotate,ca-certificates,openssl,curl";
+
 const THIS: &str = "0.1.0-1";
 const NEXT: &str = "0.1.1-1";
 
@@ -353,6 +383,10 @@ const NEXT: &str = "0.1.1-1";
 const COMMAND: Duration = Duration::from_mins(6);
 /// From the power switch to a shell.
 const BOOT: Duration = Duration::from_mins(10);
+/// How many times [`ENOUGH`] packets may be sent before the last of earlier ones is answered.
+const MOST_BEHIND: u32 = 20;
+/// How many times as many may be sent without an answer, after that.
+const QUIET: u32 = 3;
 /// Packets that come through on their way show whether others would.
 const ENOUGH: u64 = 50;
 
@@ -388,10 +422,10 @@ const FILES: [(&str, &str); 4] = [
 const LEFT: &str = "find / -xdev '(' -path /packages -o -path /etc/swf-filter ')' -prune -o -name '*swf-filter*' -print | wc -l";
 
 /// Names what is left of settings.
-const KEPT: &str = "find /etc/swf-filter -type f -printf '%f\\n' | sort | xargs";
+const KEPT: &str = "find /etc/swf-filter/policy.d -type f -printf '%f\\n' | sort | xargs";
 
 /// Makes a policy that lets nobody in.
-const TRIAL: &str = "mkdir /trial && sed 's/^allow = .*/allow = []/' /etc/swf-filter/policy.d/10-test.toml >/trial/10-test.toml";
+const TRIAL: &str = "mkdir /trial && sed 's/^allow = .*/deny = [\"0.0.0.0\\/0\"]/' /etc/swf-filter/policy.d/10-test.toml >/trial/10-test.toml";
 
 /// Run in the machine's file system before its first boot, as an administrator would after it.
 const SET_UP: &str = "

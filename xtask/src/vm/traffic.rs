@@ -1,7 +1,8 @@
 //! Frames to and from an emulated machine: its network card is a socket on loopback, and a datagram is a frame.
 //!
 //! What is sent are first packets of TCP connections. A kernel without a listening socket answers them with a reset, so an answer
-//! says that a packet got through, and nothing has to run in the machine for it.
+//! says that a packet got through, and nothing has to run in the machine for it. Where something listens, the connection is reset
+//! from here: else its half would be answered again and again.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -31,7 +32,7 @@ struct Counts {
 }
 
 /// Answers so far.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answers {
     pub(crate) allowed: u64,
     pub(crate) denied: u64,
@@ -101,7 +102,7 @@ fn send(socket: &UdpSocket, counts: &Counts) {
     while !counts.stop.load(Relaxed) {
         for source in [ALLOWED, DENIED] {
             // Refused while the machine is not there.
-            let _nobody_there = socket.send(&first_packet(source, port));
+            let _nobody_there = socket.send(&packet(source, port, FIRST, SYN));
         }
         counts.sent.fetch_add(1, Relaxed);
         port = if port == u16::MAX {
@@ -119,7 +120,12 @@ fn receive(socket: &UdpSocket, counts: &Counts) {
         let Ok(length) = socket.recv(&mut frame) else {
             continue;
         };
-        match answered(frame.get(..length).unwrap_or_default()) {
+        let frame = frame.get(..length).unwrap_or_default();
+        let answered = answered(frame);
+        if let (Some(source), Some((port, next))) = (answered, opened(frame)) {
+            let _nobody_there = socket.send(&packet(source, port, next, RST));
+        }
+        match answered {
             Some(ALLOWED) => {
                 counts.allowed.fetch_add(1, Relaxed);
                 let mut gap = counts.gap.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,8 +152,17 @@ fn answered(frame: &[u8]) -> Option<Ipv4Addr> {
     is_tcp.then_some(Ipv4Addr::from(to))
 }
 
-/// An Ethernet frame with the first packet of a TCP connection (RFC 791, RFC 9293).
-fn first_packet(source: Ipv4Addr, port: u16) -> Vec<u8> {
+/// The port and the next sequence number of a connection that the machine takes.
+fn opened(frame: &[u8]) -> Option<(u16, [u8; 4])> {
+    let tcp = frame.get(34..)?;
+    let is_taken = *tcp.get(13)? == SYN | ACK;
+    let port = u16::from_be_bytes(tcp.get(2..4)?.try_into().ok()?);
+    let next = tcp.get(8..12)?.try_into().ok()?;
+    is_taken.then_some((port, next))
+}
+
+/// An Ethernet frame with a packet of a TCP connection, without data (RFC 791, RFC 9293).
+fn packet(source: Ipv4Addr, port: u16, sequence: [u8; 4], flags: u8) -> Vec<u8> {
     let addresses = [source.octets(), HOST.octets()].concat();
     let mut ip = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, TCP, 0, 0];
     ip.extend(&addresses);
@@ -155,8 +170,9 @@ fn first_packet(source: Ipv4Addr, port: u16) -> Vec<u8> {
     ip.splice(10..12, sum);
     let mut tcp = Vec::from(port.to_be_bytes());
     tcp.extend(HTTPS.to_be_bytes());
-    // Sequence and acknowledgement numbers, a header of five words with SYN, and the window.
-    tcp.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0x20, 0, 0, 0, 0, 0]);
+    tcp.extend(sequence);
+    // No acknowledgement, a header of five words, and the window.
+    tcp.extend([0, 0, 0, 0, 0x50, flags, 0x20, 0, 0, 0, 0, 0]);
     let pseudo = [&addresses[..], &[0, TCP, 0, 20], &tcp].concat();
     tcp.splice(16..18, checksum(&pseudo));
     [&MACHINE[..], &ROUTER, &IPV4, &ip, &tcp].concat()
@@ -188,6 +204,10 @@ const IPV4: [u8; 2] = [0x08, 0];
 const TCP: u8 = 6;
 const HTTPS: u16 = 443;
 const FIRST_PORT: u16 = 1024;
+const FIRST: [u8; 4] = [0, 0, 0, 1];
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
 /// Between two packets of a source.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -197,7 +217,7 @@ mod tests {
 
     #[test]
     fn checksums_of_a_packet_add_up() {
-        let frame = first_packet(DENIED, FIRST_PORT);
+        let frame = packet(DENIED, FIRST_PORT, FIRST, SYN);
         // A sum over what has its own checksum in it is zero (RFC 1071).
         assert_eq!(checksum(&frame[14..34]), [0, 0]);
         let pseudo = [&frame[26..34], &[0, TCP, 0, 20], &frame[34..]].concat();
@@ -206,11 +226,20 @@ mod tests {
 
     #[test]
     fn only_tcp_from_the_machine_is_an_answer() {
-        let mut frame = first_packet(ALLOWED, FIRST_PORT);
+        let mut frame = packet(ALLOWED, FIRST_PORT, FIRST, SYN);
         assert_eq!(answered(&frame), None);
         frame.splice(0..12, [ROUTER, MACHINE].concat());
         assert_eq!(answered(&frame), Some(HOST));
         frame[14 + 9] = 17;
         assert_eq!(answered(&frame), None);
+    }
+
+    #[test]
+    fn only_a_connection_that_is_taken_is_reset() {
+        let port = HTTPS.to_be_bytes();
+        assert_eq!(opened(&packet(ALLOWED, HTTPS, FIRST, SYN)), None);
+        assert_eq!(opened(&packet(ALLOWED, HTTPS, FIRST, RST | ACK)), None);
+        let taken = packet(ALLOWED, FIRST_PORT, FIRST, SYN | ACK);
+        assert_eq!(opened(&taken), Some((u16::from_be_bytes(port), [0; 4])));
     }
 }
