@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
 
-use crate::{process::Child, require};
+use crate::{process::Child, require, wait::patience};
 
 /// Where swf-filter's files are, in documents and on the machine.
 const HOME: &str = "/etc/swf-filter/";
@@ -123,6 +123,7 @@ impl Machine {
                 concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging"),
             )
             .env("FOLDER", self.folder.path())
+            .env("PATIENCE", patience().to_string())
             .env("NO_COLOR", "1");
         let mut machine = Child::spawn("machine", &mut machine)?;
         let ended = machine.wait(PATIENCE);
@@ -163,11 +164,11 @@ PATH=/run/bin:$PATH
 cd /run
 
 wait_for() {
-    for _ in $(seq 300); do
+    for _ in $(seq $((300 * PATIENCE))); do
         ! "$@" >/dev/null 2>&1 || return 0
         sleep 0.1
     done
-    echo "not within half a minute: $*" >&2
+    echo "waited in vain: $*" >&2
     return 1
 }
 systemctl() {

@@ -31,7 +31,9 @@ pub const NAME: &str = "swf.test";
 /// Where the upstream listens, on the host.
 pub const UPSTREAM: &str = "127.0.0.1:5000";
 
-/// Where the audit log is, in a world.
+/// Where logs are, in a world.
+pub const LOGS: &str = "log";
+/// The audit log among them.
 const AUDIT: &str = "log/audit.jsonl";
 
 /// What stands behind the listener.
@@ -334,7 +336,7 @@ run = "{folder}/run"
 listener_run = "{folder}/listener-run"
 state = "{folder}/listener-state"
 keys = "{folder}/keys"
-audit = "{folder}/log/audit.jsonl"
+audit = "{folder}/{AUDIT}"
 
 {settings}"#
     );

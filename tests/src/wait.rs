@@ -34,7 +34,8 @@ pub fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bool) -> 
 #[must_use]
 pub fn patience() -> u32 {
     let times = env::var("SWF_FILTER_PATIENCE").ok();
-    times.and_then(|times| times.parse().ok()).unwrap_or(1)
+    let times = times.and_then(|times| times.parse().ok());
+    times.unwrap_or(1).max(1)
 }
 
 const PAUSE: Duration = Duration::from_millis(2);

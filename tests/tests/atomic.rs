@@ -39,7 +39,7 @@ fn no_packet_sees_a_mixture_and_every_interface_switches_once_a_reload(
 
     let traffic = world.traffic()?;
     let mut flips = Vec::new();
-    for _ in 0..RELOADS / patience() {
+    for _ in 0..RELOADS.div_ceil(patience()) {
         traffic.wait_for_rounds(ROUNDS);
         rival = rival.other();
         world.write_policy("10.toml", rival.policy())?;
@@ -75,14 +75,15 @@ fn another_engine_takes_over_without_a_packet_judged_otherwise() -> Result<()> {
 
     let traffic = world.traffic()?;
     let mut engine = Engine::Compiled;
-    for change in 0..CHANGES / patience() {
+    let changes = CHANGES.div_ceil(patience());
+    for change in 0..changes {
         traffic.wait_for_rounds(ROUNDS);
         engine = match engine {
             Engine::Compiled => Engine::LpmTrie,
             Engine::LpmTrie => Engine::Compiled,
         };
         world.write_config(&format!("engine = \"{}\"\n", engine.name()))?;
-        if change % (CHANGES / RESTARTS) == 0 {
+        if change % changes.div_ceil(RESTARTS) == 0 {
             daemon.kill()?;
             daemon = world.restarted_daemon()?;
         } else {

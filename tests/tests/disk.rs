@@ -33,7 +33,7 @@ fn warnings(world: &World) -> Result<String> {
 /// Files of a directory, by name, but for what fills its disk.
 fn names(directory: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
-    let names = entries.iter().map(|entry| entry.file_name());
+    let names = entries.iter().map(std::fs::DirEntry::file_name);
     let mut names: Vec<String> = names
         .map(|name| name.to_string_lossy().into_owned())
         .filter(|name| name != "filler")

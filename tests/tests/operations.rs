@@ -23,8 +23,8 @@ const INSTEAD: [(&str, &str); 8] = [
         "disable $(swf-filter keys list | grep -o 'AKIA[A-Z0-9]*' | head -n 1)",
     ),
     (
-        "swf-filter audit --follow",
-        "! timeout 1 swf-filter audit --follow",
+        "swf-filter audit --follow --action 'swf:Poll*' --source 10.0.0.0/8",
+        "timeout 1 swf-filter audit --follow --action 'swf:Poll*' --source 10.0.0.0/8 || [ $? = 124 ]",
     ),
     ("--request-id ID", "--request-id 3b1f"),
     ("audit.jsonl.1", "audit.jsonl"),
@@ -64,7 +64,7 @@ const EDIT: &str = "sed -i s/203.0.113.0/198.18.0.0/ /etc/swf-filter/policy.d/10
 const SAYS: [(&str, &str); 20] = [
     ("swf-filter check", "ok: 1 host"),
     ("swf-filter status", "eth9             driver"),
-    ("swf-filter listener --check", "ok: 1 listener, 1 upstream"),
+    ("runuser -u swf-listener", "ok: 1 listener, 1 upstream"),
     (
         "swf-filter diff",
         "198.18.0.0/24 in zone public: nothing -> allow",

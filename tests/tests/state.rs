@@ -182,7 +182,7 @@ fn counts_that_are_lost_are_told_as_long_as_the_daemon_runs() -> Result<()> {
     ensure!(counts(&world)? == (1, 0), "{:?}", counts(&world)?);
     let status = world.status()?;
     ensure!(
-        warnings(&status).contains("what rules counted in earlier generations is lost"),
+        warnings(&status).contains("what rules counted in earlier generations is lost: "),
         "{status}"
     );
     Ok(())

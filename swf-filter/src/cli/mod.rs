@@ -154,7 +154,8 @@ enum Command {
     Audit(audit::Audit),
     /// Run the listener in the foreground: TLS, signatures and documents before the upstream.
     Listener {
-        /// Read its settings, certificates and keys, say what is wrong, and end.
+        /// Read its settings, certificates and keys, say what is wrong or what there is, and end. As the user that it runs as: root may
+        /// read what that one may not.
         #[arg(long)]
         check: bool,
     },

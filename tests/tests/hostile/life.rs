@@ -15,7 +15,7 @@ use swf_filter_tests::{
     disk::Disk,
     net,
     process::run,
-    stage::{AccessKey, ONE, TWO, UPSTREAM, write_certificates},
+    stage::{AccessKey, LOGS, ONE, TWO, UPSTREAM, write_certificates},
     wait::wait_until,
     world::DEADLINE,
 };
@@ -228,7 +228,7 @@ fn requests_go_on_over_a_full_disk_and_what_is_not_in_the_audit_log_is_counted()
     let Some(mut scene) = Scene::new("full", "")? else {
         return Ok(());
     };
-    let disk = Disk::at(&scene.stage.world.file("log"))?;
+    let disk = Disk::at(&scene.stage.world.file(LOGS))?;
     scene.stage.listener.kill()?;
     scene.stage.restart_listener()?;
     scene.stage.wait_until_listening();
@@ -276,7 +276,7 @@ fn requests_go_on_over_a_full_disk_and_what_is_not_in_the_audit_log_is_counted()
         })
     });
     let (audit, said) = audit()?;
-    ensure!(said.contains("could not be read: 1"), "{said}");
+    ensure!(said.contains("could not be read: 1\n"), "{said}");
     ensure!(count(&audit).1 == lost()?, "{audit:?}");
     ensure!(audit.last().is_some_and(|last| last["action"] == LOOK));
     Ok(())
