@@ -89,6 +89,12 @@ fn policies_change_over_state_that_cannot_be_written(name: &str, damage: Damage)
     mend(&disk)?;
     world.reload()?;
     ensure!(warnings(&world)? == "[]", "{}", warnings(&world)?);
+    let history = world.ask(&["history"])?;
+    let newest = &history["generations"][0];
+    ensure!(
+        newest["in_force"] == true && newest["change"]["prefixes"]["added"] == 1,
+        "{history}"
+    );
 
     // And now the disk knows it: a boot with broken files has it.
     daemon.kill()?;

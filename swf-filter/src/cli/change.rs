@@ -176,16 +176,20 @@ impl Arguments {
             None => Turn::within(PATIENCE, &config.paths.state, wait).with_context(behind)?,
         };
         let report: PolicyReport = self.fetch(Method::GET, "/v1/policy", &())?;
-        let now = report.info.generation;
-        ensure!(
-            now == generation,
-            "generation {now} has taken the place of {generation} meanwhile; `swf-filter history` says who changed that"
-        );
+        let ensure_in_force = |now: u64| {
+            ensure!(
+                now == generation,
+                "generation {now} has taken the place of {generation} meanwhile; `swf-filter history` says who changed that"
+            );
+            Ok(())
+        };
+        ensure_in_force(report.info.generation)?;
         let astray = install(&report.sources, &ours).with_context(behind)?;
-        let SettleReport { settled } = self
+        let end: SettleReport = self
             .fetch(Method::POST, "/v1/settle", &())
             .with_context(|| format!("generation {generation} is in force, and whether the files say so is not settled"))?;
-        if settled {
+        ensure_in_force(end.generation).context("the policy files say what is not in force")?;
+        if end.settled {
             return Ok(());
         }
         let astray: Vec<String> = astray

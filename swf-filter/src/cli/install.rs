@@ -52,7 +52,9 @@ impl Turn {
                     return Err(error).with_context(|| format!("cannot lock `{shown}`"));
                 }
             }
-            let why = format!("another swf-filter writes policy files, and has locked `{shown}`");
+            let why = format!(
+                "another swf-filter reads or writes policy files, and has locked `{shown}`"
+            );
             ensure!(Instant::now() < deadline, "{why}");
             if let Some(tell) = tell.take() {
                 tell(&why);

@@ -404,6 +404,8 @@ pub struct ConfirmReport {
 pub struct SettleReport {
     /// Whether they do.
     pub settled: bool,
+    /// The number of the generation in force.
+    pub generation: u64,
 }
 
 /// `GET /v1/history`: what was in force, the newest first.

@@ -38,7 +38,7 @@ use crate::dataplane::interfaces::named;
 use crate::dataplane::{Active, Counters, Interface, Programs, PublishError, Publisher};
 use crate::files::{self, Loaded};
 use crate::sources::Sources;
-use crate::state::{By, How, Ledger, Order, Saved, State};
+use crate::state::{By, How, Ledger, Order, Saved, State, Via};
 
 /// Prefixes that a difference lists at most.
 const MOST_DIFFERENCES: usize = 10_000;
@@ -165,6 +165,10 @@ impl Gate {
     fn read_and_flip(&self, by: By, operator: Option<&Operator>) -> Result<ReloadReport> {
         let mut publisher = lock(&self.publisher);
         self.ensure_no_trial()?;
+        // A start goes on whatever else runs: without the order that a writer leaves, there is nothing better than the files.
+        let _still = (by.via != Via::Start)
+            .then(|| self.state.keep_files_still())
+            .transpose()?;
         let start = Instant::now();
         let config = Config::load(&self.path)?;
         let loaded = files::load(&config.paths.policy, &config.always_allow)?;
@@ -286,20 +290,11 @@ impl Gate {
         let before = self.view().enforced();
         let ledger = self.now_in_force(now, (generation, sources), config, !changed);
         self.order.send_replace(order);
-        let recorded = match from {
-            Provenance::Text => self.record(before, changed, cause),
-            Provenance::Disk(_) | Provenance::Nothing => Ok(()),
-        };
+        let recorded = self.record(before, cause);
         let saved = ordered.and_then(|()| self.state.save_ledger(&ledger));
         if let Err(error) = saved.and(recorded) {
-            let next = match standing {
-                Standing::Files | Standing::Ordered => "`swf-filter reload` writes it",
-                Standing::Held | Standing::Trial(_) => {
-                    "`swf-filter confirm` has the policy files say it"
-                }
-            };
             let words = format!(
-                "{STATE_BEHIND}, and a boot may not enforce this generation; mend that, and {next}: {error:#}"
+                "{STATE_BEHIND}, and a boot may not enforce this generation; mend that, and `swf-filter reload` writes it once the policy files say it: {error:#}"
             );
             warn!("{words}");
             self.view().warnings.push(words);

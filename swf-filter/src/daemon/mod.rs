@@ -29,7 +29,7 @@ use tracing::{error, info, warn};
 use self::gate::{Follower, Gate};
 use self::seen::Sight;
 use crate::config::{Config, Paths};
-use crate::control::api::{InterfaceReport, PolicyInfo, SettleReport};
+use crate::control::api::{InterfaceReport, PolicyInfo};
 use crate::control::server::{self, Command, Control};
 use crate::control::socket;
 use crate::dataplane::interfaces::{self, Interfaces};
@@ -388,10 +388,7 @@ impl Control for Daemon {
                 let operator = request.operator.as_ref();
                 serde_json::to_vec(&self.gate.rollback(request.generation, by, operator)?)?
             }
-            Command::Settle => {
-                let settled = self.gate.settle()?;
-                serde_json::to_vec(&SettleReport { settled })?
-            }
+            Command::Settle => serde_json::to_vec(&self.gate.settle()?)?,
             Command::Try(request) => {
                 let length = Duration::from_secs(request.seconds);
                 let operator = request.operator.as_ref();

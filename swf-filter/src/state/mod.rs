@@ -11,7 +11,7 @@ mod order;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -79,6 +79,19 @@ impl State {
             directory: directory.to_owned(),
             history: Mutex::default(),
         }
+    }
+
+    /// Has others wait before they write policy files, as long as what this gives is there: they lock this directory for that. Refused
+    /// while somebody writes them.
+    pub fn keep_files_still(&self) -> Result<Option<File>> {
+        // Who cannot open it has no lock on it either.
+        let directory = File::open(&self.directory).ok();
+        let locked = directory.as_ref().map(File::try_lock_shared);
+        ensure!(
+            !matches!(locked, Some(Err(TryLockError::WouldBlock))),
+            "another swf-filter writes policy files, and some may not say yet what they will; wait for its end, and do this again"
+        );
+        Ok(directory)
     }
 
     /// Writes a generation.

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::{Gate, View, lock};
 use crate::config::Config;
-use crate::control::api::{Operator, ReloadReport, TrialInfo};
+use crate::control::api::{Operator, ReloadReport, SettleReport, TrialInfo};
 use crate::explain::to_hex;
 use crate::files::{self, Loaded};
 use crate::sources::Sources;
@@ -88,18 +88,24 @@ impl Gate {
         Ok((loaded, config))
     }
 
-    /// Lets the files speak again where they say what is in force. Whether they do.
-    pub(in crate::daemon) fn settle(&self) -> Result<bool> {
+    /// Lets the files speak again where they say what is in force. Whether they do, and which generation that is.
+    pub(in crate::daemon) fn settle(&self) -> Result<SettleReport> {
         let _no_change = lock(&self.publisher);
+        let generation = self.view().info().number;
         let order = self.order.borrow().clone();
-        match order {
-            None => return Ok(true),
-            Some(Order::Held { .. }) if self.files_agree() => {}
-            Some(_) => return Ok(false),
-        }
-        self.state.clear_order()?;
-        self.order.send_replace(None);
-        Ok(true)
+        let settled = match order {
+            None => true,
+            Some(Order::Held { .. }) if self.files_agree() => {
+                self.state.clear_order()?;
+                self.order.send_replace(None);
+                true
+            }
+            Some(_) => false,
+        };
+        Ok(SettleReport {
+            settled,
+            generation,
+        })
     }
 
     /// Whether the files say what is in force, word by word but for followed sets.
@@ -196,13 +202,13 @@ impl Gate {
         }
     }
 
-    /// Takes note of a change, on disk and in the log.
+    /// Takes note of what is in force, on disk and in the log, unless that was the last thing to be noted: after a crash, or over a disk
+    /// that could not be written, that may be late.
     ///
     /// `before` is what this daemon enforced until then, with the hash of its text.
     pub(super) fn record(
         &self,
         before: Option<(Arc<Generation>, String)>,
-        changed: bool,
         cause: Cause,
     ) -> Result<()> {
         let (after, number, (policy, sources), most) = {
@@ -222,16 +228,19 @@ impl Gate {
             self.view().warnings.push(words);
             Arc::default()
         });
-        // After a boot, only the disk knows what there was.
-        let before = before.or_else(|| {
-            let saved = self.state.load(records.last()?.generation).ok()?;
-            Some((saved.generation, saved.sources.hash()))
-        });
-        let is_same_text = before.as_ref().is_some_and(|(_, text)| *text == policy);
+        let last = records.last();
+        let is_noted =
+            last.is_some_and(|last| (last.generation, &last.policy) == (number, &policy));
         let Cause { by, how, again } = cause;
-        if is_same_text && !changed && !records.is_empty() && how != How::Confirm {
+        if is_noted && how != How::Confirm {
             return Ok(());
         }
+        // After a boot, or where this is late, only the disk knows what there was.
+        let before = before.filter(|(_, text)| *text != policy).or_else(|| {
+            let (generation, sources) = self.what_comes_back(last?.generation).ok()?;
+            Some((generation, sources.hash()))
+        });
+        let is_same_text = before.as_ref().is_some_and(|(_, text)| *text == policy);
         info!(
             generation = number,
             how = how.name(),

@@ -97,14 +97,14 @@ impl Gate {
                 self.view().comes_back = None;
                 let same = self.view().enforced();
                 let cause = Cause::new(by, How::Confirm);
-                if let Err(error) = self.record(same, false, cause) {
+                if let Err(error) = self.record(same, cause) {
                     warn!("the history lacks a confirmation: {error:#}");
                 }
             }
         }
         drop(no_change);
         Ok(ConfirmReport {
-            settled: self.settle()?,
+            settled: self.settle()?.settled,
             generation: self.view().info(),
         })
     }
@@ -122,7 +122,15 @@ impl Gate {
         }
         self.revert(&mut publisher, &trial, By::timer())?;
         drop(publisher);
-        self.settle().map(drop)
+        self.settle_or_tell();
+        Ok(())
+    }
+
+    /// A change is made, whether or not the disk takes note that the files say it.
+    fn settle_or_tell(&self) {
+        if let Err(error) = self.settle() {
+            warn!("what is in force stays held, whatever the policy files say: {error:#}");
+        }
     }
 
     /// Brings back the generation before a trial.
@@ -159,7 +167,7 @@ impl Gate {
     }
 
     /// A generation as this daemon still knows it, or as it was saved, or if that is lost, as its text is compiled now.
-    fn what_comes_back(&self, number: u64) -> Result<(Arc<Generation>, Arc<Sources>)> {
+    pub(super) fn what_comes_back(&self, number: u64) -> Result<(Arc<Generation>, Arc<Sources>)> {
         let known = self.view().comes_back.clone();
         if let Some(known) = known.filter(|known| known.number == number) {
             return Ok((known.generation, known.sources));
@@ -214,19 +222,21 @@ impl Gate {
 
     fn obey(&self, order: Order) -> Result<()> {
         let trial = match &order {
-            Order::Held { generation, .. } => {
-                let generation = *generation;
+            Order::Held { generation, how } => {
+                let (generation, how) = (*generation, *how);
                 self.order.send_replace(Some(order));
-                self.enforce(generation)?;
+                self.enforce(generation, Cause::new(By::start(), how))?;
                 // Files that say the same by now may speak again.
-                return self.settle().map(drop);
+                self.settle_or_tell();
+                return Ok(());
             }
             Order::Trial(trial) => trial.clone(),
         };
         self.order.send_replace(Some(order));
         let left = trial.left(&Moment::now()?);
         if let Some(left) = left {
-            match self.enforce(trial.generation) {
+            let cause = Cause::new(trial.by.clone(), How::Try);
+            match self.enforce(trial.generation, cause) {
                 Ok(()) => {
                     info!(generation = trial.generation, ?left, "the trial goes on");
                     return Ok(());
@@ -235,11 +245,12 @@ impl Gate {
             }
         }
         self.revert(&mut lock(&self.publisher), &trial, By::start())?;
-        self.settle().map(drop)
+        self.settle_or_tell();
+        Ok(())
     }
 
     /// Enforces a generation of the state on disk.
-    fn enforce(&self, number: u64) -> Result<()> {
+    fn enforce(&self, number: u64, cause: Cause) -> Result<()> {
         let saved = self.state.load(number)?;
         let config = self.view().config.clone();
         let candidate = Candidate {
@@ -247,7 +258,7 @@ impl Gate {
             sources: Some(saved.sources),
             from: Provenance::Disk(number),
             standing: Standing::Ordered,
-            cause: Cause::new(By::start(), How::Reload),
+            cause,
         };
         self.publish(&mut lock(&self.publisher), candidate, config)
             .map(drop)
