@@ -188,7 +188,8 @@ impl Arguments {
         let end: SettleReport = self
             .fetch(Method::POST, "/v1/settle", &())
             .with_context(|| format!("generation {generation} is in force, and whether the files say so is not settled"))?;
-        ensure_in_force(end.generation).context("the policy files say what is not in force")?;
+        ensure_in_force(end.generation)
+            .with_context(|| format!("the policy files say what generation {generation} was"))?;
         if end.settled {
             return Ok(());
         }

@@ -100,6 +100,23 @@ fn a_write_that_fails_leaves_what_was_there() {
 }
 
 #[test]
+fn files_are_kept_still_but_not_while_somebody_writes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::new(folder.path());
+    let writer = fs::File::open(folder.path()).unwrap();
+    writer.lock().unwrap();
+    assert!(state.keep_files_still().is_err());
+    writer.unlock().unwrap();
+    let still = state.keep_files_still().unwrap();
+    assert!(still.is_some() && writer.try_lock().is_err());
+    assert!(state.keep_files_still().is_ok(), "two may read");
+    drop(still);
+    assert!(writer.try_lock().is_ok());
+    let missing = State::new(&folder.path().join("missing"));
+    assert!(missing.keep_files_still().unwrap().is_none());
+}
+
+#[test]
 fn a_ledger_adds_up() {
     let generation = generation("a.toml");
     let rule = keys(&generation).remove(0);

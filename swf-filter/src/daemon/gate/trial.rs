@@ -78,7 +78,10 @@ impl Gate {
         let no_change = lock(&self.publisher);
         let order = self.order.borrow().clone();
         match order {
-            None => bail!("nothing is on trial: the policy files say what is in force"),
+            None => bail!(
+                "nothing is on trial or held, so the policy files decide; `swf-filter rollback {}` has them say what is in force now",
+                self.view().info().number
+            ),
             Some(Order::Held { .. }) => {}
             Some(Order::Trial(trial)) => {
                 ensure!(
