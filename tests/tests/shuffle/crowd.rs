@@ -23,13 +23,13 @@ use crate::model::{Command, Content, Damage, Model, Order, POLICIES, Progress, i
 const HOSTS: [&str; 2] = ["198.51.100.10", "198.51.100.20"];
 
 pub(crate) struct Crowd {
-    pub(crate) world: World,
     pub(crate) daemon: Child,
-    wire: Wire,
+    // Dropped before the world, whose directory cannot be removed below them.
     policies: Disk,
     state: Disk,
+    wire: Wire,
+    world: World,
     models: Vec<Model>,
-    /// The highest number so far.
     number: u64,
     /// Which policy each text of the history was, by its hash.
     texts: BTreeMap<String, usize>,
