@@ -228,12 +228,25 @@ impl Gate {
     }
 
     /// Brings a generation into force. Says whether it means something else than the one before.
+    ///
+    /// What a start of the daemon would need is on disk before the flip, and what tells of it after: the ledger, which takes up what the
+    /// generation before counted until then, and the history. So a kill at any time leaves what was in force or what was to be.
     fn publish(
         &self,
         publisher: &mut Publisher,
         candidate: Candidate,
         config: Config,
     ) -> Result<(bool, Milliseconds)> {
+        let active = publisher.active();
+        let hash = candidate.generation.hash();
+        let same = active.filter(|active| active.hash == hash);
+        let (engine, forest) = engine(config.engine, same, &candidate.generation);
+        let changed = same.is_none_or(|same| same.engine != engine)
+            || self.needs_a_number(candidate.standing, candidate.sources.as_deref());
+        let mut placement = self.placement(active, hash, !changed, candidate.from);
+        placement.engine = engine;
+        let replaced = active.filter(|_| changed);
+        let ahead = self.write_ahead(&candidate, placement.number, active, changed)?;
         let Candidate {
             generation,
             sources,
@@ -241,32 +254,6 @@ impl Gate {
             standing,
             cause,
         } = candidate;
-        let active = publisher.active();
-        let hash = generation.hash();
-        let same = active.filter(|active| active.hash == hash);
-        let (engine, forest) = engine(config.engine, same, &generation);
-        let changed = same.is_none_or(|same| same.engine != engine)
-            || self.needs_a_number(standing, sources.as_deref());
-        let mut placement = self.placement(active, hash, !changed, from);
-        placement.engine = engine;
-        let mut saved = Ok(());
-        if from == Provenance::Text
-            && let Some(sources) = &sources
-        {
-            saved = self.state.save(&Saved {
-                number: placement.number,
-                after: active.filter(|_| changed).map(|active| active.number),
-                since: self.since(changed).as_millisecond(),
-                generation: Arc::clone(&generation),
-                sources: Arc::clone(sources),
-            });
-        }
-        let numbers = (placement.number, active.map(|active| active.number));
-        let order = self.order_for(standing, numbers, &cause)?;
-        let earlier = self.order.borrow().clone();
-        let ordered = self.give(standing, order.as_ref(), saved);
-        let ordered =
-            self.only_if_on_disk(standing, earlier.as_ref(), placement.number, ordered)?;
         let flipped = flip(
             publisher,
             (&generation, forest),
@@ -275,7 +262,7 @@ impl Gate {
             &config,
         );
         let times = flipped.inspect_err(|_| {
-            self.take_back(standing, earlier.as_ref());
+            self.restore_order(standing, ahead.earlier.as_ref());
             if changed {
                 self.state.forget(placement.number);
             }
@@ -289,21 +276,21 @@ impl Gate {
         };
         let before = self.view().enforced();
         let ledger = self.now_in_force(now, (generation, sources), config, !changed);
-        self.order.send_replace(order);
+        self.order.send_replace(ahead.order);
         let recorded = self.record(before, cause);
-        let saved = ordered.and_then(|()| self.state.save_ledger(&ledger));
-        if let Err(error) = saved.and(recorded) {
+        let counted = self.state.save_ledger(&ledger);
+        if let Err(error) = ahead.on_disk.and(counted).and(recorded) {
             let words = format!(
                 "{STATE_BEHIND}, and a boot may not enforce this generation; mend that, and `swf-filter reload` writes it once the policy files say it: {error:#}"
             );
             warn!("{words}");
             self.view().warnings.push(words);
         } else if changed && from == Provenance::Text {
-            let before = active.map_or(placement.number, |active| active.number);
+            let before = replaced.map_or(placement.number, |replaced| replaced.number);
             self.state.keep(&[placement.number, before]);
         }
-        if let Some(old) = active.filter(|_| changed) {
-            publisher.release(old.slot);
+        if let Some(replaced) = replaced {
+            publisher.release(replaced.slot);
         }
         Ok((changed, times))
     }

@@ -5,20 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use swf_filter_core::compile::{Generation, HostDifference, difference};
 use swf_filter_core::policy::limits;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Gate, View, lock};
+use super::{Candidate, Gate, Provenance, View, lock};
 use crate::config::Config;
 use crate::control::api::{Operator, ReloadReport, SettleReport, TrialInfo};
+use crate::dataplane::Active;
 use crate::explain::to_hex;
 use crate::files::{self, Loaded};
 use crate::sources::Sources;
-use crate::state::{By, Change, How, Moment, Order, Record, RuleKey, Tally, Trial, keys};
+use crate::state::{By, Change, How, Moment, Order, Record, RuleKey, Saved, Tally, Trial, keys};
 
 /// Prefixes that are compared at most to say how many change.
 const MOST_COUNTED: usize = 100_000;
@@ -42,6 +43,16 @@ pub(super) enum Standing {
     Ordered,
     /// It enforces it again as long as it is tried, and then the one before.
     Trial(Duration),
+}
+
+/// What was written before a generation takes effect.
+pub(super) struct Ahead {
+    /// What the next start is to do.
+    pub(super) order: Option<Order>,
+    /// What it was to do before.
+    pub(super) earlier: Option<Order>,
+    /// Whether all that is on disk.
+    pub(super) on_disk: Result<()>,
 }
 
 impl Cause {
@@ -132,8 +143,48 @@ impl Gate {
         is_apart && sources.map(Sources::hash) != known
     }
 
+    /// Writes what a start needs to go on with generation `number`, before it takes effect: the generation, and what it is to make of it.
+    ///
+    /// A disk that cannot be written is no reason not to change a policy. But a trial that the disk does not know of would not end.
+    pub(super) fn write_ahead(
+        &self,
+        candidate: &Candidate,
+        number: u64,
+        active: Option<Active>,
+        changed: bool,
+    ) -> Result<Ahead> {
+        let standing = candidate.standing;
+        let before = active.map(|active| active.number);
+        let order = self.order_for(standing, (number, before), &candidate.cause)?;
+        let earlier = self.order.borrow().clone();
+        let saved = match &candidate.sources {
+            Some(sources) if candidate.from == Provenance::Text => self.state.save(&Saved {
+                number,
+                after: before.filter(|_| changed),
+                since: self.since(changed).as_millisecond(),
+                generation: Arc::clone(&candidate.generation),
+                sources: Arc::clone(sources),
+            }),
+            _ => Ok(()),
+        };
+        let on_disk = self.write_order(standing, order.as_ref(), saved);
+        if let (Standing::Trial(_), Err(error)) = (standing, &on_disk) {
+            let words = format!(
+                "nothing was tried: the state on disk cannot be written, so a restart would not end the trial: {error:#}"
+            );
+            self.restore_order(standing, earlier.as_ref());
+            self.state.forget(number);
+            bail!("{words}");
+        }
+        Ok(Ahead {
+            order,
+            earlier,
+            on_disk,
+        })
+    }
+
     /// What a start is to do once generation `number` has replaced `before`.
-    pub(super) fn order_for(
+    fn order_for(
         &self,
         standing: Standing,
         (number, before): (u64, Option<u64>),
@@ -158,8 +209,8 @@ impl Gate {
         })
     }
 
-    /// Writes an order, before what it orders is done.
-    pub(super) fn give(
+    /// Writes an order for a generation that was saved.
+    fn write_order(
         &self,
         standing: Standing,
         order: Option<&Order>,
@@ -176,28 +227,9 @@ impl Gate {
         }
     }
 
-    /// Refuses a trial that the disk does not know of: nothing would end it. Anything else goes on, and warns.
-    pub(super) fn only_if_on_disk(
-        &self,
-        standing: Standing,
-        earlier: Option<&Order>,
-        number: u64,
-        ordered: Result<()>,
-    ) -> Result<Result<()>> {
-        if let (Standing::Trial(_), Err(error)) = (standing, ordered.as_ref()) {
-            let words = format!(
-                "nothing was tried: the state on disk cannot be written, so a restart would not end the trial: {error:#}"
-            );
-            self.take_back(standing, earlier);
-            self.state.forget(number);
-            anyhow::bail!("{words}");
-        }
-        Ok(ordered)
-    }
-
     /// Writes the order of before again, after what was ordered could not be done.
-    pub(super) fn take_back(&self, standing: Standing, earlier: Option<&Order>) {
-        if let Err(error) = self.give(standing, earlier, Ok(())) {
+    pub(super) fn restore_order(&self, standing: Standing, earlier: Option<&Order>) {
+        if let Err(error) = self.write_order(standing, earlier, Ok(())) {
             warn!("the state on disk orders what could not be done: {error:#}");
         }
     }
@@ -273,7 +305,7 @@ impl Gate {
     pub(super) fn ensure_no_trial(&self) -> Result<()> {
         // One whose time is up blocks nothing, should it not be possible to end it.
         if let Some(trial) = self.trial().filter(|trial| trial.seconds_left > 0) {
-            anyhow::bail!(
+            bail!(
                 "generation {} is on trial for another {} s; first `swf-filter confirm` keeps it, or `swf-filter rollback` ends it",
                 trial.generation,
                 trial.seconds_left
