@@ -207,10 +207,10 @@ impl Builder {
         }
         if let Some(bucket) = bucket(ranges, part) {
             self.set_node(node, bucket);
-        } else if let Some(skip) = Skip::of(ranges, part) {
-            let entry = self.entry(ranges, skip.inner);
-            let bits = skip.inner.bits - part.bits;
-            let expected: V6 = (skip.inner.first << part.bits).into();
+        } else if let Some(inner) = skipped(ranges, part) {
+            let entry = self.entry(ranges, inner);
+            let bits = inner.bits - part.bits;
+            let expected: V6 = (inner.first << part.bits).into();
             let words = [
                 expected.high,
                 expected.low,
@@ -405,44 +405,54 @@ fn twig<A: Address>(ranges: &Ranges<A>, part: Part, pair: [Entry; 2]) -> Option<
     Some(forest::twig(ends))
 }
 
-/// Bits that are the same for all that is not plain at either end of a part.
-struct Skip {
-    inner: Part,
+/// The part that a skip leads to, where one saves nodes: over more bits than a branch takes, or over as many if only one way goes on.
+fn skipped<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<Part> {
+    if let Some(only) = only_prefix(ranges, part) {
+        return (only.bits - part.bits > STRIDE).then_some(only);
+    }
+    let stem = stem(ranges, part);
+    (stem.bits - part.bits >= STRIDE).then_some(stem)
 }
 
-impl Skip {
-    /// A skip that saves nodes: over more bits than a branch takes, or over as many if only one way goes on.
-    fn of<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<Self> {
-        let Span { start, end } = part.span;
-        // Where the leaf changes first and last; between these lies what matters.
-        let (first, last) = (ranges.start(start + 1), ranges.start(end - 1));
-        let (bits, is_whole) = if first == last {
-            (128 - first.trailing_zeros(), true)
-        } else {
-            let bits = (first ^ (last - 1)).leading_zeros();
-            let is_whole = first & mask(bits) == first && (last - 1) | mask(bits) == u128::MAX;
-            (bits, is_whole && end - start == 3)
-        };
-        let skipped = bits - part.bits;
-        if is_whole {
-            let span = Span {
-                start: start + 1,
-                end: start + 2,
-            };
-            let inner = Part { first, bits, span };
-            return (skipped > STRIDE).then_some(Self { inner });
-        }
-        // Whole strides, so that branches stay where prefixes often end.
-        let bits = part.bits + skipped / STRIDE * STRIDE;
-        let mut inner = Part {
-            first: first & mask(bits),
-            bits,
-            span: part.span,
-        };
-        inner.span.start += usize::from(inner.first == first);
-        inner.span.end -= usize::from(inner.last() < last);
-        (skipped >= STRIDE).then_some(Self { inner })
-    }
+/// The only prefix of a part: all lower addresses have one leaf, and all higher ones.
+fn only_prefix<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<Part> {
+    let Span { start, end } = part.span;
+    let first = ranges.start(start + 1);
+    let bits = match end - start {
+        // Any prefix that the second range starts with tells the two apart.
+        2 => 128 - first.trailing_zeros(),
+        3 => prefix_bits(first, ranges.start(start + 2) - 1)?,
+        _ => return None,
+    };
+    let span = Span {
+        start: start + 1,
+        end: start + 2,
+    };
+    Some(Part { first, bits, span })
+}
+
+/// The length of the prefix that goes from `first` to `last`, if there is one.
+fn prefix_bits(first: u128, last: u128) -> Option<u32> {
+    let bits = (first ^ last).leading_zeros();
+    (first & mask(bits) == first && last | mask(bits) == u128::MAX).then_some(bits)
+}
+
+/// The part in which all ranges but those at its ends lie, after whole strides, so that branches stay where prefixes often end.
+fn stem<A: Address>(ranges: &Ranges<A>, part: Part) -> Part {
+    let Span { start, end } = part.span;
+    // Where the leaf changes first and last; between these lies what matters.
+    let (first, last) = (ranges.start(start + 1), ranges.start(end - 1));
+    let common = (first ^ (last - 1)).leading_zeros() - part.bits;
+    let bits = part.bits + common / STRIDE * STRIDE;
+    let mut stem = Part {
+        first: first & mask(bits),
+        bits,
+        span: part.span,
+    };
+    // Ranges that end where it starts, or start where it ends, have nothing in it.
+    stem.span.start += usize::from(stem.first == first);
+    stem.span.end -= usize::from(stem.last() < last);
+    stem
 }
 
 /// The parts of a part, each with so many more bits.
