@@ -23,19 +23,20 @@ pub fn document(name: &str) -> Result<String> {
 }
 
 /// Each file that a document gives: its path below `/etc/swf-filter`, and its text.
+///
+/// It is a paragraph that names the path in backticks, followed by a block between fences. A path that is only mentioned has none.
 #[must_use]
 pub fn files(text: &str) -> Vec<(&str, &str)> {
-    let mut files = Vec::new();
-    for block in text.split(&format!("`{HOME}")).skip(1) {
-        let file = block.split_once('`');
-        let found = file.and_then(|(path, rest)| {
-            let (_, rest) = rest.split_once("\n```")?;
-            let (_, rest) = rest.split_once('\n')?;
-            Some((path, rest.split_once("```")?.0))
-        });
-        files.extend(found);
-    }
-    files
+    let start = format!("`{HOME}");
+    let mentions = text.split(&start).skip(1);
+    let files = mentions.filter_map(|mention| {
+        let (path, paragraph) = mention.split_once('`')?;
+        let (_, after) = paragraph.split_once("\n\n")?;
+        let (_language, block) = after.strip_prefix("```")?.split_once('\n')?;
+        let (file, _) = block.split_once("```")?;
+        Some((path, file))
+    });
+    files.collect()
 }
 
 /// A section of a document, by its title.
@@ -57,9 +58,9 @@ pub fn commands(section: &str) -> Vec<String> {
     commands.map(str::to_owned).collect()
 }
 
-/// The commands that write a file of a document below `/etc/swf-filter`.
+/// A command that writes a file below `/etc/swf-filter`.
 #[must_use]
-pub fn write((path, text): (&str, &str)) -> String {
+pub fn here_document((path, text): (&str, &str)) -> String {
     format!("install -D /dev/stdin {HOME}{path} <<'END OF FILE'\n{text}END OF FILE")
 }
 
@@ -79,6 +80,16 @@ pub enum SetUp {
     ByHand,
     /// The package: with its user and its directories.
     Package,
+}
+
+impl SetUp {
+    /// As the machine is told it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ByHand => "by hand",
+            Self::Package => "package",
+        }
+    }
 }
 
 impl Machine {
@@ -117,7 +128,7 @@ impl Machine {
             .args(["--mount", "--net", "--pid", "--fork", "--mount-proc"])
             .args(["bash", "-c", &script])
             .env("BINARY", &self.binary)
-            .env("SET_UP", format!("{:?}", self.set_up))
+            .env("SET_UP", self.set_up.name())
             .env(
                 "PACKAGING",
                 concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging"),
@@ -151,7 +162,7 @@ for place in /run /var/lib /var/log; do
     mount -t tmpfs none "$place"
 done
 mount -t bpf none /sys/fs/bpf
-if [ "$SET_UP" = Package ]; then
+if [ "$SET_UP" = package ]; then
     systemd-sysusers "$PACKAGING/swf-filter.sysusers"
     systemd-tmpfiles --create "$PACKAGING/swf-filter.tmpfiles"
 fi

@@ -114,7 +114,7 @@ fn run(set_up: SetUp, commands: &[String]) -> Result<Option<Vec<(String, String)
         .take_while(|command| command.starts_with("ip "));
     let mut all: Vec<String> = manual::files(&readme)
         .into_iter()
-        .map(manual::write)
+        .map(manual::here_document)
         .collect();
     all.extend(cable.chain([ELSEWHERE.to_owned()]));
     all.extend_from_slice(commands);

@@ -70,7 +70,11 @@ fn a_first_policy_drops_a_packet_and_says_why_and_a_listener_joins() -> Result<(
     let mut commands = Vec::new();
     for title in ["A first policy", "The other two gates"] {
         let section = manual::section(&text, title)?;
-        commands.extend(manual::files(section).into_iter().map(manual::write));
+        commands.extend(
+            manual::files(section)
+                .into_iter()
+                .map(manual::here_document),
+        );
         commands.extend(manual::commands(section));
     }
     let alice = "--principal arn:aws:iam::111122223333:user/alice --action swf:DescribeDomain --resource payments";

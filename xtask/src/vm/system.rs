@@ -418,8 +418,8 @@ const FILES: [(&str, &str); 4] = [
     ("etc/hostname", "machine\n"),
 ];
 
-/// Counts what is left of the package, but for policies that somebody wrote.
-const LEFT: &str = "find / -xdev '(' -path /packages -o -path /etc/swf-filter ')' -prune -o -name '*swf-filter*' -print | wc -l";
+/// Counts what is left of the package, but for what an administrator wrote.
+const LEFT: &str = "find / -xdev '(' -path /packages -o -path /etc/swf-filter -o -path '/etc/systemd/system/*.d' ')' -prune -o -name '*swf-filter*' -print | wc -l";
 
 /// Names what is left of settings.
 const KEPT: &str = "find /etc/swf-filter/policy.d -type f -printf '%f\\n' | sort | xargs";
