@@ -8,7 +8,7 @@ impl Boots {
     /// Enables the listener, as the operations guide says it.
     pub(super) fn enable_the_listener(&mut self) -> Result<()> {
         self.run("systemctl enable --now swf-filter-listener.service upstream.socket")?;
-        self.run("swf-filter --output json keys create alice >/root/alice.json")?;
+        self.run("swf-filter --output json keys create alice >/etc/alice.json")?;
         self.requests_are_judged()
     }
 
@@ -43,8 +43,8 @@ impl Boots {
     /// The request that was answered last is in audit log and journal, each with a word that tells what became of it.
     fn leaves_traces(&mut self, word: &str) -> Result<()> {
         for search in [
-            "swf-filter --output json audit --request-id $(cat /root/id)",
-            "journalctl -q -o json SWF_REQUEST_ID=$(cat /root/id)",
+            "swf-filter --output json audit --request-id $(cat /etc/id)",
+            "journalctl -q -o json SWF_REQUEST_ID=$(cat /etc/id)",
         ] {
             // They are written a moment after the answer.
             self.says(&until(&format!("{search} | grep -m1 -o {word}")), word)?;
@@ -105,15 +105,15 @@ printf 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}'
     (
         "etc/ask",
         r#"# Lists domains over the listener, as somebody with a key or as nobody, and prints the status. Keeps the request's id.
-field() { sed 's/.*"'"$1"'":"\([^"]*\)".*/\1/' /root/alice.json; }
+field() { sed 's/.*"'"$1"'":"\([^"]*\)".*/\1/' /etc/alice.json; }
 case $1 in
 alice) set -- --aws-sigv4 aws:amz:us-east-1:swf --user "$(field access_key_id):$(field secret_access_key)" ;;
 nobody) set -- ;;
 esac
-curl --silent --output /dev/null --dump-header /root/head --write-out '%{http_code}\n' --max-time 60 --cacert /etc/swf-filter/tls/test.pem "$@" \
+curl --silent --output /dev/null --dump-header /etc/head --write-out '%{http_code}\n' --max-time 60 --cacert /etc/swf-filter/tls/test.pem "$@" \
     -H 'Content-Type: application/x-amz-json-1.0' -H 'X-Amz-Target: SimpleWorkflowService.ListDomains' \
     -d '{"registrationStatus":"REGISTERED"}' https://198.51.100.10/
-sed -n 's/^x-amzn-requestid: \([^ \r]*\).*/\1/ip' /root/head >/root/id
+sed -n 's/^x-amzn-requestid: \([^ \r]*\).*/\1/ip' /etc/head >/etc/id
 "#,
     ),
 ];
