@@ -267,12 +267,14 @@ impl Gate {
         if is_noted && how != How::Confirm {
             return Ok(());
         }
-        // After a boot, or where this is late, only the disk knows what there was.
-        let before = before.filter(|(_, text)| *text != policy).or_else(|| {
-            let (generation, sources) = self.what_comes_back(last?.generation).ok()?;
-            Some((generation, sources.hash()))
-        });
-        let is_same_text = before.as_ref().is_some_and(|(_, text)| *text == policy);
+        let mut before = before.filter(|(_, text)| *text != policy);
+        let mut is_same_text = before.is_none() && last.is_some_and(|last| last.policy == policy);
+        if before.is_none() && !is_same_text {
+            // After a boot, or where this is late, only the disk knows what there was.
+            let there = last.and_then(|last| self.what_comes_back(last.generation).ok());
+            before = there.map(|(generation, sources)| (generation, sources.hash()));
+            is_same_text = before.as_ref().is_some_and(|(_, text)| *text == policy);
+        }
         info!(
             generation = number,
             how = how.name(),
