@@ -42,6 +42,8 @@ enum Roster {
 #[derive(Debug)]
 struct Known {
     identity: Identity,
+    /// None if it is a role, of which only sessions ask.
+    caller: Option<Caller>,
     policies: Index,
     boundary: Option<Index>,
     /// Who may assume it, if it is a role.
@@ -161,6 +163,7 @@ impl Judge {
             .map(|identity| {
                 let known = Known {
                     identity: identity.clone(),
+                    caller: Caller::from_arn(&identity.arn).ok(),
                     policies: Index::new(identity.policies.clone()),
                     boundary: identity
                         .boundary
@@ -216,7 +219,12 @@ impl Judge {
 
     /// What is known of every request of `caller` to a host.
     #[must_use]
-    pub fn context(&self, host: usize, caller: &Caller, network: Network<'_>) -> Context {
+    pub fn context<'a>(
+        &'a self,
+        host: usize,
+        caller: &'a Caller,
+        network: Network<'a>,
+    ) -> Context<'a> {
         let mut context = Context::default();
         if let Some(attached) = self.host(host) {
             let documents = &attached.documents;
@@ -253,7 +261,7 @@ impl Judge {
         context.set("aws:PrincipalArn", &**role.unwrap_or(caller.arn()));
         if let Some(Known { identity, .. }) = known {
             for (key, value) in &identity.tags {
-                context.set(&format!("aws:PrincipalTag/{key}"), &**value);
+                context.set(format!("aws:PrincipalTag/{key}"), &**value);
             }
             let session = caller.arn().rsplit('/').next().unwrap_or_default();
             if let Some(id) = &identity.id {
@@ -277,7 +285,7 @@ impl Judge {
         caller: &Caller,
         action: Action,
         resource: &str,
-        context: &Context,
+        context: &Context<'_>,
         session: Option<&Index>,
     ) -> Result<Decision, Refused> {
         let Attached {
@@ -319,7 +327,7 @@ impl Judge {
         caller: &Caller,
         action: sts::Action,
         role: &str,
-        context: &Context,
+        context: &Context<'_>,
         session: Option<&Index>,
     ) -> Option<Decision> {
         let known = self.known(caller)?;
@@ -350,7 +358,7 @@ impl Judge {
         caller: &Caller,
         call: &Call,
         domain_of: impl FnOnce(&str) -> Option<String>,
-        context: &Context,
+        context: &Context<'_>,
         session: Option<&Index>,
     ) -> Result<Ruling, Refused> {
         let domain = |name: &str| self.domain(host, caller, name).ok_or(Refused::NoDocuments);
@@ -363,10 +371,10 @@ impl Judge {
             }
             Scope::TaskToken(token) => domain(&domain_of(token).ok_or(Refused::UnknownToken)?)?,
         };
-        let decide = |action, context: &Context| {
+        let decide = |action, context: &Context<'_>| {
             self.decide(host, caller, action, &resource, context, session)
         };
-        let operation = decide(call.action, &with_keys(context.clone(), &call.keys))?;
+        let operation = decide(call.action, &with_keys(context, &call.keys))?;
         let mut decisions = Vec::new();
         if !call.decisions.is_empty() {
             let context = context.of_decision();
@@ -374,7 +382,7 @@ impl Judge {
                 decisions.push(Ruled {
                     position: one.position,
                     action: one.action,
-                    decision: decide(one.action, &with_keys(context.clone(), &one.keys))?,
+                    decision: decide(one.action, &with_keys(&context, &one.keys))?,
                 });
             }
         }
@@ -416,6 +424,10 @@ impl Judge {
 
     /// The caller of an ARN, with the full ARN of its role.
     pub fn caller(&self, arn: &str) -> Result<Caller, crate::iam::principal::NotCaller> {
+        let user = self.identities.get(arn);
+        if let Some(caller) = user.and_then(|known| known.caller.clone()) {
+            return Ok(caller);
+        }
         let caller = Caller::from_arn(arn)?;
         let role = caller
             .role()
@@ -467,11 +479,13 @@ pub fn network<'a>(
     })
 }
 
-fn with_keys(mut context: Context, keys: &Keys) -> Context {
+/// The context, and what the call says itself.
+fn with_keys<'a>(context: &Context<'a>, keys: &'a Keys) -> Context<'a> {
+    let mut context = context.clone();
     for (key, values) in keys {
         context.remove(key);
         for value in values {
-            context.add(key, value.as_str());
+            context.add(&**key, value.as_str());
         }
     }
     context

@@ -81,7 +81,7 @@ impl ArnPattern {
 
     /// Whether `arn` matches. What has not six parts matches `*` only.
     #[must_use]
-    pub fn matches(&self, arn: &str, context: &Context) -> bool {
+    pub fn matches(&self, arn: &str, context: &Context<'_>) -> bool {
         let Some(parts) = &self.parts else {
             return true;
         };
@@ -131,7 +131,7 @@ impl ResourcePattern {
 
     /// Whether it matches a resource.
     #[must_use]
-    pub fn matches(&self, resource: &str, context: &Context) -> bool {
+    pub fn matches(&self, resource: &str, context: &Context<'_>) -> bool {
         self.0.matches(resource, context)
     }
 

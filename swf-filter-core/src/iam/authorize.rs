@@ -22,7 +22,7 @@ pub struct Request<'a> {
     /// On what: an ARN.
     pub resource: &'a str,
     /// What else is known of it.
-    pub context: &'a Context,
+    pub context: &'a Context<'a>,
 }
 
 /// The documents that a request is judged by.

@@ -162,34 +162,39 @@ pub enum Values {
 impl Condition {
     /// Whether it holds.
     #[must_use]
-    pub fn holds(&self, context: &Context) -> bool {
+    pub fn holds(&self, context: &Context<'_>) -> bool {
         self.holds_for(context.values(self.key.name()), context)
     }
 
     /// Whether it holds if the key has `values`, of which none means that it is missing.
     #[must_use]
-    pub fn holds_for(&self, values: &[Box<str>], context: &Context) -> bool {
+    pub fn holds_for<'v>(
+        &self,
+        mut values: impl Iterator<Item = &'v str> + Clone,
+        context: &Context<'_>,
+    ) -> bool {
+        let is_missing = values.clone().next().is_none();
         if let Values::Missing(wanted) = &self.values {
-            return wanted.contains(&values.is_empty());
+            return wanted.contains(&is_missing);
         }
         let negated = self.operator.test.sense() == Sense::Negated;
         let matches = |value: &str| self.values.match_any(self.operator, value, context);
-        match (self.operator.quantifier, values) {
-            (Quantifier::All, values) => values.iter().all(|value| matches(value) != negated),
-            (Quantifier::Any | Quantifier::Plain, [])
-                if self.operator.missing == Missing::Holds =>
+        match self.operator.quantifier {
+            Quantifier::All => values.all(|value| matches(value) != negated),
+            Quantifier::Any | Quantifier::Plain
+                if is_missing && self.operator.missing == Missing::Holds =>
             {
                 true
             }
-            (Quantifier::Any, values) => values.iter().any(|value| matches(value) != negated),
-            (Quantifier::Plain, values) => values.iter().any(|value| matches(value)) != negated,
+            Quantifier::Any => values.any(|value| matches(value) != negated),
+            Quantifier::Plain => values.any(matches) != negated,
         }
     }
 }
 
 impl Values {
     /// Whether one of them matches `value`. What is of another type matches none.
-    fn match_any(&self, operator: Operator, value: &str, context: &Context) -> bool {
+    fn match_any(&self, operator: Operator, value: &str, context: &Context<'_>) -> bool {
         match self {
             Self::Addresses(set) => value::contains(set, value),
             Self::Arns(patterns) => patterns

@@ -1,67 +1,61 @@
 //! What is known of a request, as condition keys with their values.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
 /// Condition keys and their values. Names compare without case; a key without values is a missing one.
+///
+/// A request has some twenty keys, each of one value as a rule, and a decision asks for a few of them. So they are in a list,
+/// which lends what the request and the policy have already: a table of owned texts cost more than the decision.
 #[derive(Clone, Debug, Default)]
-pub struct Context {
-    values: HashMap<Box<str>, Vec<Box<str>>>,
+pub struct Context<'a> {
+    /// A key with several values is here several times.
+    values: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-impl Context {
+impl<'a> Context<'a> {
     /// Gives `key` one value more.
-    pub fn add(&mut self, key: &str, value: impl Into<Box<str>>) {
-        self.values
-            .entry(key.to_ascii_lowercase().into())
-            .or_default()
-            .push(value.into());
+    pub fn add(&mut self, key: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
+        self.values.push((key.into(), value.into()));
     }
 
     /// Gives `key` this value instead of those that it had.
-    pub fn set(&mut self, key: &str, value: impl Into<Box<str>>) {
-        self.values
-            .insert(key.to_ascii_lowercase().into(), vec![value.into()]);
+    pub fn set(&mut self, key: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
+        let key = key.into();
+        self.remove(&key);
+        self.add(key, value);
     }
 
     /// Takes `key` away.
     pub fn remove(&mut self, key: &str) {
-        self.values.remove(&*key.to_ascii_lowercase());
+        self.values
+            .retain(|(own, _)| !own.eq_ignore_ascii_case(key));
     }
 
-    /// The values of a key, which is given in lower case.
-    #[must_use]
-    pub fn values(&self, key: &str) -> &[Box<str>] {
-        self.values.get(key).map_or(&[], Vec::as_slice)
-    }
-
-    /// The keys, in lower case, with their values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[Box<str>])> + Clone {
+    /// The values of a key, in the order in which it was given them.
+    pub fn values(&self, key: &str) -> impl Iterator<Item = &str> + Clone {
         self.values
             .iter()
-            .map(|(key, values)| (&**key, values.as_slice()))
+            .filter(move |(own, _)| own.eq_ignore_ascii_case(key))
+            .map(|(_, value)| &**value)
     }
 
     /// The value of a key that has exactly one.
     #[must_use]
     pub fn single(&self, key: &str) -> Option<&str> {
-        match self.values(key) {
-            [value] => Some(value),
-            _ => None,
-        }
+        let mut values = self.values(key);
+        values.next().filter(|_| values.next().is_none())
     }
 
     /// What a decision inside `RespondDecisionTaskCompleted` is judged by: the call's context without the keys that SWF
     /// does not hand to the judge of a decision, and without the call's own `swf:` keys.
     #[must_use]
     pub fn of_decision(&self) -> Self {
-        let withheld = |key: &str| is_withheld(key) || key.starts_with("swf:");
-        let values = self
-            .values
-            .iter()
-            .filter(|(key, _)| !withheld(key))
-            .map(|(key, values)| (key.clone(), values.clone()))
-            .collect();
-        Self { values }
+        let mut context = self.clone();
+        context.values.retain(|(key, _)| {
+            let key = key.to_ascii_lowercase();
+            !is_withheld(&key) && !key.starts_with("swf:")
+        });
+        context
     }
 }
 

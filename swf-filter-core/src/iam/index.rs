@@ -89,17 +89,15 @@ impl Index {
             let caller = request.caller;
             let role = caller.role().and_then(|role| role_key(role));
             let names = [&**caller.account(), &**caller.arn()];
-            let shown = names.into_iter().chain(role).map(|name| ("", name));
+            let shown = |_| names.into_iter().chain(role);
             // Of those who have a boundary, a Deny with `NotPrincipal` spares none.
             self.principals.narrow(shown, !bounded, found);
-            let parts = [ACCOUNT, NAME]
-                .into_iter()
-                .zip(request.resource.splitn(6, ':').skip(4));
-            self.resources.narrow(parts, true, found);
-            let values = request.context.iter();
-            let values =
-                values.flat_map(|(key, values)| values.iter().map(move |value| (key, &**value)));
-            self.conditions.narrow(values, true, found);
+            let mut parts = request.resource.splitn(6, ':').skip(4);
+            let (account, name) = (parts.next(), parts.next());
+            let shown = |part| if part == ACCOUNT { account } else { name }.into_iter();
+            self.resources.narrow(shown, true, found);
+            let shown = |key| request.context.values(key);
+            self.conditions.narrow(shown, true, found);
         }
         let numbers = found.into_iter().flat_map(Bits::into_numbers);
         numbers.filter_map(|number| {
@@ -308,25 +306,25 @@ impl Facet {
         facet
     }
 
-    /// Takes statements out of `found` that what a request shows does not meet.
-    fn narrow<'a>(
-        &self,
-        shown: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    /// Takes statements out of `found` that what a request shows of a subject does not meet.
+    fn narrow<'a, I: Iterator<Item = &'a str>>(
+        &'a self,
+        shown: impl Fn(&'a str) -> I,
         with_bars: bool,
         found: &mut Bits,
     ) {
         if !self.needing.is_empty() {
             let mut met = self.free.clone();
-            for (subject, text) in shown.clone() {
-                if let Some(forms) = self.needing.get(subject) {
+            for (subject, forms) in &self.needing {
+                for text in shown(subject) {
                     forms.each(text, |posting| posting.put_in(&mut met));
                 }
             }
             found.keep(&met);
         }
-        if with_bars && !self.barring.is_empty() {
-            for (subject, text) in shown {
-                if let Some(forms) = self.barring.get(subject) {
+        if with_bars {
+            for (subject, forms) in &self.barring {
+                for text in shown(subject) {
                     forms.each(text, |posting| posting.take_from(found));
                 }
             }

@@ -184,7 +184,7 @@ impl Pattern {
     /// Whether it matches `subject`. A variable of which `context` has not exactly one value, and that has no default,
     /// matches nothing. What a variable brings in is literal.
     #[must_use]
-    pub fn matches(&self, subject: &str, context: &Context) -> bool {
+    pub fn matches(&self, subject: &str, context: &Context<'_>) -> bool {
         if self.case == Case::Keep
             && let [Piece::Literal(literal)] = &*self.pieces
         {
@@ -195,7 +195,7 @@ impl Pattern {
     }
 
     /// `Some` if the pattern matches.
-    fn walk(&self, subject: &str, context: &Context) -> Option<()> {
+    fn walk(&self, subject: &str, context: &Context<'_>) -> Option<()> {
         let mut pieces = &*self.pieces;
         let mut rest = subject;
         let mut retry: Option<(&[Piece], &str)> = None;

@@ -69,12 +69,12 @@ impl Session {
     }
 
     /// Adds what a session tells to what is known of its caller's requests.
-    pub fn extend(&self, context: &mut Context) {
+    pub fn extend<'a>(&'a self, context: &mut Context<'a>) {
         context.set("aws:TokenIssueTime", self.issued.to_string());
         // There is no MFA here. IAM User Guide, "AWS global condition context keys": only sessions have the key.
         context.set("aws:MultiFactorAuthPresent", "false");
         for tag in &self.tags {
-            context.set(&format!("aws:PrincipalTag/{}", tag.key), &*tag.value);
+            context.set(format!("aws:PrincipalTag/{}", tag.key), &*tag.value);
         }
         if let Some(identity) = &self.source_identity {
             context.set("aws:SourceIdentity", &**identity);

@@ -100,7 +100,7 @@ pub fn decide(
     judge: &Judge,
     call: &Call,
     asker: Asker<'_>,
-    context: &Context,
+    context: &Context<'_>,
     now: Timestamp,
     lots: Lots,
 ) -> Result<Outcome, Fault> {
@@ -135,7 +135,7 @@ fn assume(
     judge: &Judge,
     wish: &AssumeRole,
     asker: Asker<'_>,
-    context: &Context,
+    context: &Context<'_>,
     now: Timestamp,
     lots: Lots,
 ) -> Result<Outcome, Fault> {
@@ -191,20 +191,20 @@ fn assume(
 }
 
 /// What is known of a request for a role.
-fn asked(
-    wish: &AssumeRole,
-    source_identity: Option<&str>,
-    role: &Identity,
-    session: Option<&Session>,
-    context: &Context,
-) -> Context {
+fn asked<'a>(
+    wish: &'a AssumeRole,
+    source_identity: Option<&'a str>,
+    role: &'a Identity,
+    session: Option<&'a Session>,
+    context: &Context<'a>,
+) -> Context<'a> {
     let mut context = context.clone();
     if let Some(session) = session {
         session.extend(&mut context);
     }
     context.set("aws:ResourceAccount", &*role.account);
     for (key, value) in &role.tags {
-        context.set(&format!("iam:ResourceTag/{key}"), &**value);
+        context.set(format!("iam:ResourceTag/{key}"), &**value);
     }
     context.set("sts:RoleSessionName", &*wish.session_name);
     if let Some(id) = &wish.external_id {
@@ -214,7 +214,7 @@ fn asked(
         context.set("sts:SourceIdentity", identity);
     }
     for tag in &wish.tags {
-        context.set(&format!("aws:RequestTag/{}", tag.key), &*tag.value);
+        context.set(format!("aws:RequestTag/{}", tag.key), &*tag.value);
         context.add("aws:TagKeys", &*tag.key);
         if tag.reach == Reach::Transitive {
             context.add("sts:TransitiveTagKeys", &*tag.key);

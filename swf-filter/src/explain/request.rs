@@ -57,7 +57,7 @@ pub(super) fn explain(
         context.remove(key);
     }
     for (key, value) in request.context {
-        context.add(key, value.as_str());
+        context.add(key.as_str(), value.as_str());
     }
     let mut explanation = RequestExplanation {
         allowed: false,

@@ -92,6 +92,7 @@ struct Arrived<'a> {
 struct Signer {
     caller: Caller,
     access_key_id: Box<str>,
+    scope: Box<str>,
     session: Option<Box<Session>>,
 }
 
@@ -245,6 +246,7 @@ impl Connection {
         let identity = Identity {
             caller: signer.caller,
             access_key_id: signer.access_key_id,
+            scope: signer.scope,
             source: self.arrival.source(),
             vpc: record.vpc.clone(),
             endpoint: self.arrival.endpoint().map(Into::into),
@@ -329,6 +331,7 @@ impl Connection {
         Ok(Signer {
             caller,
             access_key_id: access_key_id.into(),
+            scope: checked.scope().into(),
             session,
         })
     }
@@ -348,7 +351,11 @@ impl Connection {
     }
 
     /// What is known of a request, but for what its body and session tell.
-    fn context(&self, arrived: &Arrived<'_>, signer: &Signer) -> Result<Context, Refusal> {
+    fn context<'a>(
+        &'a self,
+        arrived: &'a Arrived<'_>,
+        signer: &'a Signer,
+    ) -> Result<Context<'a>, Refusal> {
         let network = arrived.network.ok_or(Refusal::NoNetwork)?;
         let judge = &arrived.policy.judge;
         let mut context = judge.context(arrived.host, &signer.caller, network);

@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use swf_filter_core::iam::principal::Caller;
 use swf_filter_core::judge::Ruling;
 use swf_filter_core::swf::Action;
+use uuid::Uuid;
 
 /// The id of a request, as it is answered in `x-amzn-RequestId`, and written to the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,16 +18,7 @@ pub struct RequestId(pub u128);
 /// As AWS writes it: groups of hexadecimal digits.
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.0;
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            id >> 96,
-            (id >> 80) & 0xffff,
-            (id >> 64) & 0xffff,
-            (id >> 48) & 0xffff,
-            id & 0xffff_ffff_ffff
-        )
+        Uuid::from_u128(self.0).hyphenated().fmt(f)
     }
 }
 
@@ -37,6 +29,8 @@ pub struct Identity {
     pub caller: Caller,
     /// The access key that signed.
     pub access_key_id: Box<str>,
+    /// The scope of the signature, as in `20150830/us-east-1/swf/aws4_request`.
+    pub scope: Box<str>,
     /// The address.
     pub source: IpAddr,
     /// The VPC, if it came through one.

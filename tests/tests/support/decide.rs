@@ -41,7 +41,7 @@ impl Documents {
         let mut context = Context::default();
         for (key, values) in &case.context {
             for value in values {
-                context.add(key, value.as_str());
+                context.add(key.as_str(), value.as_str());
             }
         }
         let policies = Policies {

@@ -116,9 +116,8 @@ impl View<'_> {
 
     fn reach_of(&self, condition: &Condition, known: Known<'_>) -> Reach {
         let single = |value: Option<&str>| {
-            let values: Vec<Box<str>> = value.into_iter().map(Box::from).collect();
-            if values.is_empty() || !has_variables(&condition.values) {
-                Reach::always(condition.holds_for(&values, &Context::default()))
+            if value.is_none() || !has_variables(&condition.values) {
+                Reach::always(condition.holds_for(value.into_iter(), &Context::default()))
             } else {
                 Reach::unknown()
             }

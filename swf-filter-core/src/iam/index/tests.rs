@@ -142,7 +142,7 @@ fn statement() -> impl Strategy<Value = Value> {
         })
 }
 
-fn context() -> impl Strategy<Value = Context> {
+fn context() -> impl Strategy<Value = Context<'static>> {
     let some =
         |words: &'static [&'static str]| prop::collection::vec(prop::sample::select(words), 0..3);
     (

@@ -26,7 +26,7 @@ fn index(kind: Kind, document: &serde_json::Value) -> Index {
 const ALICE: &str = "arn:aws:iam::111122223333:user/alice";
 const ORDERS: &str = "arn:aws:swf:us-east-1:111122223333:/domain/orders";
 
-fn decide(policies: &Policies<'_>, caller: &str, context: &Context) -> Decision {
+fn decide(policies: &Policies<'_>, caller: &str, context: &Context<'_>) -> Decision {
     let caller = Caller::from_arn(caller).expect("a caller");
     let request = Request {
         caller: &caller,

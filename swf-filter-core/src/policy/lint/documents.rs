@@ -74,7 +74,7 @@ fn lint_statement(kind: Kind, statement: &Statement, findings: &mut Findings<'_>
     let decides = is_of_swf && actions.set.iter().any(Action::is_decision);
     for condition in &statement.conditions {
         let key = condition.key.name();
-        let holds = condition.holds_for(&[], &Context::default());
+        let holds = condition.holds_for(std::iter::empty(), &Context::default());
         if is_of_roles_too && is_of_roles(key) {
             continue;
         }

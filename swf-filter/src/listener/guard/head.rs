@@ -5,6 +5,8 @@
 
 use std::net::Ipv6Addr;
 
+use memchr::memchr;
+
 use super::fault::HeadFault;
 use crate::listener::limits::{BODY, FIELDS, HEAD};
 
@@ -42,7 +44,7 @@ impl Scan {
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Option<Head>, HeadFault> {
         loop {
             let rest = bytes.get(self.searched..).unwrap_or_default();
-            let Some(feed) = rest.iter().position(|&byte| byte == b'\n') else {
+            let Some(feed) = memchr(b'\n', rest) else {
                 self.searched = bytes.len();
                 // The end of this line would be beyond the limit.
                 return if bytes.len() < HEAD {
@@ -60,7 +62,7 @@ impl Scan {
                 .get(self.line..feed)
                 .and_then(|line| line.strip_suffix(b"\r"))
                 .ok_or(HeadFault::BareFeed)?;
-            if line.contains(&b'\r') {
+            if memchr(b'\r', line).is_some() {
                 return Err(HeadFault::BareReturn);
             }
             match (self.line == 0, line.is_empty()) {
@@ -100,10 +102,7 @@ impl Scan {
         if line.first().copied().is_some_and(is_space) {
             return Err(HeadFault::Fold);
         }
-        let colon = line
-            .iter()
-            .position(|&byte| byte == b':')
-            .ok_or(HeadFault::NoColon)?;
+        let colon = memchr(b':', line).ok_or(HeadFault::NoColon)?;
         let (name, value) = line.split_at(colon);
         if name.last().copied().is_some_and(is_space) {
             return Err(HeadFault::SpaceBeforeColon);
@@ -112,12 +111,14 @@ impl Scan {
             return Err(HeadFault::FieldName);
         }
         let value = trim(value.get(1..).unwrap_or_default());
-        for byte in value {
-            match byte {
-                b'\t' | b' '..=b'~' => {}
-                0x80.. => return Err(HeadFault::NonAscii),
-                _ => return Err(HeadFault::ControlByte),
-            }
+        let is_text = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+        // All bytes are looked at, also after a wrong one: so they are compared many at a time.
+        if !value.iter().fold(true, |all, byte| all & is_text(byte)) {
+            let wrong = value.iter().find(|byte| !is_text(byte));
+            return Err(match wrong {
+                Some(0x80..) => HeadFault::NonAscii,
+                _ => HeadFault::ControlByte,
+            });
         }
         self.known(name, value)
     }
@@ -248,10 +249,16 @@ fn is_host(value: &[u8]) -> bool {
     valid && port
 }
 
-/// RFC 9110, 5.6.2.
 fn is_token(bytes: &[u8]) -> bool {
-    let is_character = |&byte: &u8| {
-        byte.is_ascii_alphanumeric()
+    !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[usize::from(*byte)])
+}
+
+/// Which bytes tokens have (RFC 9110, 5.6.2).
+const TOKEN: [bool; 256] = {
+    let mut is_in = [false; 256];
+    let mut byte = 0_u8;
+    while byte.is_ascii() {
+        is_in[byte as usize] = byte.is_ascii_alphanumeric()
             || matches!(
                 byte,
                 b'!' | b'#'
@@ -268,10 +275,11 @@ fn is_token(bytes: &[u8]) -> bool {
                     | b'`'
                     | b'|'
                     | b'~'
-            )
-    };
-    !bytes.is_empty() && bytes.iter().all(is_character)
-}
+            );
+        byte += 1;
+    }
+    is_in
+};
 
 /// RFC 3986, 2.3.
 fn is_unreserved(byte: u8) -> bool {

@@ -1,6 +1,5 @@
 //! What is sent on: a request made from scratch.
 
-use std::fmt::Display;
 use std::sync::LazyLock;
 
 use http_body_util::Full;
@@ -59,21 +58,17 @@ pub(super) fn identify(
     if let Some(endpoint) = &identity.endpoint {
         tell("x-swf-filter-source-vpce", endpoint)?;
     }
-    let day = jiff::Timestamp::now().strftime("%Y%m%d");
-    tell(AUTHORIZATION_FIELD, &credential(key, &day))
+    tell("authorization", &credential(key, &identity.scope))
 }
 
-/// A credential, and no signature: there is no secret to sign with. Backends that tell services apart by the credential's
-/// scope, as moto does, find it there. Who verifies it refuses it.
-fn credential(key: &str, day: &impl Display) -> String {
-    format!(
-        "AWS4-HMAC-SHA256 Credential={key}/{day}/us-east-1/swf/aws4_request, SignedHeaders=host, Signature={NONE}"
-    )
+/// The client's credential, and no signature: there is no secret to sign with. Backends that tell services apart by the
+/// credential's scope, as moto does, find it there. Who verifies it refuses it.
+fn credential(key: &str, scope: &str) -> String {
+    format!("AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders=host, Signature={NONE}")
 }
 
 const JSON: &str = "application/x-amz-json-1.0";
 const AGENT: &str = concat!("swf-filter/", env!("CARGO_PKG_VERSION"));
-const AUTHORIZATION_FIELD: &str = "authorization";
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 /// As long as a signature.
 const NONE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
