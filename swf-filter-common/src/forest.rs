@@ -16,15 +16,19 @@
 //! | --- | --- | --- | --- |
 //! | 0 | slots that lead to a node | expected bits, the first 64 | two ends |
 //! | 1 | slots that lead to the second leaf, or with [`MANY`] to another one than the slot before | expected bits, the rest | two ends |
-//! | 2 | the last slot's child; [`MANY`] or [`TWIGS`] | the entry if the bits are these; their number; [`SKIP`] | an end; [`BUCKET`] |
+//! | 2 | the last slot's child; [`MANY`], [`MASKS`] or [`TWIGS`] | the entry if the bits are these; their number; [`SKIP`] | an end; [`BUCKET`] |
 //! | 3 | two entries, or with [`MANY`] the place of a list | entries for lower and for higher bits | two entries in turns |
 //!
 //! A bucket is all of a part of the trie in which a few ranges of addresses lie. An end is the last value that the next 32 bits
 //! have in one of them; those that it has none for are the highest value, after which nothing comes.
 //!
-//! Children are nodes or, with [`TWIGS`], words: a *twig*, or an entry where a child is no twig. A twig is a part of the trie in which only
-//! the branch's two leaves take turns, four times at most. Word 1 has the leaf that it begins with, and its lanes of 16 bits have the ends, as
-//! in a bucket but of the next 15 bits, each below a bit that is always set. So prefixes that lie apart are in a quarter of the memory.
+//! Children are nodes or, where the branch's two leaves are all that there is in most of them, words:
+//!
+//! * With [`MASKS`], a word is the mask of the second leaf's slots among the next six bits. Where more bits count, word 1 has the slot, and
+//!   the word is an entry. So the last two strides of dense prefixes are words, a quarter of the memory that nodes would take.
+//! * With [`TWIGS`], it is a *twig*, or an entry where a child is none. In a twig the leaves take turns, four times at most. Word 1 has the
+//!   leaf that it begins with, and its lanes of 16 bits have the ends, as in a bucket but of the next 15 bits, each below a bit that is
+//!   always set. So prefixes that lie apart are in a quarter of the memory, too.
 //!
 //! The first slot is a mask's highest bit, and children stand in the order of their slots, the last one first. So one shift brings
 //! a slot's own bit to the top, and what is counted is then what is left below it.
@@ -65,8 +69,10 @@ pub const MAGIC: u64 = 0x5357_4654_0000_0000 | crate::abi::VERSION as u64;
 pub const SKIP: u64 = 1 << 63;
 /// In a branch's word 2: its leaves are in a list, two to a word.
 pub const MANY: u64 = 1 << 62;
-/// In a branch's word 2: its children are words.
+/// In a branch's word 2: its children are twigs.
 pub const TWIGS: u64 = 1 << 61;
+/// In a branch's word 2: its children are masks.
+pub const MASKS: u64 = 1 << 60;
 /// In a node's word 2: the node is a bucket.
 pub const BUCKET: u64 = SKIP | MANY;
 /// Ends in a bucket.
@@ -265,11 +271,16 @@ fn find<W: Words, const LEVELS: u32>(words: &W, root: u32, mut left: Bits) -> En
             }
             let child = (links as u32).wrapping_add((on << 1).count_ones());
             left = left.after(STRIDE);
-            if links & TWIGS == 0 {
+            if links & (MASKS | TWIGS) == 0 {
                 entry = Entry(child);
             } else {
                 let word = words.word(child);
-                if word >> 63 != 0 {
+                if links & MASKS != 0 {
+                    if (second << slot) & FIRST_SLOT == 0 {
+                        let slot = left.high >> (64 - STRIDE);
+                        return Entry::half(leaves, (word << slot >> 63) as u32);
+                    }
+                } else if word >> 63 != 0 {
                     // What stays set in each lane tells an end that is not behind. Of four lanes as many are as are not, but for a multiple of two.
                     let lanes = word.wrapping_sub((left.high >> (64 - TWIG_BITS)) * LANES);
                     let pairs = lanes ^ lanes << 32;

@@ -12,8 +12,8 @@ use std::collections::HashMap;
 
 use swf_filter_common::abi::Leaf;
 use swf_filter_common::forest::{
-    self, ENDS, Entry, FIRST_SLOT, Family, MAGIC, MANY, MAX_WORDS, NODE_WORDS, STRIDE, TWIG_BITS,
-    TWIG_ENDS, TWIGS, header,
+    self, ENDS, Entry, FIRST_SLOT, Family, MAGIC, MANY, MASKS, MAX_WORDS, NODE_WORDS, STRIDE,
+    TWIG_BITS, TWIG_ENDS, TWIGS, header,
 };
 use swf_filter_common::frame::V6;
 use swf_filter_common::verdict::Sources;
@@ -244,8 +244,8 @@ impl Builder {
                 number += 1;
             }
         }
-        if let Some(twigs) = Twigs::of(ranges, part, bits) {
-            return self.set_twigs(node, ranges, mask, &twigs);
+        if let Some(words) = InWords::of(ranges, part, bits) {
+            return self.set_words(node, ranges, mask, &words);
         }
         let (many, second, leaves_word) = if leaves.in_turns() {
             (0, leaves.odd, leaves.pair())
@@ -261,16 +261,23 @@ impl Builder {
     }
 
     /// Makes a branch whose children are words.
-    fn set_twigs<A: Address>(&mut self, node: u32, ranges: &Ranges<A>, mask: u64, twigs: &Twigs) {
+    fn set_words<A: Address>(
+        &mut self,
+        node: u32,
+        ranges: &Ranges<A>,
+        mask: u64,
+        branch: &InWords,
+    ) {
         #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
-        let at = self.allocate(twigs.children.len() as u32);
-        let [first, second] = twigs.pair;
+        let at = self.allocate(branch.children.len() as u32);
+        let [first, second] = branch.pair;
         let leaves = forest::pair_word(first, second);
-        self.set_node(node, [mask, twigs.second, TWIGS | u64::from(at), leaves]);
-        for (at, child) in (at..).zip(twigs.children.iter().rev()) {
+        let links = branch.kind | u64::from(at);
+        self.set_node(node, [mask, branch.second, links, leaves]);
+        for (at, child) in (at..).zip(branch.children.iter().rev()) {
             let word = match *child {
                 Child::Part(inner) => self.entry(ranges, inner).bits().into(),
-                Child::Twig(word) => word,
+                Child::Word(word) => word,
             };
             self.set(at, word);
         }
@@ -339,51 +346,100 @@ fn bucket<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<[u64; 4]> {
         .then(|| forest::bucket(ends, ranges.entry(start), ranges.entry(start + 1)))
 }
 
-/// What a branch with twigs is made of.
-struct Twigs {
+/// What a branch whose children are words is made of.
+struct InWords {
+    /// [`MASKS`] or [`TWIGS`].
+    kind: u64,
     pair: [Entry; 2],
-    /// Slots that begin with the second of the pair.
+    /// Slots that begin with the second of the pair; of children in a branch with masks, those that are entries.
     second: u64,
     children: Vec<Child>,
+    /// How many of them are no entries.
+    inside: usize,
 }
 
 enum Child {
     Part(Part),
-    Twig(u64),
+    Word(u64),
 }
 
-impl Twigs {
-    /// The branch of a part whose slots are leaves of two kinds or have children, most of which are twigs.
+impl InWords {
+    /// The branch of a part whose slots are leaves of two kinds or have children, most of which are words.
     fn of<A: Address>(ranges: &Ranges<A>, part: Part, bits: u32) -> Option<Self> {
+        let masks = Self::with(MASKS, ranges, part, bits)?;
+        let twigs = Self::with(TWIGS, ranges, part, bits)?;
+        // A mask is read sooner.
+        let best = if masks.inside < twigs.inside {
+            twigs
+        } else {
+            masks
+        };
+        // Another child is one access further away.
+        (best.inside * 2 > best.children.len()).then_some(best)
+    }
+
+    fn with<A: Address>(kind: u64, ranges: &Ranges<A>, part: Part, bits: u32) -> Option<Self> {
         let start = part.span.start;
         let pair = [ranges.entry(start), ranges.entry(start + 1)];
-        let mut twigs = Self {
+        let mut branch = Self {
+            kind,
             pair,
             second: 0,
             children: Vec::new(),
+            inside: 0,
         };
-        let mut number = 0;
         let step = 1 << (STRIDE - bits);
         let slots = Slots::new(ranges, part, bits);
         for (slot, inner) in (0..1_u64 << STRIDE).step_by(step).zip(slots) {
             let entry = ranges.entry(inner.span.start);
-            if entry == pair[1] {
-                twigs.second |= FIRST_SLOT >> slot;
-            }
+            let mut is_second = entry == pair[1];
             if inner.is_leaf() {
                 if !pair.contains(&entry) {
                     return None;
                 }
-            } else if let Some(word) = twig(ranges, inner, pair) {
-                number += 1;
-                twigs.children.push(Child::Twig(word));
             } else {
-                twigs.children.push(Child::Part(inner));
+                let word = if kind == MASKS {
+                    let word = slots_of_second(ranges, inner, pair);
+                    is_second = word.is_none();
+                    word
+                } else {
+                    twig(ranges, inner, pair)
+                };
+                branch.inside += usize::from(word.is_some());
+                branch
+                    .children
+                    .push(word.map_or(Child::Part(inner), Child::Word));
+            }
+            if is_second {
+                branch.second |= FIRST_SLOT >> slot;
             }
         }
-        // Another child is one access further away.
-        (number * 2 > twigs.children.len()).then_some(twigs)
+        Some(branch)
     }
+}
+
+/// The mask of a part with leaves of a pair, all of which end within a stride: the slots of the second leaf.
+fn slots_of_second<A: Address>(ranges: &Ranges<A>, part: Part, pair: [Entry; 2]) -> Option<u64> {
+    let Span { start, end } = part.span;
+    let mut mask = 0;
+    for range in start..end {
+        let first = match range == start {
+            true => 0,
+            false => ranges.start(range) << part.bits,
+        };
+        let entry = ranges.entry(range);
+        if first << STRIDE != 0 || !pair.contains(&entry) {
+            return None;
+        }
+        // All slots from its own on; the next range takes its own back.
+        let from = u64::MAX >> first.rotate_left(STRIDE);
+        mask = if entry == pair[1] {
+            mask | from
+        } else {
+            mask & !from
+        };
+    }
+    Some(mask)
 }
 
 /// The twig of a part that has few ranges with leaves of a pair, all of which end within the next bits.
