@@ -2,6 +2,7 @@
 //!
 //! Field names are stable within `/v1`; fields may be added. The same types are what `--output json` prints.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -660,9 +661,9 @@ pub struct DecisionExplanation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatementInfo {
     /// What the document is attached to: `boundary`, `identity`, `resource` or `session`.
-    pub side: String,
+    pub side: Cow<'static, str>,
     /// `Allow` or `Deny`.
-    pub effect: String,
+    pub effect: Cow<'static, str>,
     /// Its `Sid`.
     pub sid: Option<Arc<str>>,
     /// Where it stands.

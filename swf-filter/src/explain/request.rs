@@ -124,8 +124,8 @@ pub(crate) fn statements(decision: &Decision) -> Vec<StatementInfo> {
 
 fn statement(decider: &Decider) -> StatementInfo {
     StatementInfo {
-        side: decider.side.name().to_owned(),
-        effect: decider.effect.name().to_owned(),
+        side: decider.side.name().into(),
+        effect: decider.effect.name().into(),
         sid: decider.sid.clone(),
         origin: decider.origin.clone(),
     }

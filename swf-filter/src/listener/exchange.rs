@@ -134,7 +134,7 @@ impl Connection {
         let mut record = Record::new(
             Timestamp::now(),
             generation,
-            [&settings.name, &settings.host],
+            [&settings.name, &settings.host].map(Arc::clone),
             self.arrival.peer(),
             Verdict::Refused,
             GONE,
@@ -327,7 +327,7 @@ impl Connection {
             });
         checked.verify(&key, BodyHash::of(&arrived.body))?;
         let (caller, session) = credentials.into_caller(&arrived.policy.judge)?;
-        record.principal = Some((&**caller.arn()).into());
+        record.principal = Some(Arc::clone(caller.arn()));
         Ok(Signer {
             caller,
             access_key_id: access_key_id.into(),
@@ -376,7 +376,7 @@ impl Connection {
         call: &Call,
         record: &mut Record,
     ) -> Result<Outcome, Refusal> {
-        record.upstream = Some(self.listener.upstream_name.clone());
+        record.upstream = Some(Arc::clone(&self.listener.upstream_name));
         // From here on it may be done, whether or not anybody is left to be told.
         record.verdict = Verdict::Failed;
         let start = Instant::now();

@@ -135,7 +135,7 @@ async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
     let watches = Watches::new(&settings, &places);
     let mut upstreams = Vec::new();
     for upstream in &settings.upstreams {
-        upstreams.push((upstream.name.clone(), Upstream::new(upstream).await?));
+        upstreams.push((Arc::clone(&upstream.name), Upstream::new(upstream).await?));
     }
     let mut open: Vec<(Arc<Fronting>, Vec<TcpListener>)> = Vec::new();
     for listener in &settings.listeners {
@@ -145,7 +145,7 @@ async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
             settings: listener.clone(),
             tls: tls(listener)?,
             upstream: Arc::clone(upstream),
-            upstream_name: upstream_name.clone(),
+            upstream_name: Arc::clone(upstream_name),
             counters: shared::ListenerCounters::default(),
         };
         let sockets = sockets::open(listener, &mut inherited)?;

@@ -9,6 +9,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -190,7 +192,7 @@ impl Visit {
         let mut record = Record::new(
             Timestamp::now(),
             generation,
-            [&settings.name, &settings.host],
+            [&settings.name, &settings.host].map(Arc::clone),
             arrival.peer(),
             Verdict::Refused,
             reason,
@@ -306,9 +308,14 @@ impl Visit {
     ) {
         let mut served = pin!(served);
         let mut stop = self.stop.clone();
-        let mut stopping = false;
-        let mut overdue = pin!(connection.pace.overdue());
-        let mut shut_out = pin!(self.shut_out(&connection.arrival));
+        // Each is asked when it is woken itself, and not whenever a request moves.
+        let mut signs = FuturesUnordered::from_iter([
+            connection.pace.overdue().map(|()| Sign::Leave).boxed(),
+            self.shut_out(&connection.arrival)
+                .map(|()| Sign::Leave)
+                .boxed(),
+            stop.wait_for(|stop| *stop).map(|_| Sign::Finish).boxed(),
+        ]);
         loop {
             tokio::select! {
                 ended = served.as_mut() => {
@@ -317,15 +324,21 @@ impl Visit {
                     }
                     return;
                 }
-                () = overdue.as_mut() => return,
-                () = shut_out.as_mut() => return,
-                _ = stop.wait_for(|stop| *stop), if !stopping => {
-                    stopping = true;
-                    served.as_mut().graceful_shutdown();
+                Some(sign) = signs.next() => match sign {
+                    Sign::Finish => served.as_mut().graceful_shutdown(),
+                    Sign::Leave => return,
                 }
             }
         }
     }
+}
+
+/// That a connection is to end.
+enum Sign {
+    /// With an answer to what is under way.
+    Finish,
+    /// Now.
+    Leave,
 }
 
 /// Requests of one HTTP/2 connection at a time: a process of workers that polls with some threads.

@@ -52,7 +52,7 @@ pub(super) struct Fronting {
     pub(super) settings: settings::Listener,
     pub(super) tls: Tls,
     pub(super) upstream: Arc<Upstream>,
-    pub(super) upstream_name: Box<str>,
+    pub(super) upstream_name: Arc<str>,
     pub(super) counters: ListenerCounters,
 }
 

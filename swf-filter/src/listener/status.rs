@@ -129,14 +129,14 @@ const TIME: Duration = Duration::from_secs(5);
 pub(super) struct Source {
     shared: Arc<Shared>,
     frontings: Arc<[Arc<Fronting>]>,
-    upstreams: Box<[(Box<str>, Arc<Upstream>)]>,
+    upstreams: Box<[(Arc<str>, Arc<Upstream>)]>,
 }
 
 impl Source {
     pub(super) fn new(
         shared: Arc<Shared>,
         frontings: Arc<[Arc<Fronting>]>,
-        upstreams: Box<[(Box<str>, Arc<Upstream>)]>,
+        upstreams: Box<[(Arc<str>, Arc<Upstream>)]>,
     ) -> Self {
         Self {
             shared,
@@ -253,7 +253,7 @@ fn listener(fronting: &Fronting) -> ListenerInfo {
     }
 }
 
-fn upstream((name, upstream): &(Box<str>, Arc<Upstream>)) -> Vec<UpstreamInfo> {
+fn upstream((name, upstream): &(Arc<str>, Arc<Upstream>)) -> Vec<UpstreamInfo> {
     let status = upstream.status().into_iter();
     status
         .map(|address| UpstreamInfo {

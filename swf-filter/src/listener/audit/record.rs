@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -45,9 +46,9 @@ pub struct Record {
     /// The generation of the policy that was asked.
     pub generation: u64,
     /// The `[[listener]]`.
-    pub listener: Box<str>,
+    pub listener: Arc<str>,
     /// The `[[host]]` that it fronts.
-    pub host: Box<str>,
+    pub host: Arc<str>,
     /// The id that was answered in `x-amzn-RequestId`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Box<str>>,
@@ -72,10 +73,10 @@ pub struct Record {
     pub access_key_id: Option<Capped>,
     /// The ARN of who signed, once the signature is verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub principal: Option<Box<str>>,
+    pub principal: Option<Arc<str>>,
     /// `swf` or `sts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<Box<str>>,
+    pub service: Option<Cow<'static, str>>,
     /// What was called, such as `swf:StartWorkflowExecution`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Capped>,
@@ -103,7 +104,7 @@ pub struct Record {
     pub status: Option<u16>,
     /// The `[[upstream]]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upstream: Option<Box<str>>,
+    pub upstream: Option<Arc<str>>,
     /// The status that the upstream answered with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
@@ -156,7 +157,7 @@ impl Record {
     pub fn new(
         time: Timestamp,
         generation: u64,
-        [listener, host]: [&str; 2],
+        [listener, host]: [impl Into<Arc<str>>; 2],
         peer: SocketAddr,
         verdict: Verdict,
         reason: impl Into<Cow<'static, str>>,

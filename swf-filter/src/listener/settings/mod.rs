@@ -8,6 +8,7 @@ mod read;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hyper::Uri;
 
@@ -41,11 +42,11 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Its name, for logs and audit.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Where it listens.
     pub sockets: Vec<Socket>,
     /// The `[[host]]` of the policy that it fronts.
-    pub host: Box<str>,
+    pub host: Arc<str>,
     /// Whether connections begin with a PROXY header.
     pub proxy: Proxy,
     /// Certificates, the first of which is for clients that name no server.
@@ -158,7 +159,7 @@ pub enum QuerySignatures {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Its name, for logs and audit.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// `http://` or `https://`, host and perhaps port, no path but `/`. Several are used in turn.
     pub addresses: Vec<Uri>,
     /// Who may sign its certificates, in a PEM file. Those that the system trusts, if not given.

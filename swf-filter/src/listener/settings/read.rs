@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hyper::Uri;
 use hyper::http::uri::Scheme;
@@ -207,7 +208,7 @@ fn read_blocks<T>(
     reader: &mut Reader<'_>,
     blocks: &[Block<'_>],
     what: &'static str,
-    mut read: impl FnMut(&mut Reader<'_>, &Block<'_>, Box<str>) -> T,
+    mut read: impl FnMut(&mut Reader<'_>, &Block<'_>, Arc<str>) -> T,
 ) -> (Vec<T>, Names) {
     let (mut names, mut places) = (Names::new(), HashMap::new());
     let read = blocks.iter().enumerate().map(|(index, block)| {
@@ -243,7 +244,7 @@ fn refuse_second<K: Eq + Hash>(
 fn listener(
     reader: &mut Reader<'_>,
     block: &Block<'_>,
-    name: Box<str>,
+    name: Arc<str>,
     upstreams: &Names,
     sockets: &mut Sockets,
 ) -> Listener {
@@ -435,7 +436,7 @@ fn upstream_of(reader: &mut Reader<'_>, block: &Block<'_>, upstreams: &Names) ->
     index.unwrap_or_default()
 }
 
-fn upstream(reader: &mut Reader<'_>, block: &Block<'_>, name: Box<str>) -> Upstream {
+fn upstream(reader: &mut Reader<'_>, block: &Block<'_>, name: Arc<str>) -> Upstream {
     let texts = block.require_texts(reader, "addresses");
     let identity = block.require(reader, "identity");
     let words = &["aws", "headers"];

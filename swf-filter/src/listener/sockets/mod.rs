@@ -6,6 +6,7 @@
 use std::env;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use listenfd::ListenFd;
@@ -25,7 +26,7 @@ pub enum SocketError {
     )]
     Address {
         /// The listener.
-        listener: Box<str>,
+        listener: Arc<str>,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -37,7 +38,7 @@ pub enum SocketError {
     )]
     Inherited {
         /// The listener.
-        listener: Box<str>,
+        listener: Arc<str>,
         /// The socket.
         name: Box<str>,
         /// Why.
@@ -50,7 +51,7 @@ pub enum SocketError {
     )]
     Missing {
         /// The listener.
-        listener: Box<str>,
+        listener: Arc<str>,
         /// The socket.
         name: Box<str>,
         /// Those that are there.
@@ -128,13 +129,13 @@ pub fn open(
                 let sockets = inherited
                     .take(name)
                     .map_err(|error| SocketError::Inherited {
-                        listener: listener.name.clone(),
+                        listener: Arc::clone(&listener.name),
                         name: name.clone(),
                         error,
                     })?;
                 if sockets.is_empty() {
                     return Err(SocketError::Missing {
-                        listener: listener.name.clone(),
+                        listener: Arc::clone(&listener.name),
                         name: name.clone(),
                         left: inherited.left().map(Into::into).collect(),
                     });
@@ -162,7 +163,7 @@ fn bind(
     device: Option<&str>,
 ) -> Result<TcpListener, SocketError> {
     listening(address, device).map_err(|error| SocketError::Address {
-        listener: listener.name.clone(),
+        listener: Arc::clone(&listener.name),
         address,
         error,
     })
