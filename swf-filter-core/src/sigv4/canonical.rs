@@ -1,7 +1,6 @@
 //! The canonical request: one text for all ways to write the same request.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
@@ -38,12 +37,17 @@ impl BodyHash {
     pub fn of(body: &[u8]) -> Self {
         Self(Sha256::digest(body).into())
     }
+
+    /// In hexadecimal digits.
+    pub(super) fn digits(self) -> [u8; 64] {
+        hex(&self.0)
+    }
 }
 
 /// In hexadecimal digits.
 impl fmt::Display for BodyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hex(&self.0, f)
+        f.write_str(text(&self.digits()))
     }
 }
 
@@ -53,12 +57,19 @@ impl fmt::Debug for BodyHash {
     }
 }
 
-pub(super) fn hex(bytes: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
-    // Formatting each byte would take longer than hashing them.
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+/// Hexadecimal digits. Formatting each byte would take longer than hashing them.
+pub(super) fn hex(bytes: &[u8; 32]) -> [u8; 64] {
+    let mut digits = [0; 64];
+    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = [byte >> 4, byte & 0xf].map(|half| half + if half < 10 { b'0' } else { b'a' - 10 });
+    }
     digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .try_for_each(|digit| f.write_char(digit))
+}
+
+/// Digits as text.
+pub(super) fn text(digits: &[u8; 64]) -> &str {
+    // INVARIANT: they are ASCII.
+    str::from_utf8(digits).unwrap_or_default()
 }
 
 impl<'a> Head<'a> {
@@ -68,16 +79,6 @@ impl<'a> Head<'a> {
             .iter()
             .filter(move |(own, _)| own.eq_ignore_ascii_case(name))
             .map(|(_, value)| *value)
-    }
-
-    /// The values of all header fields, by their names in lower case.
-    pub(super) fn fields(&self) -> HashMap<String, Vec<&'a [u8]>> {
-        let mut fields: HashMap<String, Vec<&[u8]>> = HashMap::new();
-        for (name, value) in &self.headers {
-            let values = fields.entry(name.to_ascii_lowercase()).or_default();
-            values.push(value);
-        }
-        fields
     }
 
     /// The parameters of the query, decoded.
@@ -98,55 +99,66 @@ impl<'a> Head<'a> {
         path: PathForm,
         body: BodyHash,
     ) -> Vec<u8> {
-        let mut text = Vec::new();
+        let mut text = Vec::with_capacity(USUAL_LENGTH);
         text.extend(self.method.as_bytes());
         text.push(b'\n');
         let own = match path {
             PathForm::AsSent => Cow::Borrowed(self.path),
-            PathForm::Normalized => normalized(self.path).into(),
+            PathForm::Normalized => normalized(self.path),
         };
-        text.extend(encoded(own.as_bytes(), Slash::Keep).bytes());
+        encode(own.as_bytes(), Slash::Keep, &mut text);
         text.push(b'\n');
-        text.extend(self.canonical_query(unsigned).bytes());
+        self.write_query(unsigned, &mut text);
         text.push(b'\n');
-        let fields = self.fields();
         for name in signed.split(';') {
             text.extend(name.bytes());
             text.push(b':');
-            let values = fields.get(name).into_iter().flatten();
-            let values: Vec<Vec<u8>> = values.map(|value| collapsed(value)).collect();
-            text.extend(values.join(&b','));
+            for (number, value) in self.values(name).enumerate() {
+                if number > 0 {
+                    text.push(b',');
+                }
+                collapse(value, &mut text);
+            }
             text.push(b'\n');
         }
         text.push(b'\n');
         text.extend(signed.bytes());
         text.push(b'\n');
-        text.extend(body.to_string().bytes());
+        text.extend(body.digits());
         text
     }
 
-    fn canonical_query(&self, unsigned: Option<&str>) -> String {
+    fn write_query(&self, unsigned: Option<&str>, text: &mut Vec<u8>) {
         let is_signed = |name: &[u8]| unsigned.is_none_or(|unsigned| name != unsigned.as_bytes());
+        let encoded = |part: &[u8]| {
+            let mut text = Vec::new();
+            encode(part, Slash::Encode, &mut text);
+            text
+        };
         let parameters = self.parameters().filter(|(name, _)| is_signed(name));
-        let mut parameters: Vec<(String, String)> = parameters
-            .map(|(name, value)| {
-                (
-                    encoded(&name, Slash::Encode),
-                    encoded(&value, Slash::Encode),
-                )
-            })
+        let mut parameters: Vec<[Vec<u8>; 2]> = parameters
+            .map(|(name, value)| [encoded(&name), encoded(&value)])
             .collect();
         parameters.sort_unstable();
-        let parameters: Vec<String> = parameters
-            .into_iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        parameters.join("&")
+        for (number, [name, value]) in parameters.iter().enumerate() {
+            if number > 0 {
+                text.push(b'&');
+            }
+            text.extend(name);
+            text.push(b'=');
+            text.extend(value);
+        }
     }
 }
 
+/// Bytes of most canonical requests, without a session token.
+const USUAL_LENGTH: usize = 512;
+
 /// A path without `.`, `..` and empty segments. What these end in is a directory, which ends in a slash.
-fn normalized(path: &str) -> String {
+fn normalized(path: &str) -> Cow<'_, str> {
+    if path == "/" {
+        return path.into();
+    }
     let mut kept: Vec<&str> = Vec::new();
     let mut is_directory = false;
     for segment in path.split('/') {
@@ -164,14 +176,19 @@ fn normalized(path: &str) -> String {
     } else {
         ""
     };
-    format!("/{}{end}", kept.join("/"))
+    format!("/{}{end}", kept.join("/")).into()
 }
 
-/// A header field's value, trimmed, and with one space for each run of them.
-fn collapsed(value: &[u8]) -> Vec<u8> {
+/// Writes a header field's value, trimmed, and with one space for each run of them.
+fn collapse(value: &[u8], text: &mut Vec<u8>) {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
     let words = value.split(is_space).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(&b' ')
+    for (number, word) in words.enumerate() {
+        if number > 0 {
+            text.push(b' ');
+        }
+        text.extend(word);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -180,22 +197,15 @@ enum Slash {
     Keep,
 }
 
-/// With all but unreserved characters (RFC 3986, section 2.3) as `%XX`.
-fn encoded(bytes: &[u8], slash: Slash) -> String {
-    let mut text = String::with_capacity(bytes.len());
+/// Writes bytes with all but unreserved characters (RFC 3986, section 2.3) as `%XX`.
+fn encode(bytes: &[u8], slash: Slash, text: &mut Vec<u8>) {
     for byte in bytes {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                text.push(char::from(*byte));
-            }
-            b'/' if slash == Slash::Keep => text.push('/'),
-            _ => {
-                // Writing to a string does not fail.
-                let _ = fmt::Write::write_fmt(&mut text, format_args!("%{byte:02X}"));
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(*byte),
+            b'/' if slash == Slash::Keep => text.push(b'/'),
+            _ => text.extend(format!("%{byte:02X}").bytes()),
         }
     }
-    text
 }
 
 /// With `%XX` as the byte that it stands for, and `+` as a space, as signers read queries. What is not `%XX` stays.

@@ -1,13 +1,13 @@
 //! What a request says of its signature, and whether that can be.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::canonical::{BodyHash, Head};
 use super::fault::{Fault, Part};
 use super::key::{Secret, SigningKey};
-use super::time::{basic, day, later, of_date_field, written};
+use super::time::{basic, later, of_date_field, written};
 use super::{QueryForm, Rules};
 
 /// Where a signature stands.
@@ -34,6 +34,8 @@ pub struct Claim<'a> {
     time: Timestamp,
     /// The time, as it was sent.
     sent: String,
+    /// The same as it is signed, in the basic form.
+    written: String,
     token: Option<String>,
 }
 
@@ -41,9 +43,6 @@ pub struct Claim<'a> {
 #[derive(Clone, Debug)]
 pub struct Checked<'a> {
     claim: Claim<'a>,
-    access_key_id: String,
-    /// The credential, after the access key id.
-    scope: String,
     rules: &'a Rules,
 }
 
@@ -87,11 +86,11 @@ impl<'a> Claim<'a> {
         }
         let [credential, signed, signature] =
             found.map(|part| part.filter(|part| !part.is_empty()));
-        let sent = match single(head, "x-amz-date")? {
-            Some(sent) => Some((basic(&sent), sent)),
-            None => single(head, "date")?.map(|sent| (of_date_field(&sent), sent)),
+        let (sent, read): (_, fn(&str) -> _) = match single(head, "x-amz-date")? {
+            Some(sent) => (Some(sent), basic),
+            None => (single(head, "date")?, of_date_field),
         };
-        let (Some(credential), Some(signed), Some(signature), Some((time, sent))) =
+        let (Some(credential), Some(signed), Some(signature), Some(sent)) =
             (credential, signed, signature, &sent)
         else {
             let parts = [
@@ -105,6 +104,7 @@ impl<'a> Claim<'a> {
                 header: Some(header),
             });
         };
+        let time = read(sent).ok_or_else(|| Fault::Date { text: sent.clone() })?;
         Ok(Self {
             head,
             form: Form::Header,
@@ -112,7 +112,11 @@ impl<'a> Claim<'a> {
             credential: credential.to_owned(),
             signed: signed.to_owned(),
             signature: signature.to_owned(),
-            time: time.ok_or_else(|| Fault::Date { text: sent.clone() })?,
+            time,
+            written: match basic(sent) {
+                Some(_) => sent.clone(),
+                None => written(time),
+            },
             sent: sent.clone(),
             token: single(head, "x-amz-security-token")?,
         })
@@ -168,6 +172,7 @@ impl<'a> Claim<'a> {
             signed,
             signature,
             time,
+            written: sent.clone(),
             sent,
             token: one("X-Amz-Security-Token")?,
         })
@@ -194,9 +199,10 @@ impl<'a> Claim<'a> {
     #[must_use]
     pub fn string_to_sign(&self, rules: &Rules, body: BodyHash) -> String {
         let canonical = self.canonical_request(rules, body);
-        let (_, scope) = self.credential.split_once('/').unwrap_or_default();
+        let (_, scope) = self.parts();
         let hash = BodyHash::of(&canonical);
-        format!("{ALGORITHM}\n{}\n{scope}\n{hash}", written(self.time))
+        let written = &self.written;
+        format!("{ALGORITHM}\n{written}\n{scope}\n{hash}")
     }
 
     /// Holds the claim against what can be known without the caller's secret.
@@ -214,7 +220,7 @@ impl<'a> Claim<'a> {
             return Err(Fault::Algorithm { algorithm });
         }
         let parts: Vec<&str> = self.credential.split('/').collect();
-        let [access_key_id, scope_day, region, service, terminator] = *parts else {
+        let [_, scope_day, region, service, terminator] = *parts else {
             let credential = self.credential;
             return Err(Fault::Scope { credential });
         };
@@ -232,34 +238,41 @@ impl<'a> Claim<'a> {
             let terminator = terminator.to_owned();
             return Err(Fault::Terminator { terminator });
         }
-        let own_day = day(self.time);
-        if scope_day != own_day {
+        if scope_day != self.day() {
             return Err(Fault::Day {
                 scope: scope_day.to_owned(),
-                day: own_day,
+                day: self.day().to_owned(),
                 time: self.sent,
             });
         }
         self.check_names()?;
-        Ok(Checked {
-            access_key_id: access_key_id.to_owned(),
-            scope: [scope_day, region, service, terminator].join("/"),
-            claim: self,
-            rules,
-        })
+        Ok(Checked { claim: self, rules })
+    }
+
+    /// The day of its time, as in scopes.
+    fn day(&self) -> &str {
+        let (day, _) = self.written.split_once('T').unwrap_or_default();
+        day
     }
 
     /// Whether all is signed that has to be: the host, and each header field that AWS reads.
     fn check_signed(&self) -> Result<(), Fault> {
-        let signed: HashSet<String> = self.signed_names().map(str::to_ascii_lowercase).collect();
-        if !signed.contains("host") {
+        let signed = lower(&self.signed);
+        let mut names: Vec<&str> = signed.split(';').collect();
+        // Signers write them in order. Others may send thousands of names, so that none is looked for in all of them.
+        if !names.is_sorted() {
+            names.sort_unstable();
+        }
+        let is_signed = |name: &str| names.binary_search(&name).is_ok();
+        if !is_signed("host") {
             return Err(Fault::UnsignedHost);
         }
         for (name, _) in &self.head.headers {
-            let name = name.to_ascii_lowercase();
+            let name = lower(name);
             // The hash of the body is part of what is signed in any case.
             let is_read = name.starts_with("x-amz-") && name != "x-amz-content-sha256";
-            if is_read && !signed.contains(&name) {
+            if is_read && !is_signed(&name) {
+                let name = name.into_owned();
                 return Err(Fault::UnsignedHeader { name });
             }
         }
@@ -276,14 +289,21 @@ impl<'a> Claim<'a> {
             let names = self.signed.clone();
             return Err(Fault::SignedHeaders { names });
         }
-        let fields = self.head.fields();
-        let absent = self.signed_names().find(|name| !fields.contains_key(*name));
+        // No more of them than there are fields, and one: the next is not there.
+        let absent = self
+            .signed_names()
+            .find(|name| self.head.values(name).next().is_none());
         match absent {
             Some(name) => Err(Fault::AbsentHeader {
                 name: name.to_owned(),
             }),
             None => Ok(()),
         }
+    }
+
+    /// The access key id, and the scope.
+    fn parts(&self) -> (&str, &str) {
+        self.credential.split_once('/').unwrap_or_default()
     }
 
     fn signed_names(&self) -> impl Iterator<Item = &str> {
@@ -295,7 +315,14 @@ impl Checked<'_> {
     /// Who is said to have signed.
     #[must_use]
     pub fn access_key_id(&self) -> &str {
-        &self.access_key_id
+        let (access_key_id, _) = self.claim.parts();
+        access_key_id
+    }
+
+    /// The access key id and the scope, with a slash between them.
+    #[must_use]
+    pub fn credential(&self) -> &str {
+        &self.claim.credential
     }
 
     /// The session token, if the access key is a temporary one.
@@ -307,21 +334,23 @@ impl Checked<'_> {
     /// The day, region, service and end of the scope, as in `20150830/us-east-1/swf/aws4_request`.
     #[must_use]
     pub fn scope(&self) -> &str {
-        &self.scope
+        let (_, scope) = self.claim.parts();
+        scope
     }
 
     /// The key that signs requests of this scope.
     #[must_use]
     pub fn derive(&self, secret: &Secret) -> SigningKey {
-        let day = day(self.claim.time);
-        SigningKey::derive(secret, &day, &self.rules.region, &self.rules.service)
+        let Rules {
+            region, service, ..
+        } = self.rules;
+        SigningKey::derive(secret, self.claim.day(), region, service)
     }
 
     /// Whether the body is the one that `x-amz-content-sha256` tells of, if that is there.
     pub fn check_body(&self, body: BodyHash) -> Result<(), Fault> {
-        let hash = body.to_string();
         let mut told = self.claim.head.values("x-amz-content-sha256");
-        if told.all(|told| told == hash.as_bytes()) {
+        if told.all(|told| *told == body.digits()) {
             Ok(())
         } else {
             Err(Fault::Body)
@@ -338,6 +367,15 @@ impl Checked<'_> {
         } else {
             Err(Fault::Mismatch)
         }
+    }
+}
+
+/// In lower case, as most are.
+fn lower(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        text.to_ascii_lowercase().into()
+    } else {
+        text.into()
     }
 }
 

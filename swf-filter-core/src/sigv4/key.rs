@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::canonical::hex;
+use super::canonical::{hex, text};
 
 /// A secret access key. It is wiped from memory at its end, and never printed.
 #[derive(Clone)]
@@ -61,20 +62,18 @@ impl SigningKey {
 
     /// The signature of a text, in hexadecimal digits.
     #[must_use]
-    pub fn sign(&self, text: &str) -> String {
-        let mut signature = String::with_capacity(64);
-        // Writing to a string does not fail.
-        let _ = hex(&*hmac(&*self.0, text.as_bytes()), &mut signature);
-        signature
+    pub fn sign(&self, what: &str) -> String {
+        text(&self.digits(what)).to_owned()
     }
 
     /// Whether `signature` is that of `text`. How long it takes does not tell how much of it is right.
     #[must_use]
     pub fn is_signature(&self, text: &str, signature: &str) -> bool {
-        self.sign(text)
-            .as_bytes()
-            .ct_eq(signature.as_bytes())
-            .into()
+        self.digits(text).ct_eq(signature.as_bytes()).into()
+    }
+
+    fn digits(&self, text: &str) -> [u8; 64] {
+        hex(&hmac(&*self.0, text.as_bytes()))
     }
 }
 
@@ -91,13 +90,11 @@ fn hmac(key: &[u8], text: &[u8]) -> Zeroizing<[u8; 32]> {
 /// Derived keys, of which the oldest goes when there are too many.
 #[derive(Debug)]
 pub struct KeyCache {
-    keys: HashMap<Name, SigningKey>,
-    oldest: VecDeque<Name>,
+    /// By credential: an access key id, and the scope of a key.
+    keys: HashMap<Arc<str>, SigningKey>,
+    oldest: VecDeque<Arc<str>>,
     most: usize,
 }
-
-/// An access key id, and the scope of a derived key.
-type Name = (Box<str>, Box<str>);
 
 impl KeyCache {
     /// A cache of at most `most` keys.
@@ -110,17 +107,11 @@ impl KeyCache {
         }
     }
 
-    /// The key of an access key id for a scope, derived now if it is not known.
+    /// The key of a [credential](super::Checked::credential), derived now if it is not known.
     ///
     /// Secrets do not change: an access key id stands for one.
-    pub fn key(
-        &mut self,
-        access_key_id: &str,
-        scope: &str,
-        derive: impl FnOnce() -> SigningKey,
-    ) -> SigningKey {
-        let name = (Box::from(access_key_id), Box::from(scope));
-        if let Some(key) = self.keys.get(&name) {
+    pub fn key(&mut self, credential: &str, derive: impl FnOnce() -> SigningKey) -> SigningKey {
+        if let Some(key) = self.keys.get(credential) {
             return key.clone();
         }
         while self.keys.len() >= self.most.max(1) {
@@ -130,8 +121,9 @@ impl KeyCache {
             self.keys.remove(&oldest);
         }
         let key = derive();
-        self.keys.insert(name.clone(), key.clone());
-        self.oldest.push_back(name);
+        let credential = Arc::from(credential);
+        self.keys.insert(Arc::clone(&credential), key.clone());
+        self.oldest.push_back(credential);
         key
     }
 

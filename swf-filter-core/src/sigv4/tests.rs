@@ -7,9 +7,11 @@ use aws_sigv4::http_request::{
     PayloadChecksumKind, SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, civil};
 use proptest::prelude::*;
 
+use super::time::{basic, written};
 use super::*;
 
 const KEY_ID: &str = "AKIDEXAMPLE";
@@ -242,6 +244,42 @@ const MISMATCH: &str = "The request signature we calculated does not match the s
                         Secret Access Key and signing method. Consult the service documentation for details.";
 
 #[test]
+fn names_that_are_signed_are_found_however_many_there_are() {
+    let names: Vec<String> = (0..2_000).map(|number| format!("a{number:04}")).collect();
+    let many = names.join(";");
+    let header = |signed: &str| authorization(signed, &"0".repeat(64));
+    let fault = |signed: &str| {
+        let header = header(signed);
+        let head = Head {
+            method: "POST",
+            path: "/",
+            query: "",
+            headers: vec![
+                ("host", b"example.amazonaws.com"),
+                ("a0000", b""),
+                ("X-Amz-Date", b"20150830T123600Z"),
+                ("authorization", header.as_bytes()),
+            ],
+        };
+        example(&head, b"").expect_err("no signature is right")
+    };
+    let name = "a0001".to_owned();
+    let signed = format!("{many};host;x-amz-date");
+    assert_eq!(fault(&signed), Fault::AbsentHeader { name });
+    let names = format!("x-amz-date;host;{many}");
+    assert_eq!(fault(&names), Fault::SignedHeaders { names });
+    let names = format!("host;{many};X-Amz-Date");
+    assert_eq!(fault(&names), Fault::SignedHeaders { names });
+    let name = "x-amz-date".to_owned();
+    assert_eq!(
+        fault(&format!("{many};host")),
+        Fault::UnsignedHeader { name }
+    );
+    assert_eq!(fault(&many), Fault::UnsignedHost);
+    assert_eq!(fault("host;x-amz-date"), Fault::Mismatch);
+}
+
+#[test]
 fn clocks_may_be_off_by_the_skew_and_no_second_more() {
     let authorization = authorization("host;x-amz-date", &"0".repeat(64));
     let head = Head {
@@ -422,7 +460,7 @@ fn a_cache_forgets_its_oldest_key() {
     let mut cache = KeyCache::new(2);
     let derived = |cache: &mut KeyCache, id: &str| {
         let mut derived = false;
-        cache.key(id, "scope", || {
+        cache.key(id, || {
             derived = true;
             SigningKey::derive(&secret(), "20150830", "us-east-1", id)
         });
@@ -591,6 +629,22 @@ proptest! {
             let result = verify_any(&request.head(), &rules, now, &request.body);
             prop_assert!(result.is_err(), "{:?}", request);
         }
+    }
+
+    #[test]
+    fn times_are_those_of_another_reader(
+        seconds in -62_167_219_200..253_402_207_200_i64,
+        wrong in proptest::option::of((0..16_usize, "[0-9TZ+ -]")),
+    ) {
+        let mut sent = written(Timestamp::from_second(seconds).unwrap());
+        if let Some((at, byte)) = wrong {
+            sent.replace_range(at..=at, &byte);
+        }
+        let read = civil::DateTime::strptime("%Y%m%dT%H%M%SZ", &sent);
+        let read = read.ok().and_then(|read| read.to_zoned(TimeZone::UTC).ok());
+        // That one also takes signs and spaces in place of zeros, and a leap second.
+        let read = read.map(|read| read.timestamp()).filter(|read| written(*read) == sent);
+        prop_assert_eq!(basic(&sent), read, "{}", sent);
     }
 
     #[test]

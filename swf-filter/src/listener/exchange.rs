@@ -319,12 +319,9 @@ impl Connection {
         let access_key_id = checked.access_key_id();
         record.access_key_id = Some(access_key_id.into());
         let credentials = self.shared.credentials(access_key_id, checked.token())?;
-        let key = self
-            .shared
-            .derived()
-            .key(access_key_id, checked.scope(), || {
-                checked.derive(credentials.secret())
-            });
+        let key = self.shared.derived().key(checked.credential(), || {
+            checked.derive(credentials.secret())
+        });
         checked.verify(&key, BodyHash::of(&arrived.body))?;
         let (caller, session) = credentials.into_caller(&arrived.policy.judge)?;
         record.principal = Some(Arc::clone(caller.arn()));
