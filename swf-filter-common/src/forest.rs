@@ -401,6 +401,25 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_is_of_the_next_slots() {
+        let [first, second] = [3, 5].map(|ordinal| Leaf::new(Class::Allow, ordinal));
+        let mut words = [0; 64];
+        words[8] = Entry::node(3).bits().into();
+        let slots = FIRST_SLOT >> (0x0a >> 2) | FIRST_SLOT >> (0x0e >> 2);
+        // Of two children the first is a mask, and the other an entry.
+        let entry = FIRST_SLOT >> (0x0e >> 2);
+        let leaves = pair_word(Entry::leaf(first), Entry::leaf(second));
+        words[12..16].copy_from_slice(&[slots, entry, MASKS | 32, leaves]);
+        words[32] = Entry::leaf(second).bits().into();
+        words[33] = FIRST_SLOT >> 0b10_0001;
+        let found = |address| leaf_v4(&&words[..], 0, address);
+        assert_eq!(found(0x0a10_0000), Some(second));
+        assert_eq!(found(0x0a20_0000), Some(first));
+        assert_eq!(found(0x0e20_0000), Some(second));
+        assert_eq!(found(0x4000_0000), Some(first));
+    }
+
+    #[test]
     fn bits_are_taken_from_the_front() {
         let all = 0x0123_4567_89ab_cdef_0011_2233_4455_6677_u128;
         let bits = |number: u128| {

@@ -318,7 +318,7 @@ fn prefixes_that_lie_apart_are_a_word_each() {
     // Each in a /18 of its own, all in one /12.
     let apart = |rule: fn(u32) -> u32| {
         (0..32)
-            .map(|number| (u128::from(number) << 111 | 3 << 104, 24, rule(number)))
+            .map(|number| (u128::from(number) << 111 | 3 << 101, 27, rule(number)))
             .collect::<Vec<_>>()
     };
     let bytes = |rows: &[Row<u32>]| built(rows).bytes();
@@ -335,6 +335,31 @@ fn prefixes_that_lie_apart_are_a_word_each() {
         (1 << 111 | 9 << 104, 24, 1),
     ];
     let most = rows(&[apart(|_| 0), more.to_vec()].concat());
+    assert!(bytes(&most) > bytes(&same) && bytes(&most) < bytes(&mixed));
+    for rows in [same, mixed, most] {
+        assert_right(&rows, &[]);
+    }
+}
+
+#[test]
+fn prefixes_that_crowd_are_a_word_for_many() {
+    // Every other /24 of eight /18 in a /12.
+    let crowd = |rule: fn(u32) -> u32| {
+        let place = |number| u128::from(number / 32) << 111 | u128::from(number % 32) << 105;
+        (0..8 * 32)
+            .map(|number| (place(number), 24, rule(number)))
+            .collect::<Vec<_>>()
+    };
+    let bytes = |rows: &[Row<u32>]| built(rows).bytes();
+    let empty = bytes(&[]);
+    let same = rows(&crowd(|_| 0));
+    // Their first bits are skipped.
+    assert_eq!(bytes(&same), empty + 2 * 32 + 8 * 8);
+    let mixed = rows(&crowd(|number| number % 3));
+    assert!(bytes(&mixed) > bytes(&same));
+    // One child with a prefix that ends further down, and one with another leaf.
+    let more = [(1 << 104, 25, 0), (1 << 111 | 1 << 104, 24, 1)];
+    let most = rows(&[crowd(|_| 0), more.to_vec()].concat());
     assert!(bytes(&most) > bytes(&same) && bytes(&most) < bytes(&mixed));
     for rows in [same, mixed, most] {
         assert_right(&rows, &[]);
