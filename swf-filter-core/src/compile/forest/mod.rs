@@ -423,9 +423,10 @@ fn slots_of_second<A: Address>(ranges: &Ranges<A>, part: Part, pair: [Entry; 2])
     let Span { start, end } = part.span;
     let mut mask = 0;
     for range in start..end {
-        let first = match range == start {
-            true => 0,
-            false => ranges.start(range) << part.bits,
+        let first = if range == start {
+            0
+        } else {
+            ranges.start(range) << part.bits
         };
         let entry = ranges.entry(range);
         if first << STRIDE != 0 || !pair.contains(&entry) {
