@@ -74,10 +74,10 @@ pub(super) fn text(digits: &[u8; 64]) -> &str {
 
 impl<'a> Head<'a> {
     /// The values of a header field, whose name is given in lower case.
-    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    pub(super) fn values(&self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
         self.headers
             .iter()
-            .filter(move |(own, _)| own.eq_ignore_ascii_case(name))
+            .filter(move |(own, _)| own.as_bytes().eq_ignore_ascii_case(name))
             .map(|(_, value)| *value)
     }
 
@@ -110,8 +110,8 @@ impl<'a> Head<'a> {
         text.push(b'\n');
         self.write_query(unsigned, &mut text);
         text.push(b'\n');
-        for name in signed.split(';') {
-            text.extend(name.bytes());
+        for name in names_in(signed) {
+            text.extend(name);
             text.push(b':');
             for (number, value) in self.values(name).enumerate() {
                 if number > 0 {
@@ -122,7 +122,7 @@ impl<'a> Head<'a> {
             text.push(b'\n');
         }
         text.push(b'\n');
-        text.extend(signed.bytes());
+        text.extend(signed.as_bytes());
         text.push(b'\n');
         text.extend(body.digits());
         text
@@ -149,6 +149,11 @@ impl<'a> Head<'a> {
             text.extend(value);
         }
     }
+}
+
+/// The names in a list of signed header fields.
+pub(super) fn names_in(signed: &str) -> impl Iterator<Item = &[u8]> {
+    signed.as_bytes().split(|byte| *byte == b';')
 }
 
 /// Bytes of most canonical requests, without a session token.

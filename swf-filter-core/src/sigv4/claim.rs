@@ -1,10 +1,11 @@
 //! What a request says of its signature, and whether that can be.
 
+use std::array;
 use std::borrow::Cow;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::canonical::{BodyHash, Head};
+use super::canonical::{BodyHash, Head, names_in, text};
 use super::fault::{Fault, Part};
 use super::key::{Secret, SigningKey};
 use super::time::{basic, later, of_date_field, written};
@@ -27,16 +28,16 @@ pub enum Form {
 pub struct Claim<'a> {
     head: &'a Head<'a>,
     form: Form,
-    algorithm: String,
-    credential: String,
-    signed: String,
-    signature: String,
+    algorithm: Cow<'a, str>,
+    credential: Cow<'a, str>,
+    signed: Cow<'a, str>,
+    signature: Cow<'a, str>,
     time: Timestamp,
     /// The time, as it was sent.
-    sent: String,
+    sent: Cow<'a, str>,
     /// The same as it is signed, in the basic form.
-    written: String,
-    token: Option<String>,
+    written: Cow<'a, str>,
+    token: Option<Cow<'a, str>>,
 }
 
 /// A claim that would hold if the signature does.
@@ -68,15 +69,17 @@ impl<'a> Claim<'a> {
         }
     }
 
-    fn in_header(head: &'a Head<'a>, header: String) -> Result<Self, Fault> {
-        let (algorithm, parts) = header.split_once(' ').unwrap_or((&header, ""));
-        let mut found: [Option<&str>; 3] = [None; 3];
+    fn in_header(head: &'a Head<'a>, header: &'a [u8]) -> Result<Self, Fault> {
+        let (algorithm, parts) = split_once(header, b' ').unwrap_or((header, b""));
+        let mut found: [Option<&[u8]>; 3] = [None; 3];
         let names = ["Credential", "SignedHeaders", "Signature"];
-        for part in parts.split(',') {
-            let Some((name, value)) = part.split_once('=') else {
+        for part in parts.split(|byte| *byte == b',') {
+            let Some((name, value)) = split_once(part, b'=') else {
                 continue;
             };
-            let own = names.iter().position(|own| *own == name.trim_ascii());
+            let own = names
+                .iter()
+                .position(|own| own.as_bytes() == name.trim_ascii());
             if let Some((name, slot)) =
                 own.and_then(|own| Some((names.get(own)?, found.get_mut(own)?)))
                 && slot.replace(value.trim_ascii()).is_some()
@@ -91,7 +94,7 @@ impl<'a> Claim<'a> {
             None => (single(head, "date")?, of_date_field),
         };
         let (Some(credential), Some(signed), Some(signature), Some(sent)) =
-            (credential, signed, signature, &sent)
+            (credential, signed, signature, sent)
         else {
             let parts = [
                 (credential.is_none(), Part::Credential),
@@ -101,24 +104,28 @@ impl<'a> Claim<'a> {
             ];
             return Err(Fault::Parts {
                 parts: lacking(parts),
-                header: Some(header),
+                header: Some(lossy(header).into_owned()),
             });
         };
-        let time = read(sent).ok_or_else(|| Fault::Date { text: sent.clone() })?;
+        let sent = lossy(sent);
+        let Some(time) = read(&sent) else {
+            let text = sent.into_owned();
+            return Err(Fault::Date { text });
+        };
         Ok(Self {
             head,
             form: Form::Header,
-            algorithm: algorithm.to_owned(),
-            credential: credential.to_owned(),
-            signed: signed.to_owned(),
-            signature: signature.to_owned(),
+            algorithm: lossy(algorithm),
+            credential: lossy(credential),
+            signed: lossy(signed),
+            signature: lossy(signature),
             time,
-            written: match basic(sent) {
+            written: match basic(&sent) {
                 Some(_) => sent.clone(),
-                None => written(time),
+                None => written(time).into(),
             },
-            sent: sent.clone(),
-            token: single(head, "x-amz-security-token")?,
+            sent,
+            token: single(head, "x-amz-security-token")?.map(lossy),
         })
     }
 
@@ -167,14 +174,14 @@ impl<'a> Claim<'a> {
             form: Form::Query {
                 expires: SignedDuration::from_secs(seconds),
             },
-            algorithm,
-            credential,
-            signed,
-            signature,
+            algorithm: algorithm.into(),
+            credential: credential.into(),
+            signed: signed.into(),
+            signature: signature.into(),
             time,
-            written: sent.clone(),
-            sent,
-            token: one("X-Amz-Security-Token")?,
+            written: sent.clone().into(),
+            sent: sent.into(),
+            token: one("X-Amz-Security-Token")?.map(Into::into),
         })
     }
 
@@ -200,9 +207,8 @@ impl<'a> Claim<'a> {
     pub fn string_to_sign(&self, rules: &Rules, body: BodyHash) -> String {
         let canonical = self.canonical_request(rules, body);
         let (_, scope) = self.parts();
-        let hash = BodyHash::of(&canonical);
-        let written = &self.written;
-        format!("{ALGORITHM}\n{written}\n{scope}\n{hash}")
+        let hash = BodyHash::of(&canonical).digits();
+        [ALGORITHM, &self.written, scope, text(&hash)].join("\n")
     }
 
     /// Holds the claim against what can be known without the caller's secret.
@@ -216,12 +222,20 @@ impl<'a> Claim<'a> {
         }
         self.check_signed()?;
         if self.algorithm != ALGORITHM {
-            let algorithm = self.algorithm;
+            let algorithm = self.algorithm.into_owned();
             return Err(Fault::Algorithm { algorithm });
         }
-        let parts: Vec<&str> = self.credential.split('/').collect();
-        let [_, scope_day, region, service, terminator] = *parts else {
-            let credential = self.credential;
+        let mut parts = self.credential.split('/');
+        let [
+            Some(_),
+            Some(scope_day),
+            Some(region),
+            Some(service),
+            Some(terminator),
+            None,
+        ] = array::from_fn(|_| parts.next())
+        else {
+            let credential = self.credential.into_owned();
             return Err(Fault::Scope { credential });
         };
         if region != &*rules.region {
@@ -242,7 +256,7 @@ impl<'a> Claim<'a> {
             return Err(Fault::Day {
                 scope: scope_day.to_owned(),
                 day: self.day().to_owned(),
-                time: self.sent,
+                time: self.sent.into_owned(),
             });
         }
         self.check_names()?;
@@ -258,12 +272,12 @@ impl<'a> Claim<'a> {
     /// Whether all is signed that has to be: the host, and each header field that AWS reads.
     fn check_signed(&self) -> Result<(), Fault> {
         let signed = lower(&self.signed);
-        let mut names: Vec<&str> = signed.split(';').collect();
+        let mut names: Vec<&[u8]> = names_in(&signed).collect();
         // Signers write them in order. Others may send thousands of names, so that none is looked for in all of them.
         if !names.is_sorted() {
             names.sort_unstable();
         }
-        let is_signed = |name: &str| names.binary_search(&name).is_ok();
+        let is_signed = |name: &str| names.binary_search(&name.as_bytes()).is_ok();
         if !is_signed("host") {
             return Err(Fault::UnsignedHost);
         }
@@ -282,20 +296,18 @@ impl<'a> Claim<'a> {
     /// Whether the names of signed header fields are as signers write them, and are all there. If not, no signature is
     /// right, and that is the answer; so this comes after all that has an answer of its own.
     fn check_names(&self) -> Result<(), Fault> {
-        let is_name =
-            |name: &str| !name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase());
-        let is_in_order = self.signed_names().is_sorted_by(|name, next| name < next);
-        if !is_in_order || !self.signed_names().all(is_name) {
-            let names = self.signed.clone();
+        let names = || names_in(&self.signed);
+        let is_lower = !self.signed.bytes().any(|byte| byte.is_ascii_uppercase());
+        let is_in_order = names().is_sorted_by(|name, next| name < next);
+        if !is_lower || !is_in_order || names().any(<[u8]>::is_empty) {
+            let names = self.signed.to_string();
             return Err(Fault::SignedHeaders { names });
         }
         // No more of them than there are fields, and one: the next is not there.
-        let absent = self
-            .signed_names()
-            .find(|name| self.head.values(name).next().is_none());
+        let absent = names().find(|name| self.head.values(name).next().is_none());
         match absent {
             Some(name) => Err(Fault::AbsentHeader {
-                name: name.to_owned(),
+                name: lossy(name).into_owned(),
             }),
             None => Ok(()),
         }
@@ -304,10 +316,6 @@ impl<'a> Claim<'a> {
     /// The access key id, and the scope.
     fn parts(&self) -> (&str, &str) {
         self.credential.split_once('/').unwrap_or_default()
-    }
-
-    fn signed_names(&self) -> impl Iterator<Item = &str> {
-        self.signed.split(';')
     }
 }
 
@@ -349,7 +357,7 @@ impl Checked<'_> {
 
     /// Whether the body is the one that `x-amz-content-sha256` tells of, if that is there.
     pub fn check_body(&self, body: BodyHash) -> Result<(), Fault> {
-        let mut told = self.claim.head.values("x-amz-content-sha256");
+        let mut told = self.claim.head.values(b"x-amz-content-sha256");
         if told.all(|told| *told == body.digits()) {
             Ok(())
         } else {
@@ -385,11 +393,23 @@ fn lacking<const N: usize>(parts: [(bool, Part); N]) -> Vec<Part> {
 }
 
 /// The value of a header field that may be there once.
-fn single(head: &Head<'_>, name: &'static str) -> Result<Option<String>, Fault> {
-    let mut values = head.values(name);
+fn single<'a>(head: &Head<'a>, name: &'static str) -> Result<Option<&'a [u8]>, Fault> {
+    let mut values = head.values(name.as_bytes());
     let value = values.next();
     if values.next().is_some() {
         return Err(Fault::Repeated { name });
     }
-    Ok(value.map(|value| String::from_utf8_lossy(value.trim_ascii()).into_owned()))
+    Ok(value.map(<[u8]>::trim_ascii))
+}
+
+/// What is no UTF-8 is replaced. Parts between ASCII are the same whether this comes before or after they are cut.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    // Replacing goes byte by byte, which most values have no need of.
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
+/// As that of `str`.
+fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let mut parts = bytes.splitn(2, |byte| *byte == at);
+    Some((parts.next()?, parts.next()?))
 }
