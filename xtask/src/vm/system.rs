@@ -411,7 +411,7 @@ const FILES: [(&str, &str); 4] = [
     (
         "etc/systemd/system/console.service",
         "[Unit]\nAfter=multi-user.target\n[Service]\nEnvironment=HOME=/ PS1= DEBIAN_FRONTEND=noninteractive\n\
-         ExecStart=/bin/sh /etc/console\nStandardInput=tty\nTTYPath=/dev/ttyS0\nTimeoutStopSec=1s\nStandardOutput=tty\nStandardError=tty\n\
+         ExecStart=/bin/sh /etc/console\nStandardInput=tty\nTTYPath=/dev/ttyS0\nStandardOutput=tty\nStandardError=tty\n\
          [Install]\nWantedBy=multi-user.target\n",
     ),
     ("etc/console", "stty -echo\necho vm-ready\nexec sh\n"),
