@@ -41,6 +41,16 @@ fn example(head: &Head<'_>, body: &[u8]) -> Result<(), Fault> {
     )
 }
 
+/// A `POST` of `/` with these header fields.
+fn post<'a>(headers: Vec<(&'a str, &'a [u8])>) -> Head<'a> {
+    Head {
+        method: "POST",
+        path: "/",
+        query: "",
+        headers,
+    }
+}
+
 fn authorization(signed: &str, signature: &str) -> String {
     format!(
         "AWS4-HMAC-SHA256 Credential={KEY_ID}/20150830/us-east-1/service/aws4_request, SignedHeaders={signed}, Signature={signature}"
@@ -119,15 +129,9 @@ fn answer(own: &[(&str, &str)]) -> (&'static str, String) {
         ("host", "example.amazonaws.com"),
         ("x-amz-date", "20150830T123600Z"),
     ];
-    let headers = always.iter().chain(own);
-    let head = Head {
-        method: "POST",
-        path: "/",
-        query: "",
-        headers: headers
-            .map(|(name, value)| (*name, value.as_bytes()))
-            .collect(),
-    };
+    let fields = always.iter().chain(own);
+    let fields = fields.map(|(name, value)| (*name, value.as_bytes()));
+    let head = post(fields.collect());
     let Answer { code, message } = example(&head, b"").expect_err("it is wrong").answer();
     (code, message)
 }
@@ -250,17 +254,12 @@ fn names_that_are_signed_are_found_however_many_there_are() {
     let header = |signed: &str| authorization(signed, &"0".repeat(64));
     let fault = |signed: &str| {
         let header = header(signed);
-        let head = Head {
-            method: "POST",
-            path: "/",
-            query: "",
-            headers: vec![
-                ("host", b"example.amazonaws.com"),
-                ("a0000", b""),
-                ("X-Amz-Date", b"20150830T123600Z"),
-                ("authorization", header.as_bytes()),
-            ],
-        };
+        let head = post(vec![
+            ("host", b"example.amazonaws.com"),
+            ("a0000", b""),
+            ("X-Amz-Date", b"20150830T123600Z"),
+            ("authorization", header.as_bytes()),
+        ]);
         example(&head, b"").expect_err("no signature is right")
     };
     let name = "a0001".to_owned();
@@ -282,16 +281,11 @@ fn names_that_are_signed_are_found_however_many_there_are() {
 #[test]
 fn clocks_may_be_off_by_the_skew_and_no_second_more() {
     let authorization = authorization("host;x-amz-date", &"0".repeat(64));
-    let head = Head {
-        method: "POST",
-        path: "/",
-        query: "",
-        headers: vec![
-            ("host", b"example.amazonaws.com"),
-            ("x-amz-date", b"20150830T123600Z"),
-            ("authorization", authorization.as_bytes()),
-        ],
-    };
+    let head = post(vec![
+        ("host", b"example.amazonaws.com"),
+        ("x-amz-date", b"20150830T123600Z"),
+        ("authorization", authorization.as_bytes()),
+    ]);
     let rules = Rules::of("us-east-1", "service");
     let message = |now: &str| match verify(&head, &rules, at(now), b"") {
         Err(Fault::Mismatch) => None,
@@ -317,16 +311,11 @@ fn clocks_may_be_off_by_the_skew_and_no_second_more() {
 fn a_date_field_tells_the_time_where_there_is_no_other() {
     let authorization = authorization("date;host", &"0".repeat(64));
     let time = |field: &str| {
-        let head = Head {
-            method: "POST",
-            path: "/",
-            query: "",
-            headers: vec![
-                ("host", b"example.amazonaws.com"),
-                ("date", field.as_bytes()),
-                ("authorization", authorization.as_bytes()),
-            ],
-        };
+        let head = post(vec![
+            ("host", b"example.amazonaws.com"),
+            ("date", field.as_bytes()),
+            ("authorization", authorization.as_bytes()),
+        ]);
         example(&head, b"").expect_err("no such signature")
     };
     for right in [

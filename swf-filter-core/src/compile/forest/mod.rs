@@ -354,8 +354,6 @@ struct InWords {
     /// Slots that begin with the second of the pair; of children in a branch with masks, those that are entries.
     second: u64,
     children: Vec<Child>,
-    /// How many of them are no entries.
-    inside: usize,
 }
 
 enum Child {
@@ -366,16 +364,20 @@ enum Child {
 impl InWords {
     /// The branch of a part whose slots are leaves of two kinds or have children, most of which are words.
     fn of<A: Address>(ranges: &Ranges<A>, part: Part, bits: u32) -> Option<Self> {
-        let masks = Self::with(MASKS, ranges, part, bits)?;
-        let twigs = Self::with(TWIGS, ranges, part, bits)?;
-        // A mask is read sooner.
-        let best = if masks.inside < twigs.inside {
-            twigs
-        } else {
-            masks
-        };
+        let kinds = [TWIGS, MASKS].into_iter();
+        let branches = kinds.filter_map(|kind| Self::with(kind, ranges, part, bits));
+        // Of two with as many the last counts: a mask is read sooner.
+        let best = branches.max_by_key(Self::words)?;
         // Another child is one access further away.
-        (best.inside * 2 > best.children.len()).then_some(best)
+        (best.words() * 2 > best.children.len()).then_some(best)
+    }
+
+    /// How many children are no entries.
+    fn words(&self) -> usize {
+        let words = self.children.iter();
+        words
+            .filter(|child| matches!(child, Child::Word(_)))
+            .count()
     }
 
     fn with<A: Address>(kind: u64, ranges: &Ranges<A>, part: Part, bits: u32) -> Option<Self> {
@@ -386,7 +388,6 @@ impl InWords {
             pair,
             second: 0,
             children: Vec::new(),
-            inside: 0,
         };
         let step = 1 << (STRIDE - bits);
         let slots = Slots::new(ranges, part, bits);
@@ -405,7 +406,6 @@ impl InWords {
                 } else {
                     twig(ranges, inner, pair)
                 };
-                branch.inside += usize::from(word.is_some());
                 branch
                     .children
                     .push(word.map_or(Child::Part(inner), Child::Word));

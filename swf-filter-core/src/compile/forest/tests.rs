@@ -321,24 +321,13 @@ fn prefixes_that_lie_apart_are_a_word_each() {
             .map(|number| (u128::from(number) << 111 | 3 << 101, 27, rule(number)))
             .collect::<Vec<_>>()
     };
-    let bytes = |rows: &[Row<u32>]| built(rows).bytes();
-    let empty = bytes(&[]);
-    let same = rows(&apart(|_| 0));
-    // Their first bits are skipped.
-    assert_eq!(bytes(&same), empty + 2 * 32 + 32 * 8);
-    let mixed = rows(&apart(|number| number % 2));
-    assert!(bytes(&mixed) > bytes(&same));
     // One child with more ends than a twig has, and one with another leaf.
     let more = [
         (5 << 104, 24, 0),
         (7 << 104, 24, 0),
         (1 << 111 | 9 << 104, 24, 1),
     ];
-    let most = rows(&[apart(|_| 0), more.to_vec()].concat());
-    assert!(bytes(&most) > bytes(&same) && bytes(&most) < bytes(&mixed));
-    for rows in [same, mixed, most] {
-        assert_right(&rows, &[]);
-    }
+    assert_children_are_words(32, [&apart(|_| 0), &apart(|number| number % 2), &more]);
 }
 
 #[test]
@@ -350,16 +339,20 @@ fn prefixes_that_crowd_are_a_word_for_many() {
             .map(|number| (place(number), 24, rule(number)))
             .collect::<Vec<_>>()
     };
-    let bytes = |rows: &[Row<u32>]| built(rows).bytes();
-    let empty = bytes(&[]);
-    let same = rows(&crowd(|_| 0));
-    // Their first bits are skipped.
-    assert_eq!(bytes(&same), empty + 2 * 32 + 8 * 8);
-    let mixed = rows(&crowd(|number| number % 3));
-    assert!(bytes(&mixed) > bytes(&same));
     // One child with a prefix that ends further down, and one with another leaf.
     let more = [(1 << 104, 25, 0), (1 << 111 | 1 << 104, 24, 1)];
-    let most = rows(&[crowd(|_| 0), more.to_vec()].concat());
+    assert_children_are_words(8, [&crowd(|_| 0), &crowd(|number| number % 3), &more]);
+}
+
+/// Prefixes of one rule are so many words in a branch; of several rules they are not, and with some more only most of them are.
+fn assert_children_are_words(number: usize, [same, mixed, more]: [&[(u128, u8, u32)]; 3]) {
+    let bytes = |rows: &[Row<u32>]| built(rows).bytes();
+    let empty = bytes(&[]);
+    let most = rows(&[same, more].concat());
+    let (same, mixed) = (rows(same), rows(mixed));
+    // Their first bits are skipped.
+    assert_eq!(bytes(&same), empty + 2 * 32 + number * 8);
+    assert!(bytes(&mixed) > bytes(&same));
     assert!(bytes(&most) > bytes(&same) && bytes(&most) < bytes(&mixed));
     for rows in [same, mixed, most] {
         assert_right(&rows, &[]);
