@@ -9,7 +9,7 @@ use crate::verdict::Verdict;
 
 /// Version of everything that a running program and a daemon must agree on: the maps, their key and value layouts, and
 /// the image. Part of the path under which maps are pinned, so that versions never meet.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// "No rule", "no host" and the like in fixed-width fields.
 pub const NONE_U32: u32 = u32::MAX;

@@ -41,6 +41,7 @@ pub const FINGERPRINT: u64 = {
         image::WORDS as u64,
         image::HOSTS as u64,
         image::HOST_WORDS as u64,
+        image::PORTS as u64,
         image::TABLES as u64,
         image::CLAIMS as u64,
         image::CLAIM_SLOTS as u64,
@@ -57,6 +58,7 @@ pub const FINGERPRINT: u64 = {
         header::SEED as u64,
         header::FIRST_V4 as u64,
         header::FIRST_V6 as u64,
+        header::SLOTS as u64,
         OPTIONS.to_word(),
         HOST.to_words()[0],
         HOST.to_words()[1],
@@ -65,10 +67,10 @@ pub const FINGERPRINT: u64 = {
         image::table_at(3, 5).0 as u64,
         image::table_at(3, 5).1 as u64,
         image::claim_word(3, 5, 7),
-        image::claim_slot(3, 5, 7) as u64,
+        image::claim_slot(3, 5, 7, 1023) as u64,
         image::address_v4_word(0x0304_0506, 7),
-        image::address_v4_slot(0x0304_0506, 7) as u64,
-        image::address_v6_slot(ADDRESS, 7) as u64,
+        image::address_v4_slot(0x0304_0506, 7, 1023) as u64,
+        image::address_v6_slot(ADDRESS, 7, 1023) as u64,
         REASON_SLOTS as u64,
         forest::PAGE_WORDS as u64,
         forest::PAGES as u64,
@@ -106,7 +108,7 @@ const OPTIONS: image::Options = image::Options {
     slot: 1,
     engine: image::Engine::Compiled,
     hosts: 7,
-    zoned: true,
+    claims: image::Claims::BY_VLAN,
     audit_unreadable: false,
     catch_all: true,
 };
@@ -119,6 +121,7 @@ const HOST: image::Host = image::Host {
     port_ranges: 7,
     first_range: image::PortRange { first: 3, last: 5 },
     table: 9,
+    tables: image::Tables::One,
 };
 const BUCKET: [u64; 4] = forest::bucket([3, 5, 7, 9, 11], Entry::node(3), Entry::NONE);
 const ADDRESS: V6 = V6 {
@@ -160,6 +163,6 @@ mod tests {
     /// If this fails, the layout has changed: change `abi::VERSION`, so that pins of the old one are left alone, then this.
     #[test]
     fn a_version_has_one_layout() {
-        assert_eq!((abi::VERSION, FINGERPRINT), (6, 0xa336_b10f_30c4_ccbe));
+        assert_eq!((abi::VERSION, FINGERPRINT), (7, 0xabd5_edf7_233d_7a77));
     }
 }

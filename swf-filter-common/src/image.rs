@@ -9,11 +9,15 @@
 //! | at | words | what |
 //! | --- | --- | --- |
 //! | 0 | 16 | header |
-//! | [`HOSTS`] | 256 x 16 | host records |
+//! | [`HOSTS`] | 256 x 4 | host records |
+//! | [`PORTS`] | 256 x 8 | for each host, its ranges of ports |
 //! | [`TABLES`] | 256 x 64 | for each host, a 16-bit table number for each zone |
 //! | [`CLAIMS`] | 4096 | open-addressing table: interface and VLAN to zone |
 //! | [`ADDRESSES_V4`] | 8192 | open-addressing table: IPv4 destination to host |
 //! | [`ADDRESSES_V6`] | 8192 x 3 | open-addressing table: IPv6 destination to host |
+//!
+//! Of an open-addressing table only the first slots are used, as many as its entries need: so those of some hundred hosts stay in the
+//! cache nearest to the CPU.
 //!
 //! An image of zeroes protects nothing.
 
@@ -38,22 +42,25 @@ pub const MAX_CLAIMS: u32 = 2048;
 /// First word of the host records.
 pub const HOSTS: u32 = 16;
 /// Words in a host record.
-pub const HOST_WORDS: u32 = 16;
+pub const HOST_WORDS: u32 = 4;
+/// First word of the port ranges.
+pub const PORTS: u32 = HOSTS + MAX_HOSTS * HOST_WORDS;
 /// First word of the table numbers.
-pub const TABLES: u32 = HOSTS + MAX_HOSTS * HOST_WORDS;
+pub const TABLES: u32 = PORTS + MAX_HOSTS * MAX_PORT_RANGES / PORT_RANGES_PER_WORD;
 /// First word of the claims.
 pub const CLAIMS: u32 = TABLES + MAX_HOSTS * MAX_ZONES / TABLES_PER_WORD;
-/// Slots for claims.
+/// Slots for claims at most.
 pub const CLAIM_SLOTS: u32 = 4096;
 /// First word of the IPv4 addresses.
 pub const ADDRESSES_V4: u32 = CLAIMS + CLAIM_SLOTS;
-/// Slots for addresses, of either family.
+/// Slots for addresses at most, of either family.
 pub const ADDRESS_SLOTS: u32 = 8192;
 /// First word of the IPv6 addresses.
 pub const ADDRESSES_V6: u32 = ADDRESSES_V4 + ADDRESS_SLOTS;
 /// Words in a slot for an IPv6 address.
 pub const ADDRESS_V6_WORDS: u32 = 3;
 
+const PORT_RANGES_PER_WORD: u32 = 2;
 const TABLES_PER_WORD: u32 = 4;
 const _: () = assert!(ADDRESSES_V6 + ADDRESS_SLOTS * ADDRESS_V6_WORDS <= WORDS);
 
@@ -78,6 +85,8 @@ pub mod header {
     pub const FIRST_V4: u32 = 9;
     /// Three words: the same for IPv6.
     pub const FIRST_V6: u32 = 10;
+    /// [`super::Slots`].
+    pub const SLOTS: u32 = 13;
 }
 
 /// First word of every image: `SWFF` and the version of the layout.
@@ -126,8 +135,8 @@ pub struct Options {
     pub engine: Engine,
     /// Number of hosts.
     pub hosts: u16,
-    /// Whether any packet can belong to another zone than the public one.
-    pub zoned: bool,
+    /// What zones are told by.
+    pub claims: Claims,
     /// Whether unreadable frames pass, because every host is in audit mode.
     pub audit_unreadable: bool,
     /// Whether host 0 stands for every destination address.
@@ -151,7 +160,7 @@ impl Options {
                 Engine::Compiled
             },
             hosts: (word >> 16) as u16,
-            zoned: word & 2 != 0,
+            claims: Claims((word >> 8) as u8),
             audit_unreadable: word & 4 != 0,
             catch_all: word & 8 != 0,
         }
@@ -161,15 +170,108 @@ impl Options {
     #[must_use]
     pub const fn to_word(self) -> u64 {
         (self.slot as u64 & 1)
-            | ((self.zoned as u64) << 1)
             | ((self.audit_unreadable as u64) << 2)
             | ((self.catch_all as u64) << 3)
             | ((self.engine as u64) << 4)
+            | ((self.claims.0 as u64) << 8)
             | ((self.hosts as u64) << 16)
     }
 }
 
-/// A host's record as it is written, less its port ranges.
+/// The kinds of claims that there are, so that none is looked for in vain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claims(u8);
+
+impl Claims {
+    /// By interface, whatever the VLAN.
+    pub const BY_INTERFACE: Self = Self(1);
+    /// By VLAN, whatever the interface.
+    pub const BY_VLAN: Self = Self(2);
+    /// By both.
+    pub const BY_BOTH: Self = Self(4);
+
+    /// Those of both.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether one of `other` is there.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether every packet belongs to the public zone.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// How many slots each of the open-addressing tables uses, packed into a word: powers of two, less one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slots(u64);
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are cut out by their width"
+)]
+impl Slots {
+    /// For so many claims, IPv4 addresses and IPv6 addresses: four slots for each, if there are as many.
+    #[must_use]
+    pub fn of(claims: usize, v4: usize, v6: usize) -> Self {
+        let last = |entries: usize, most: u32| {
+            let most = u64::from(most);
+            let slots = (entries as u64).min(most) * 4;
+            slots.next_power_of_two().min(most) - 1
+        };
+        Self(
+            last(claims, CLAIM_SLOTS)
+                | last(v4, ADDRESS_SLOTS) << 16
+                | last(v6, ADDRESS_SLOTS) << 32,
+        )
+    }
+
+    /// Reads a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The word.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        self.0
+    }
+
+    /// The last slot for claims.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_claim(self) -> u32 {
+        self.0 as u16 as u32
+    }
+
+    /// The last slot for IPv4 addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_v4(self) -> u32 {
+        (self.0 >> 16) as u16 as u32
+    }
+
+    /// The last slot for IPv6 addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_v6(self) -> u32 {
+        (self.0 >> 32) as u16 as u32
+    }
+}
+
+/// A host's record as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Host {
     /// Number of its first rule counter; a leaf's ordinal is added to it.
@@ -188,6 +290,17 @@ pub struct Host {
     pub first_range: PortRange,
     /// The number of the table that judges sources from the public zone, which is the only one of most policies.
     pub table: u16,
+    /// Whether it judges those from all other zones, too.
+    pub tables: Tables,
+}
+
+/// Which tables judge a host's sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// One for each zone.
+    ByZone,
+    /// One, whatever the zone.
+    One,
 }
 
 /// Ports from a first to a last one.
@@ -234,6 +347,7 @@ impl PortRange {
 const DEFAULT_PASSES: u64 = 1;
 const AUDIT: u64 = 2;
 const ALL_PORTS: u64 = 4;
+const ONE_TABLE: u64 = 8;
 
 impl Host {
     /// Packs into the first two words of a record.
@@ -242,6 +356,7 @@ impl Host {
         let flags = (self.default_passes as u64 * DEFAULT_PASSES)
             | (self.audit as u64 * AUDIT)
             | (self.all_ports as u64 * ALL_PORTS)
+            | (matches!(self.tables, Tables::One) as u64 * ONE_TABLE)
             | ((self.port_ranges as u64) << 8)
             | ((self.table as u64) << 16)
             | ((self.first_range.bits() as u64) << 32);
@@ -301,6 +416,11 @@ impl Record {
     }
 
     #[inline(always)]
+    const fn one_table(self) -> bool {
+        self.flags & ONE_TABLE != 0
+    }
+
+    #[inline(always)]
     const fn port_ranges(self) -> u32 {
         (self.flags >> 8) as u8 as u32
     }
@@ -316,16 +436,14 @@ impl Record {
     }
 }
 
-/// Word of a host record where its port ranges start.
-const PORT_RANGES: u32 = 2;
-
 /// The word and bit at which port range `range` of host `host` lies, 32 bits of them.
 #[inline(always)]
 #[must_use]
 pub const fn port_range_at(host: u32, range: u32) -> (u32, u32) {
+    let index = host * MAX_PORT_RANGES + range;
     (
-        HOSTS + host * HOST_WORDS + PORT_RANGES + range / 2,
-        range % 2 * 32,
+        PORTS + index / PORT_RANGES_PER_WORD,
+        index % PORT_RANGES_PER_WORD * 32,
     )
 }
 
@@ -359,38 +477,34 @@ pub const fn address_v4_word(address: u32, host: u16) -> u64 {
     (address as u64) << 32 | (host as u64 + 1)
 }
 
-/// Spreads a key over `slots`. Any odd multiplier does; this one is the golden ratio's, as in Fibonacci hashing.
+/// Spreads a key over all slots up to the `last`. Any odd multiplier does; this one is the golden ratio's, as in Fibonacci hashing.
 ///
 /// The slot is taken from the highest bits of the product, which alone depend on all bits of the key.
 #[inline(always)]
-const fn spread(key: u64, seed: u64, slots: u32) -> u32 {
+const fn spread(key: u64, seed: u64, last: u32) -> u32 {
     let product = (key ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (((product >> 32) * slots as u64) >> 32) as u32
+    (((product >> 32) * (last as u64 + 1)) >> 32) as u32
 }
 
 /// The slot at which the search for a claim starts.
 #[inline(always)]
 #[must_use]
-pub const fn claim_slot(interface: u32, vlan: u16, seed: u64) -> u32 {
-    spread(claim_key(interface, vlan), seed, CLAIM_SLOTS)
+pub const fn claim_slot(interface: u32, vlan: u16, seed: u64, last: u32) -> u32 {
+    spread(claim_key(interface, vlan), seed, last)
 }
 
 /// The slot at which the search for an IPv4 address starts.
 #[inline(always)]
 #[must_use]
-pub const fn address_v4_slot(address: u32, seed: u64) -> u32 {
-    spread(address as u64, seed, ADDRESS_SLOTS)
+pub const fn address_v4_slot(address: u32, seed: u64, last: u32) -> u32 {
+    spread(address as u64, seed, last)
 }
 
 /// The slot at which the search for an IPv6 address starts.
 #[inline(always)]
 #[must_use]
-pub const fn address_v6_slot(address: V6, seed: u64) -> u32 {
-    spread(
-        address.high ^ address.low.rotate_left(32),
-        seed,
-        ADDRESS_SLOTS,
-    )
+pub const fn address_v6_slot(address: V6, seed: u64, last: u32) -> u32 {
+    spread(address.high ^ address.low.rotate_left(32), seed, last)
 }
 
 /// An image, read.
@@ -418,23 +532,31 @@ impl<W: Words> Image<W> {
         Options::from_word(self.words.word(header::OPTIONS))
     }
 
-    /// The zone of a packet that came in on `interface` with `vlan`, 0 for none.
     #[inline(always)]
-    pub fn zone(&self, options: Options, interface: u32, vlan: u16) -> u16 {
-        if !options.zoned {
+    fn slots(&self) -> Slots {
+        Slots::from_word(self.words.word(header::SLOTS))
+    }
+
+    /// The zone of a packet that came in on `interface`, which is asked for if it counts, with `vlan`, 0 for none.
+    #[inline(always)]
+    pub fn zone(&self, claims: Claims, interface: impl Fn() -> u32, vlan: u16) -> u16 {
+        if claims.is_empty() {
             return 0;
         }
-        let seed = self.words.word(header::SEED);
-        if vlan != 0
-            && let Some(zone) = self.claim(interface, vlan, seed)
+        if claims.has(Claims::BY_BOTH)
+            && vlan != 0
+            && let Some(zone) = self.claim(interface(), vlan)
         {
             return zone;
         }
-        if let Some(zone) = self.claim(interface, 0, seed) {
+        if claims.has(Claims::BY_INTERFACE)
+            && let Some(zone) = self.claim(interface(), 0)
+        {
             return zone;
         }
-        if vlan != 0
-            && let Some(zone) = self.claim(0, vlan, seed)
+        if claims.has(Claims::BY_VLAN)
+            && vlan != 0
+            && let Some(zone) = self.claim(0, vlan)
         {
             return zone;
         }
@@ -446,10 +568,11 @@ impl<W: Words> Image<W> {
         clippy::cast_possible_truncation,
         reason = "the zone is the low 16 bits"
     )]
-    fn claim(&self, interface: u32, vlan: u16, seed: u64) -> Option<u16> {
-        let start = claim_slot(interface, vlan, seed);
+    fn claim(&self, interface: u32, vlan: u16) -> Option<u16> {
+        let last = self.slots().last_claim();
+        let start = claim_slot(interface, vlan, self.words.word(header::SEED), last);
         for probe in 0..MAX_PROBES {
-            let slot = (start + probe) % CLAIM_SLOTS;
+            let slot = (start + probe) & last;
             let word = self.words.word(CLAIMS + slot);
             if word & !0xffff == claim_key(interface, vlan) {
                 return Some(word as u16);
@@ -472,9 +595,10 @@ impl<W: Words> Image<W> {
         if (first >> 32) as u32 == address && first != 0 {
             return Some((first as u16).wrapping_sub(1));
         }
-        let start = address_v4_slot(address, self.words.word(header::SEED));
+        let last = self.slots().last_v4();
+        let start = address_v4_slot(address, self.words.word(header::SEED), last);
         for probe in 0..MAX_PROBES {
-            let slot = (start + probe) % ADDRESS_SLOTS;
+            let slot = (start + probe) & last;
             let word = self.words.word(ADDRESSES_V4 + slot);
             if word == 0 {
                 break;
@@ -497,9 +621,10 @@ impl<W: Words> Image<W> {
         if self.is_v6(header::FIRST_V6, address) && first != 0 {
             return Some((first as u16).wrapping_sub(1));
         }
-        let start = address_v6_slot(address, self.words.word(header::SEED));
+        let last = self.slots().last_v6();
+        let start = address_v6_slot(address, self.words.word(header::SEED), last);
         for probe in 0..MAX_PROBES {
-            let slot = (start + probe) % ADDRESS_SLOTS;
+            let slot = (start + probe) & last;
             let at = ADDRESSES_V6 + slot * ADDRESS_V6_WORDS;
             let host = self.words.word(at);
             if host == 0 {
@@ -520,7 +645,7 @@ impl<W: Words> Image<W> {
     /// The record of a host.
     #[inline(always)]
     pub fn host(&self, host: u16) -> Record {
-        let [rules, flags, ..] = self.words.node((HOSTS + u32::from(host) * HOST_WORDS) / 4);
+        let [rules, flags, ..] = self.words.node(HOSTS / HOST_WORDS + u32::from(host));
         Record { rules, flags }
     }
 
@@ -551,10 +676,29 @@ impl<W: Words> Image<W> {
         reason = "a table number has 16 bits"
     )]
     pub fn table(&self, host: u16, record: Record, zone: u16) -> u16 {
-        if zone == 0 {
+        if zone == 0 || record.one_table() {
             return record.table();
         }
         let (word, bit) = table_at(u32::from(host), u32::from(zone));
         (self.words.word(word) >> bit) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_have_as_many_slots_as_their_entries_need() {
+        let last = |claims, v4, v6| {
+            let slots = Slots::of(claims, v4, v6);
+            let read = Slots::from_word(slots.to_word());
+            [read.last_claim(), read.last_v4(), read.last_v6()]
+        };
+        assert_eq!(last(0, 0, 0), [0, 0, 0]);
+        assert_eq!(last(1, 256, 257), [3, 1023, 2047]);
+        let most = [CLAIM_SLOTS - 1, ADDRESS_SLOTS - 1, ADDRESS_SLOTS - 1];
+        assert_eq!(last(2048, 4096, 4096), most);
+        assert_eq!(last(usize::MAX, usize::MAX, usize::MAX), most);
     }
 }

@@ -148,12 +148,8 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
 
     #[inline(always)]
     fn zone(&self, link: Link) -> u16 {
-        let options = self.options();
-        if options.zoned {
-            self.image.zone(options, (self.interface)(), link.vlan)
-        } else {
-            0
-        }
+        self.image
+            .zone(self.options().claims, &self.interface, link.vlan)
     }
 
     /// The reason why a frame for a protected address passes without a look at its source, if there is one.

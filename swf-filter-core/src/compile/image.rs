@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use swf_filter_common::frame::V6;
 use swf_filter_common::image::{
-    self, ADDRESS_SLOTS, ADDRESS_V6_WORDS, ADDRESSES_V4, ADDRESSES_V6, CLAIM_SLOTS, CLAIMS, Engine,
-    HOST_WORDS, HOSTS, MAX_PROBES, Options, PortRange, WORDS, header,
+    self, ADDRESS_V6_WORDS, ADDRESSES_V4, ADDRESSES_V6, CLAIMS, Claims, Engine, HOST_WORDS, HOSTS,
+    MAX_PROBES, Options, PortRange, Slots, Tables, WORDS, header,
 };
 
 use super::{Generation, Hash, Host};
@@ -56,7 +56,9 @@ pub fn write(generation: &Generation, placement: &Placement) -> Result<Vec<u64>,
     let claims = resolve_claims(generation, placement)?;
     // A seed nearly always fits at once; trying again only shortens the longest run of collisions.
     (0..64)
-        .find_map(|seed| Writer::new(generation, placement).finish(generation, &claims, seed))
+        .find_map(|seed| {
+            Writer::new(generation, placement, &claims).finish(generation, &claims, seed)
+        })
         .ok_or(ImageError::Collisions)
 }
 
@@ -93,16 +95,27 @@ fn resolve_claims(
 
 struct Writer {
     words: Vec<u64>,
+    slots: Slots,
 }
 
 impl Writer {
-    fn new(generation: &Generation, placement: &Placement) -> Self {
+    fn new(generation: &Generation, placement: &Placement, claims: &[Resolved]) -> Self {
+        let hosts = generation.hosts.iter();
         let mut writer = Self {
             words: vec![0; WORDS as usize],
+            slots: Slots::of(
+                claims.len(),
+                hosts.clone().map(|host| host.addresses_v4.len()).sum(),
+                hosts.map(|host| host.addresses_v6.len()).sum(),
+            ),
         };
+        writer.set(header::SLOTS, writer.slots.to_word());
         writer.set(header::MAGIC, image::MAGIC);
         writer.set(header::GENERATION, placement.number);
-        writer.set(header::OPTIONS, options(generation, placement).to_word());
+        writer.set(
+            header::OPTIONS,
+            options(generation, placement, claims).to_word(),
+        );
         let counters = counters_of_a_cpu(generation);
         writer.set(
             header::COUNTERS,
@@ -125,14 +138,16 @@ impl Writer {
     ) -> Option<Vec<u64>> {
         self.set(header::SEED, seed);
         for (interface, vlan, zone) in claims {
-            let start = image::claim_slot(*interface, *vlan, seed);
-            let slot = self.free(start, CLAIM_SLOTS, |slot| CLAIMS + slot)?;
+            let last = self.slots.last_claim();
+            let start = image::claim_slot(*interface, *vlan, seed, last);
+            let slot = self.free(start, last, |slot| CLAIMS + slot)?;
             self.set(CLAIMS + slot, image::claim_word(*interface, *vlan, *zone));
         }
         for (number, host) in (0u16..).zip(&generation.hosts) {
             for address in &host.addresses_v4 {
-                let start = image::address_v4_slot(*address, seed);
-                let slot = self.free(start, ADDRESS_SLOTS, |slot| ADDRESSES_V4 + slot)?;
+                let last = self.slots.last_v4();
+                let start = image::address_v4_slot(*address, seed, last);
+                let slot = self.free(start, last, |slot| ADDRESSES_V4 + slot)?;
                 let word = image::address_v4_word(*address, number);
                 self.set(ADDRESSES_V4 + slot, word);
                 if self.word(header::FIRST_V4) == 0 {
@@ -141,9 +156,10 @@ impl Writer {
             }
             for address in &host.addresses_v6 {
                 let address: V6 = (*address).into();
-                let start = image::address_v6_slot(address, seed);
+                let last = self.slots.last_v6();
+                let start = image::address_v6_slot(address, seed, last);
                 let at = |slot| ADDRESSES_V6 + slot * ADDRESS_V6_WORDS;
-                let slot = self.free(start, ADDRESS_SLOTS, at)?;
+                let slot = self.free(start, last, at)?;
                 self.set_v6(at(slot), number, address);
                 if self.word(header::FIRST_V6) == 0 {
                     self.set_v6(header::FIRST_V6, number, address);
@@ -153,11 +169,11 @@ impl Writer {
         Some(self.words)
     }
 
-    /// The first free slot from `start` on, if it is near enough for a lookup to find.
-    fn free(&self, start: u32, slots: u32, at: impl Fn(u32) -> u32) -> Option<u32> {
+    /// The first free slot from `start` on, if it is near enough for a lookup to find. After the `last` comes the first one.
+    fn free(&self, start: u32, last: u32, at: impl Fn(u32) -> u32) -> Option<u32> {
         // One less than a lookup probes, so that a search for what is not there ends at a free slot, too.
         (0..MAX_PROBES - 1)
-            .map(|probe| (start + probe) % slots)
+            .map(|probe| (start + probe) & last)
             .find(|slot| self.word(at(*slot)) == 0)
     }
 
@@ -180,6 +196,15 @@ impl Writer {
                     last: *last,
                 }),
             table: host.tables.first().copied().unwrap_or_default(),
+            tables: if host
+                .tables
+                .iter()
+                .all(|table| host.tables.first() == Some(table))
+            {
+                Tables::One
+            } else {
+                Tables::ByZone
+            },
         };
         for (at, word) in (HOSTS + number * HOST_WORDS..).zip(record.to_words()) {
             self.set(at, word);
@@ -215,12 +240,19 @@ impl Writer {
     }
 }
 
-fn options(generation: &Generation, placement: &Placement) -> Options {
+fn options(generation: &Generation, placement: &Placement, claims: &[Resolved]) -> Options {
+    let kinds = claims
+        .iter()
+        .map(|(interface, vlan, _)| match (interface, vlan) {
+            (0, _) => Claims::BY_VLAN,
+            (_, 0) => Claims::BY_INTERFACE,
+            _ => Claims::BY_BOTH,
+        });
     Options {
         slot: placement.slot,
         engine: placement.engine,
         hosts: u16::try_from(generation.hosts.len()).unwrap_or(u16::MAX),
-        zoned: !generation.ingresses.is_empty(),
+        claims: kinds.fold(Claims::default(), Claims::and),
         audit_unreadable: generation.hosts.iter().all(|host| host.mode == Mode::Audit),
         catch_all: generation.catch_all,
     }

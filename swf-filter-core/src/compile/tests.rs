@@ -537,10 +537,8 @@ fn every_port_range_and_table_is_found() {
     let words = write(&addressed(&v4, &v6), &placement(&[])).unwrap();
     let image = Image::new(words.as_slice());
     let options = image.options();
-    assert_eq!(
-        (options.hosts, options.slot, options.zoned),
-        (256, 1, false)
-    );
+    assert_eq!((options.hosts, options.slot), (256, 1));
+    assert!(options.claims.is_empty());
     for host in 0..256u16 {
         let record = image.host(host);
         assert_eq!(record.first_rule(), u32::from(host));
@@ -586,17 +584,64 @@ fn every_claim_is_found() {
         let (generation, placement) = claiming(interfaces, vlans);
         let words = write(&generation, &placement).unwrap();
         let image = Image::new(words.as_slice());
-        let options = image.options();
+        let claims = image.options().claims;
         let mut zone = 0;
         for interface in 0..u32::from(interfaces) {
             for vlan in 1..=vlans {
                 zone += 1;
-                assert_eq!(image.zone(options, interface + 2, vlan), zone);
+                assert_eq!(image.zone(claims, || interface + 2, vlan), zone);
             }
-            assert_eq!(image.zone(options, interface + 2, vlans + 1), 0);
-            assert_eq!(image.zone(options, interface + 2, 0), 0);
+            assert_eq!(image.zone(claims, || interface + 2, vlans + 1), 0);
+            assert_eq!(image.zone(claims, || interface + 2, 0), 0);
         }
-        assert_eq!(image.zone(options, u32::from(interfaces) + 2, 1), 0);
+        assert_eq!(image.zone(claims, || u32::from(interfaces) + 2, 1), 0);
+    }
+}
+
+#[test]
+fn a_zone_is_told_by_the_kinds_of_claims_that_there_are() {
+    let claims = [
+        (None, Some(7)),
+        (Some("eth0"), None),
+        (Some("eth0"), Some(8)),
+    ];
+    for kinds in 0..1 << claims.len() {
+        let claimed = |number: usize| kinds & 1 << number != 0;
+        let ingresses = (0..).zip(claims).zip(1..);
+        let generation = Generation {
+            ingresses: ingresses
+                .filter(|((number, _), _)| claimed(*number))
+                .map(|((_, (interface, vlan)), zone)| Ingress {
+                    interface: interface.map(Into::into),
+                    vlan,
+                    zone,
+                })
+                .collect(),
+            ..addressed(&[1], &[])
+        };
+        let words = write(&generation, &placement(&[("eth0", 2)])).unwrap();
+        let image = Image::new(words.as_slice());
+        let zone = |interface, vlan| image.zone(image.options().claims, || interface, vlan);
+        let by_vlan = u16::from(claimed(0));
+        let by_interface = 2 * u16::from(claimed(1));
+        let by_both = 3 * u16::from(claimed(2));
+        let first = |zones: [u16; 2]| zones.into_iter().find(|zone| *zone != 0).unwrap_or(0);
+        assert_eq!([zone(3, 0), zone(3, 7), zone(3, 8)], [0, by_vlan, 0]);
+        assert_eq!(zone(2, 0), by_interface);
+        assert_eq!(zone(2, 7), first([by_interface, by_vlan]));
+        assert_eq!(zone(2, 8), first([by_both, by_interface]));
+    }
+}
+
+#[test]
+fn each_zone_has_its_table() {
+    for tables in [[5, 5, 5], [5, 5, 6], [5, 6, 5], [6, 5, 5]] {
+        let mut generation = addressed(&[1], &[]);
+        generation.hosts[1].tables = tables.to_vec();
+        let words = write(&generation, &placement(&[])).unwrap();
+        let image = Image::new(words.as_slice());
+        let found = [0, 1, 2].map(|zone| image.table(1, image.host(1), zone));
+        assert_eq!(found, tables);
     }
 }
 
@@ -626,7 +671,7 @@ fn a_claim_on_a_member_wins_over_its_bond() {
     let placement = placement(&[("eth0", 2), ("eth1", 3), ("bond0", 2), ("bond0", 3)]);
     let words = write(&generation, &placement).unwrap();
     let image = Image::new(words.as_slice());
-    let zone = |interface, vlan| image.zone(image.options(), interface, vlan);
+    let zone = |interface, vlan| image.zone(image.options().claims, || interface, vlan);
     assert_eq!([zone(2, 0), zone(3, 0)], [4, 3]);
     assert_eq!([zone(2, 7), zone(3, 7), zone(4, 7)], [2, 2, 1]);
     assert_eq!([zone(2, 8), zone(3, 8), zone(4, 8)], [4, 3, 0]);
