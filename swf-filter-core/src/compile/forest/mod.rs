@@ -335,15 +335,14 @@ fn bucket<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<[u64; 4]> {
         return None;
     }
     let mut ends = [u32::MAX; ENDS];
-    let mut beyond_a_branch = 0;
+    let mut beyond_words = 0;
     for (end, range) in ends.iter_mut().zip(start + 1..end) {
         let next = ranges.start(range) << part.bits;
-        beyond_a_branch |= next << STRIDE;
+        beyond_words |= next << (2 * STRIDE);
         *end = u32::try_from(next.rotate_left(32)).ok()?.checked_sub(1)?;
     }
-    // Else a branch needs no node after it, and is cheaper.
-    (beyond_a_branch != 0)
-        .then(|| forest::bucket(ends, ranges.entry(start), ranges.entry(start + 1)))
+    // Else a branch and the words next to it are all, as in the parts with more ranges around it: CPUs foresee what is always the same.
+    (beyond_words != 0).then(|| forest::bucket(ends, ranges.entry(start), ranges.entry(start + 1)))
 }
 
 /// What a branch whose children are words is made of.

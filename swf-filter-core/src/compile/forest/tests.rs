@@ -293,8 +293,8 @@ fn a_few_ranges_with_two_leaves_are_one_node() {
     let scattered = |ends: u128, rule: fn(u128) -> u32| {
         let prefix = |number| {
             (
-                0x2001_0db8_u128 << 96 | (number * 0x101 + 1) << 80,
-                48,
+                0x2001_0db8_u128 << 96 | (number * 0x1_0001 + 1) << 68,
+                60,
                 rule(number),
             )
         };
@@ -311,6 +311,16 @@ fn a_few_ranges_with_two_leaves_are_one_node() {
     for rows in [two, three, mixed] {
         assert_right(&rows, &[]);
     }
+}
+
+#[test]
+fn what_ends_within_two_strides_is_a_branch_and_words() {
+    let near = [1, 0x102].map(|number| (0x2001_0db8_u128 << 96 | number << 80, 48, 0));
+    let near = rows::<u128>(&near);
+    let empty = built::<u128>(&[]).bytes();
+    // A skip, a branch and a mask for each of the two.
+    assert_eq!(built(&near).bytes(), empty + 2 * 32 + 2 * 8);
+    assert_right(&near, &[]);
 }
 
 #[test]
