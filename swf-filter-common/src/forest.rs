@@ -16,7 +16,7 @@
 //! | --- | --- | --- | --- |
 //! | 0 | slots that lead to a node | expected bits, the first 64 | two ends |
 //! | 1 | slots that lead to the second leaf, or with [`MANY`] to another one than the slot before | expected bits, the rest | two ends |
-//! | 2 | the last slot's child; [`MANY`], [`MASKS`] or [`TWIGS`] | the entry if the bits are these; their number; [`SKIP`] | an end; [`BUCKET`] |
+//! | 2 | the last slot's child; a [lead](lead_bits); [`MANY`], [`MASKS`] or [`TWIGS`] | the entry if the bits are these; their number; [`SKIP`] | an end; [`BUCKET`] |
 //! | 3 | two entries, or with [`MANY`] the place of a list | entries for lower and for higher bits | two entries in turns |
 //!
 //! A bucket is all of a part of the trie in which a few ranges of addresses lie. An end is the last value that the next 32 bits
@@ -29,6 +29,9 @@
 //! * With [`TWIGS`], it is a *twig*, or an entry where a child is none. In a twig the leaves take turns, four times at most. Word 1 has the
 //!   leaf that it begins with, and its lanes of 16 bits have the ends, as in a bucket but of the next 15 bits, each below a bit that is
 //!   always set. So prefixes that lie apart are in a quarter of the memory, too.
+//!
+//! An IPv6 branch may have a lead: a few bits that come before its slots, and which of its two leaves is for addresses that go on with
+//! others. So most skips need no node of their own.
 //!
 //! The first slot is a mask's highest bit, and children stand in the order of their slots, the last one first. So one shift brings
 //! a slot's own bit to the top, and what is counted is then what is left below it.
@@ -86,6 +89,13 @@ pub const TWIG_ENDS: usize = 4;
 const TWIG: u64 = LANES << TWIG_BITS;
 /// The lowest bit of each lane of a twig.
 const LANES: u64 = 0x0001_0001_0001_0001;
+
+/// Bits of an address that a lead has at most.
+pub const LEAD_BITS: u32 = 3 * STRIDE;
+/// Where a lead's fields start in word 2: what is expected, the number of bits, and the leaf for all others.
+const LEAD_AT: u32 = 32;
+const LEAD_LENGTH_AT: u32 = LEAD_AT + LEAD_BITS;
+const LEAD_OTHERS_AT: u32 = LEAD_LENGTH_AT + 5;
 
 /// The first slot of a mask.
 pub const FIRST_SLOT: u64 = 1 << 63;
@@ -191,6 +201,15 @@ pub const fn skip_word(entry: Entry, bits: u32) -> u64 {
     SKIP | (bits as u64) << 32 | entry.0 as u64
 }
 
+/// What word 2 of a branch has of its lead: the `expected` bits, their number, and which leaf, 0 or 1, is for `others`.
+#[inline(always)]
+#[must_use]
+pub const fn lead_bits(expected: u32, bits: u32, others: u32) -> u64 {
+    (expected as u64) << LEAD_AT
+        | (bits as u64) << LEAD_LENGTH_AT
+        | (others as u64) << LEAD_OTHERS_AT
+}
+
 /// A bucket.
 #[inline(always)]
 #[must_use]
@@ -259,6 +278,13 @@ fn find<W: Words, const LEVELS: u32>(words: &W, root: u32, mut left: Bits) -> En
         }
         let [first, second, links, leaves] = words.node(entry.0);
         if links & SKIP == 0 {
+            let lead = (links >> LEAD_LENGTH_AT) as u32 % 32;
+            if LEVELS == LEVELS_V6 && lead != 0 {
+                if left.high >> (64 - lead) != (links >> LEAD_AT) % (1 << LEAD_BITS) {
+                    return Entry::half(leaves, (links >> LEAD_OTHERS_AT) as u32);
+                }
+                left = left.after(lead);
+            }
             let slot = left.high >> (64 - STRIDE);
             let on = first << slot;
             if on & FIRST_SLOT == 0 {
@@ -417,6 +443,22 @@ mod tests {
         assert_eq!(found(0x0a20_0000), Some(first));
         assert_eq!(found(0x0e20_0000), Some(second));
         assert_eq!(found(0x4000_0000), Some(first));
+    }
+
+    #[test]
+    fn a_lead_comes_before_the_slots() {
+        let [first, second] = [3, 5].map(|ordinal| Leaf::new(Class::Allow, ordinal));
+        let leaves = pair_word(Entry::leaf(first), Entry::leaf(second));
+        for (others, leaf) in [(0, first), (1, second)] {
+            let mut words = [0; 64];
+            words[9] = Entry::node(3).bits().into();
+            let lead = lead_bits(0x200, 12, others);
+            words[12..16].copy_from_slice(&[0, FIRST_SLOT >> 0b01_0011, lead, leaves]);
+            let found = |address: u128| leaf_v6(&&words[..], 0, (address << 96).into());
+            assert_eq!(found(0x2004_c000), Some(second));
+            assert_eq!(found(0x2004_8000), Some(first));
+            assert_eq!([found(0x2014_c000), found(0x2014_8000)], [Some(leaf); 2]);
+        }
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::collections::HashMap;
 
 use swf_filter_common::abi::Leaf;
 use swf_filter_common::forest::{
-    self, ENDS, Entry, FIRST_SLOT, Family, MAGIC, MANY, MASKS, MAX_WORDS, NODE_WORDS, STRIDE,
-    TWIG_BITS, TWIG_ENDS, TWIGS, header,
+    self, ENDS, Entry, FIRST_SLOT, Family, LEAD_BITS, MAGIC, MANY, MASKS, MAX_WORDS, NODE_WORDS,
+    STRIDE, TWIG_BITS, TWIG_ENDS, TWIGS, header,
 };
 use swf_filter_common::frame::V6;
 use swf_filter_common::verdict::Sources;
@@ -208,25 +208,26 @@ impl Builder {
         if let Some(bucket) = bucket(ranges, part) {
             self.set_node(node, bucket);
         } else if let Some(inner) = skipped(ranges, part) {
-            let entry = self.entry(ranges, inner);
-            let bits = inner.bits - part.bits;
-            let expected: V6 = (inner.first << part.bits).into();
-            let words = [
-                expected.high,
-                expected.low,
-                forest::skip_word(entry, bits),
-                forest::pair_word(
-                    ranges.entry(part.span.start),
-                    ranges.entry(part.span.end - 1),
-                ),
-            ];
-            self.set_node(node, words);
+            let skip = Skip::to(ranges, part, inner);
+            if is_branch(ranges, inner) {
+                self.branch(node, ranges, inner, Some(skip));
+            } else {
+                let entry = self.entry(ranges, inner);
+                self.set_node(node, skip.words(entry));
+            }
         } else {
-            self.branch(node, ranges, part);
+            self.branch(node, ranges, part, None);
         }
     }
 
-    fn branch<A: Address>(&mut self, node: u32, ranges: &Ranges<A>, part: Part) {
+    /// Makes a branch, and before it the skip that leads to it.
+    fn branch<A: Address>(
+        &mut self,
+        node: u32,
+        ranges: &Ranges<A>,
+        part: Part,
+        skip: Option<Skip>,
+    ) {
         let mut leaves = Leaves::default();
         let mut children = [None; 1 << STRIDE];
         let mut number = 0;
@@ -245,19 +246,44 @@ impl Builder {
             }
         }
         if let Some(words) = InWords::of(ranges, part, bits) {
-            return self.set_words(node, ranges, mask, &words);
+            return self.set_words(node, ranges, mask, &words, skip);
         }
-        let (many, second, leaves_word) = if leaves.in_turns() {
-            (0, leaves.odd, leaves.pair())
+        let (node, kind, second, leaves_word) = if leaves.in_turns() {
+            let [one, other] = leaves.pair();
+            let (node, lead) = self.led::<A>(node, skip, Some([one, other]));
+            (node, lead, leaves.odd, forest::pair_word(one, other))
         } else {
-            (MANY, leaves.starts, u64::from(self.list(&leaves)))
+            let (node, _) = self.led::<A>(node, skip, None);
+            let list = self.list(&leaves);
+            (node, MANY, leaves.starts, u64::from(list))
         };
         #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
         let first = self.allocate(number as u32 * NODE_WORDS) / NODE_WORDS;
-        self.set_node(node, [mask, second, many | u64::from(first), leaves_word]);
+        self.set_node(node, [mask, second, kind | u64::from(first), leaves_word]);
         for (child, inner) in (first..).zip(children.into_iter().flatten().rev()) {
             self.fill(child, ranges, inner);
         }
+    }
+
+    /// Puts a skip before a branch with two leaves or more: as its lead, or else as a node of its own. Gives the branch's node and lead.
+    fn led<A: Address>(
+        &mut self,
+        node: u32,
+        skip: Option<Skip>,
+        leaves: Option<[Entry; 2]>,
+    ) -> (u32, u64) {
+        let Some(skip) = skip else {
+            return (node, 0);
+        };
+        // Skips of IPv4 are few, and all others would be slower for them.
+        if A::BITS == 128
+            && let Some(lead) = leaves.and_then(|leaves| skip.lead(leaves))
+        {
+            return (node, lead);
+        }
+        let inner = self.allocate(NODE_WORDS) / NODE_WORDS;
+        self.set_node(node, skip.words(Entry::node(inner)));
+        (inner, 0)
     }
 
     /// Makes a branch whose children are words.
@@ -267,12 +293,14 @@ impl Builder {
         ranges: &Ranges<A>,
         mask: u64,
         branch: &InWords,
+        skip: Option<Skip>,
     ) {
+        let (node, lead) = self.led::<A>(node, skip, Some(branch.pair));
         #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
         let at = self.allocate(branch.children.len() as u32);
         let [first, second] = branch.pair;
         let leaves = forest::pair_word(first, second);
-        let links = branch.kind | u64::from(at);
+        let links = branch.kind | lead | u64::from(at);
         self.set_node(node, [mask, branch.second, links, leaves]);
         for (at, child) in (at..).zip(branch.children.iter().rev()) {
             let word = match *child {
@@ -461,6 +489,51 @@ fn twig<A: Address>(ranges: &Ranges<A>, part: Part, pair: [Entry; 2]) -> Option<
     Some(forest::twig(ends))
 }
 
+/// Bits that are expected before a part, and what addresses have that go on with others.
+struct Skip {
+    expected: V6,
+    bits: u32,
+    lower: Entry,
+    higher: Entry,
+}
+
+impl Skip {
+    /// From a part to one in it.
+    fn to<A: Address>(ranges: &Ranges<A>, part: Part, inner: Part) -> Self {
+        Self {
+            expected: (inner.first << part.bits).into(),
+            bits: inner.bits - part.bits,
+            lower: ranges.entry(part.span.start),
+            higher: ranges.entry(part.span.end - 1),
+        }
+    }
+
+    /// A node before what it leads to.
+    fn words(&self, entry: Entry) -> [u64; 4] {
+        [
+            self.expected.high,
+            self.expected.low,
+            forest::skip_word(entry, self.bits),
+            forest::pair_word(self.lower, self.higher),
+        ]
+    }
+
+    /// The lead of a branch with two leaves, if all other addresses have one of them.
+    fn lead(&self, leaves: [Entry; 2]) -> Option<u64> {
+        if self.bits > LEAD_BITS || self.lower != self.higher {
+            return None;
+        }
+        let others = (0..).zip(leaves).find(|(_, leaf)| *leaf == self.lower)?.0;
+        let expected = u32::try_from(self.expected.high >> (64 - self.bits)).ok()?;
+        Some(forest::lead_bits(expected, self.bits, others))
+    }
+}
+
+/// Whether a part becomes a branch, and nothing before it.
+fn is_branch<A: Address>(ranges: &Ranges<A>, part: Part) -> bool {
+    !part.is_leaf() && bucket(ranges, part).is_none() && skipped(ranges, part).is_none()
+}
+
 /// The part that a skip leads to, where one saves nodes: over more bits than a branch takes, or over as many if only one way goes on.
 fn skipped<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<Part> {
     if let Some(only) = only_prefix(ranges, part) {
@@ -607,9 +680,9 @@ impl Leaves {
         pair.is_some_and(|pair| self.entries().iter().all(|entry| pair.contains(entry)))
     }
 
-    fn pair(&self) -> u64 {
+    fn pair(&self) -> [Entry; 2] {
         let [first, second, ..] = self.entries;
-        forest::pair_word(first, second)
+        [first, second]
     }
 }
 

@@ -324,6 +324,26 @@ fn what_ends_within_two_strides_is_a_branch_and_words() {
 }
 
 #[test]
+fn a_skip_is_the_lead_of_its_branch() {
+    let near = [1, 5, 9, 18].map(|number| (0x2000_0000_u128 << 96 | number << 104, 24, 0));
+    let empty = built::<u128>(&[]).bytes();
+    let cases: [(&[_], _); 4] = [
+        (&[], 1),
+        // All other addresses have a leaf of the branch.
+        (&[(0, 0, 4)], 1),
+        // Lower ones have another leaf than higher ones.
+        (&[(0, 3, 4)], 2),
+        // All others have a third leaf.
+        (&[(0, 0, 4), (0x2000 << 112, 16, 8)], 2),
+    ];
+    for (more, nodes) in cases {
+        let rows = rows::<u128>(&[&near, more].concat());
+        assert_eq!(built(&rows).bytes(), empty + nodes * 32, "{more:?}");
+        assert_right(&rows, &[]);
+    }
+}
+
+#[test]
 fn prefixes_that_lie_apart_are_a_word_each() {
     // Each in a /18 of its own, all in one /12.
     let apart = |rule: fn(u32) -> u32| {
