@@ -434,7 +434,7 @@ fn a_rollback_brings_files_back_and_survives_boots() -> Result<()> {
 
 #[test]
 fn a_damaged_history_is_told_wherever_it_is_asked() -> Result<()> {
-    let Some(stage) = Stage::new("damaged")? else {
+    let Some(stage) = Stage::new("anew")? else {
         return Ok(());
     };
     let warnings = || -> Result<String> { Ok(stage.world.status()?["warnings"].to_string()) };
