@@ -455,6 +455,34 @@ fn a_damaged_history_is_told_wherever_it_is_asked() -> Result<()> {
 }
 
 #[test]
+fn a_history_that_only_cannot_be_read_now_is_not_said_to_begin_anew() -> Result<()> {
+    let Some(stage) = Stage::new("unreadable")? else {
+        return Ok(());
+    };
+    let (history, elsewhere) = (stage.world.file("state/history"), stage.world.file("away"));
+    fs::rename(&history, &elsewhere)?;
+    // Not even root reads or replaces it as a file.
+    fs::create_dir(&history)?;
+    let told = stage.world.status()?["warnings"].to_string();
+    stage.fails(&["rollback"], "the history cannot be read; mend that")?;
+    stage.world.write_policy("10.toml", policy(SHUT))?;
+    let said = run(stage.world.command().arg("reload"))?;
+    ensure!(
+        said.contains("warning: the state on disk is behind") && said.contains("Is a directory"),
+        "{said}"
+    );
+    for words in [told, said] {
+        ensure!(!words.contains("anew"), "{words}");
+        ensure!(!words.contains("history.damaged"), "{words}");
+    }
+    fs::remove_dir(&history)?;
+    fs::rename(&elsewhere, &history)?;
+    stage.world.reload()?;
+    ensure!(stage.history()? == changes(&[(2, "reload", true), (1, "reload", false)]));
+    Ok(())
+}
+
+#[test]
 fn as_many_policies_are_kept_as_are_wanted() -> Result<()> {
     let Some(world) = World::silent("kept")? else {
         return Ok(());

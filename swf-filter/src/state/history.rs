@@ -201,36 +201,34 @@ pub(super) struct Known {
 }
 
 impl State {
-    /// Adds a record, and keeps its text; of texts, `most` are kept.
-    pub fn remember(&self, record: Record, text: &Sources, most: usize) -> Result<()> {
+    /// Adds a record, and keeps its text; of texts, `most` are kept. Gives what is to be told if the history had to begin anew for that.
+    pub fn remember(&self, record: Record, text: &Sources, most: usize) -> Result<Option<String>> {
         let path = self.text_path(&record.policy);
         if !path.exists() {
             write(&path, text)?;
         }
-        let mut is_damaged = false;
-        let mut records = match self.history() {
-            Ok(known) => known.to_vec(),
-            // What keeps it from being read may pass, and then all of it is there.
-            Err(error) if error.chain().any(<dyn std::error::Error>::is::<io::Error>) => {
-                return Err(error);
-            }
-            Err(error) => {
-                warn!("the history begins anew: {error:#}");
-                is_damaged = true;
+        let (mut records, anew) = match self.history() {
+            Ok(known) => (known.to_vec(), None),
+            Err(error) if is_damage(&error) => {
                 let path = self.history_path();
                 // Perhaps somebody can mend it, and then has the texts, too.
                 fs::rename(&path, path.with_extension("damaged"))
                     .with_context(|| format!("cannot put {} aside", path.display()))?;
-                Vec::new()
+                let words = format!(
+                    "the history cannot be read, and begins anew; what it was is kept as `history.damaged`: {error:#}"
+                );
+                warn!("{words}");
+                (Vec::new(), Some(words))
             }
+            Err(error) => return Err(error),
         };
         records.push(record);
         records.drain(..records.len().saturating_sub(MOST_RECORDS));
         write(&self.history_path(), &records)?;
-        if !is_damaged {
+        if anew.is_none() {
             self.forget_texts(&records, most);
         }
-        Ok(())
+        Ok(anew)
     }
 
     /// All records, the oldest first. A file that was read is only read again if it is another since.
@@ -308,6 +306,13 @@ impl State {
     }
 }
 
+/// Whether a history that cannot be read is damaged, so that the next record begins it anew. Any other reason may pass, and then all of
+/// it is there.
+#[must_use]
+pub fn is_damage(error: &anyhow::Error) -> bool {
+    !error.chain().any(<dyn std::error::Error>::is::<io::Error>)
+}
+
 /// The user's name, as `/etc/passwd` has it (`passwd(5)`).
 fn name_of(uid: u32) -> Option<String> {
     let users = fs::read_to_string("/etc/passwd").ok()?;
@@ -378,8 +383,9 @@ mod tests {
         let state = State::new(folder.path());
         state.remember(record(1, &text(1)), &text(1), 20).unwrap();
         fs::write(state.history_path(), "damaged").unwrap();
-        assert!(state.history().is_err());
-        state.remember(record(2, &text(2)), &text(2), 1).unwrap();
+        assert!(is_damage(&state.history().unwrap_err()));
+        let told = state.remember(record(2, &text(2)), &text(2), 1).unwrap();
+        assert!(told.unwrap().contains("is kept as `history.damaged`"));
         assert_eq!(*state.history().unwrap(), [record(2, &text(2))]);
         assert!(state.keeps_text(&text(1).hash()));
         let aside = state.history_path().with_extension("damaged");
@@ -395,11 +401,12 @@ mod tests {
         let elsewhere = folder.path().join("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(state.history().is_err());
+        assert!(!is_damage(&state.history().unwrap_err()));
         assert!(state.remember(record(2, &text(2)), &text(2), 20).is_err());
         fs::remove_dir(&path).unwrap();
         fs::rename(&elsewhere, &path).unwrap();
-        state.remember(record(2, &text(2)), &text(2), 20).unwrap();
+        let told = state.remember(record(2, &text(2)), &text(2), 20).unwrap();
+        assert_eq!(told, None, "nothing is lost");
         let records = [record(1, &text(1)), record(2, &text(2))];
         assert_eq!(*state.history().unwrap(), records);
     }

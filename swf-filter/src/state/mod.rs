@@ -26,7 +26,7 @@ use crate::confine;
 use crate::sources::Sources;
 
 use self::history::Known;
-pub use self::history::{By, Change, How, Record, Tally, Via};
+pub use self::history::{By, Change, How, Record, Tally, Via, is_damage};
 pub use self::ledger::{Ledger, RuleKey, first_keys, keys};
 pub use self::order::{Moment, Order, Trial};
 use crate::files::write_whole;

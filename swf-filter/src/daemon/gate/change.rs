@@ -19,7 +19,9 @@ use crate::dataplane::Active;
 use crate::explain::to_hex;
 use crate::files::{self, Loaded};
 use crate::sources::Sources;
-use crate::state::{By, Change, How, Moment, Order, Record, RuleKey, Saved, Tally, Trial, keys};
+use crate::state::{
+    By, Change, How, Moment, Order, Record, RuleKey, Saved, Tally, Trial, is_damage, keys,
+};
 
 /// Prefixes that are compared at most to say how many change.
 const MOST_COUNTED: usize = 100_000;
@@ -255,11 +257,8 @@ impl Gate {
                 view.config.history,
             )
         };
-        let records = self.state.history().unwrap_or_else(|error| {
-            let words = format!("the history cannot be read, and begins anew; what it was is kept as `history.damaged`: {error:#}");
-            self.view().warnings.push(words);
-            Arc::default()
-        });
+        // `remember` says why it cannot be read, and what comes of that.
+        let records = self.state.history().unwrap_or_default();
         let last = records.last();
         let is_noted =
             last.is_some_and(|last| (last.generation, &last.policy) == (number, &policy));
@@ -299,8 +298,10 @@ impl Gate {
                 change(&before, &after)
             },
         };
-        self.state
-            .remember(record, &sources, usize::try_from(most)?)
+        let most = usize::try_from(most)?;
+        let begun_anew = self.state.remember(record, &sources, most)?;
+        self.view().warnings.extend(begun_anew);
+        Ok(())
     }
 
     /// Refuses to change what is tried.
@@ -344,8 +345,13 @@ impl Gate {
     /// What the operator should know of the history.
     pub(super) fn lost_history(&self) -> Option<String> {
         let error = self.state.history().err()?;
+        let then = if is_damage(&error) {
+            ", and the next change begins it anew"
+        } else {
+            " until it can, and changes are missing in it meanwhile"
+        };
         Some(format!(
-            "the history cannot be read: there is no way back to what is in it, and the next change begins it anew: {error:#}"
+            "the history cannot be read: there is no way back to what is in it{then}: {error:#}"
         ))
     }
 

@@ -5,13 +5,13 @@ use anyhow::{Context, Result, ensure};
 use super::change::{Cause, Standing};
 use super::{Gate, lock};
 use crate::control::api::{HistoryEntry, HistoryReport, Operator, ReloadReport};
-use crate::state::{By, How, Order, Record};
+use crate::state::{By, How, Order, Record, is_damage};
 
 impl Gate {
     /// All changes of what is in force, the newest first.
     pub(in crate::daemon) fn history(&self) -> Result<HistoryReport> {
         let in_force = self.view().policy_info();
-        let records = self.state.history().context(UNREADABLE)?;
+        let records = self.state.history().map_err(unreadable)?;
         let now = records.iter().rposition(|record| {
             let known = Some((record.generation, &record.policy));
             known
@@ -47,7 +47,7 @@ impl Gate {
             );
             return self.revert(&mut publisher, &trial, by);
         }
-        let records = self.state.history().context(UNREADABLE)?;
+        let records = self.state.history().map_err(unreadable)?;
         let record = if let Some(number) = wanted {
             that(&records, number)?
         } else {
@@ -73,8 +73,16 @@ impl Gate {
     }
 }
 
-/// What to do where there is no history.
-const UNREADABLE: &str = "the history cannot be read; the next change begins it anew, so `swf-filter apply` a directory that has what is wanted";
+/// With what to do where there is no history.
+fn unreadable(error: anyhow::Error) -> anyhow::Error {
+    let otherwise = "`swf-filter apply` a directory that has what is wanted";
+    let then = if is_damage(&error) {
+        "the next change begins it anew, so"
+    } else {
+        "mend that, or"
+    };
+    error.context(format!("the history cannot be read; {then} {otherwise}"))
+}
 
 /// The record of a generation, with the last text that it had.
 pub(super) fn that(records: &[Record], number: u64) -> Result<&Record> {
