@@ -700,6 +700,43 @@ fn an_order_that_is_older_than_what_is_pinned_is_not_obeyed() -> Result<()> {
 }
 
 #[test]
+fn what_was_written_and_never_enforced_is_not_the_last_good_one() -> Result<()> {
+    let Some(mut stage) = Stage::new("unused")? else {
+        return Ok(());
+    };
+    stage.try_shut(LONG)?;
+    let saved = stage.world.file("state");
+    let [tried, order] = ["generation-2", "order"].map(|name| saved.join(name));
+    let [tried_bytes, order_bytes] = [fs::read(&tried)?, fs::read(&order)?];
+    stage.daemon.kill()?;
+    run(stage.world.command().arg("detach"))?;
+    fs::remove_dir_all(&saved)?;
+    stage.daemon = stage.world.attached_daemon()?;
+    ensure!(stage.world.status()?["generation"]["number"] == 1);
+
+    // As a kill leaves it between the writes of a generation and of its order.
+    fs::write(&tried, &tried_bytes)?;
+    stage.restart()?;
+    ensure!(stage.passes()?);
+    stage.world.write_policy("10.toml", "version = ")?;
+    stage.reboot()?;
+    let status = stage.world.status()?;
+    ensure!(
+        status["warnings"].to_string().contains("generation 1 of"),
+        "{status}"
+    );
+    ensure!(stage.passes()? && !tried.exists());
+
+    // And after the second.
+    fs::write(&tried, &tried_bytes)?;
+    fs::write(&order, &order_bytes)?;
+    stage.restart()?;
+    ensure!(stage.world.status()?["trial"]["generation"] == 2);
+    ensure!(!stage.passes()?, "what was ordered is done");
+    Ok(())
+}
+
+#[test]
 fn a_directory_without_policy_files_takes_nothing_away() -> Result<()> {
     let Some(stage) = Stage::new("empty")? else {
         return Ok(());

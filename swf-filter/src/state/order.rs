@@ -71,6 +71,17 @@ impl Moment {
     }
 }
 
+impl Order {
+    /// The generation that shall be in force.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::Held { generation, .. } => *generation,
+            Self::Trial(trial) => trial.generation,
+        }
+    }
+}
+
 impl Trial {
     /// One that begins now.
     #[must_use]

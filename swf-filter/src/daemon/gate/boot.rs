@@ -22,7 +22,10 @@ impl Gate {
         lock(&self.programs).pin()?;
         let pinned = lock(&self.publisher).active();
         match pinned {
-            Some(active) => self.adopt(active),
+            Some(active) => {
+                self.forget_unused(active);
+                self.adopt(active);
+            }
             None => self.view().ledger = Ledger::new(self.counters.life(), 0),
         }
         if self.resume() {
@@ -45,6 +48,24 @@ impl Gate {
         match self.state.newest() {
             Some(saved) => self.boot_with_last_good(saved, &reason),
             None => self.boot_without_policy(reason),
+        }
+    }
+
+    /// Removes a generation that an earlier daemon wrote, and neither ordered nor enforced before it was killed. A later boot would take it
+    /// for the last good one.
+    fn forget_unused(&self, active: Active) {
+        let next = active.number + 1;
+        let is_ordered = match self.state.load_order() {
+            Ok(order) => order.is_some_and(|order| order.generation() == next),
+            // It may name this one, and be read at the next start.
+            Err(_unreadable) => true,
+        };
+        if !is_ordered && self.state.highest() == Some(next) {
+            info!(
+                generation = next,
+                "it was written by an earlier daemon, and never enforced: it is removed"
+            );
+            self.state.forget(next);
         }
     }
 

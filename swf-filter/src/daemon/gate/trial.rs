@@ -198,10 +198,7 @@ impl Gate {
                 return false;
             }
         };
-        let newest = match &order {
-            Order::Held { generation, .. } => *generation,
-            Order::Trial(trial) => trial.generation,
-        };
+        let newest = order.generation();
         let pinned = self.view().active.map(|active| active.number);
         if let Some(pinned) = pinned.filter(|pinned| *pinned > newest) {
             // Whoever brought it into force could not write that down.
