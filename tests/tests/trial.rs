@@ -237,6 +237,43 @@ fn wait_for(begun: Instant, time: Duration) {
 }
 
 #[test]
+fn a_confirmation_that_the_history_lacks_is_told_and_noted_later() -> Result<()> {
+    let Some(mut stage) = Stage::new("noted")? else {
+        return Ok(());
+    };
+    stage.try_shut(LONG)?;
+    // Not even root opens it for writing.
+    let in_the_way = stage.world.file("state").join(".history.swf-filter");
+    fs::create_dir(&in_the_way)?;
+    let said = run(stage.world.command().arg("confirm"))?;
+    let words = "warning: the history lacks that generation 2 was confirmed";
+    ensure!(
+        said.starts_with("generation 2 stays in force\n") && said.contains(words),
+        "{said}"
+    );
+    let tried = changes(&[(2, "try", true), (1, "reload", false)]);
+    ensure!(stage.file()? == policy(SHUT) && stage.history()? == tried);
+    ensure!(
+        stage.world.status()?["warnings"]
+            .to_string()
+            .contains("the history lacks")
+    );
+
+    fs::remove_dir(&in_the_way)?;
+    stage.world.reload()?;
+    let noted = changes(&[(2, "reload", true), (2, "try", false), (1, "reload", false)]);
+    ensure!(stage.history()? == noted);
+    ensure!(stage.world.status()?["warnings"] == Value::Array(Vec::new()));
+    stage.restart()?;
+    stage.world.reload()?;
+    ensure!(stage.history()? == noted, "once");
+    stage.world.ask(&["rollback"])?;
+    stage.world.ask(&["rollback"])?;
+    ensure!(!stage.passes()?, "it is no more passed over");
+    Ok(())
+}
+
+#[test]
 fn a_killed_daemon_goes_on_with_the_trial_and_ends_it() -> Result<()> {
     let Some(mut stage) = Stage::new("killed")? else {
         return Ok(());
@@ -337,6 +374,12 @@ fn a_boot_does_not_end_what_is_confirmed() -> Result<()> {
     stage.reboot()?;
     ensure!(!stage.passes()?);
     ensure!(stage.world.status()?["held"] == "confirm");
+    let confirmed = changes(&[
+        (2, "confirm", true),
+        (2, "try", false),
+        (1, "reload", false),
+    ]);
+    ensure!(stage.history()? == confirmed, "once, by who did it");
     stage.world.ask(&["confirm"])?;
     ensure!(stage.file()? == policy(SHUT) && stage.world.status()?["held"].is_null());
     Ok(())

@@ -109,7 +109,7 @@ impl Arguments {
     pub(super) fn confirm(&self) -> Result<()> {
         let mut report: ConfirmReport = self.fetch(Method::POST, "/v1/confirm", &())?;
         if !report.settled {
-            self.write_files(report.generation.number, None)?;
+            self.write_files_too(report.generation.number, &report.warnings, None)?;
             report.settled = true;
         }
         self.print(&report)
@@ -148,15 +148,24 @@ impl Arguments {
         self.ask::<HistoryReport>(Method::GET, "/v1/history", &())
     }
 
-    /// Writes the files of a change. If that fails, what else went wrong is told with it: the same disk may be full.
     fn settle(&self, report: &ReloadReport, turn: Option<Turn>) -> Result<()> {
-        let written = self.write_files(report.generation.number, turn);
-        if report.warnings.is_empty() {
-            written?;
-        } else {
-            written.with_context(|| report.warnings.join("; "))?;
-        }
+        self.write_files_too(report.generation.number, &report.warnings, turn)?;
         self.print(report)
+    }
+
+    /// Writes the files of a change. If that fails, what else went wrong is told with it: the same disk may be full.
+    fn write_files_too(
+        &self,
+        generation: u64,
+        warnings: &[String],
+        turn: Option<Turn>,
+    ) -> Result<()> {
+        let written = self.write_files(generation, turn);
+        if warnings.is_empty() {
+            written
+        } else {
+            written.with_context(|| warnings.join("; "))
+        }
     }
 
     /// Makes the policy files say what is in force, which is `generation` unless somebody else was faster.
@@ -273,7 +282,9 @@ fn moved(file: &mut Source, moves: [(&Path, &Path); 2]) {
 
 impl Show for ConfirmReport {
     fn show(&self) -> String {
-        format!("generation {} stays in force\n", self.generation.number)
+        let text = format!("generation {} stays in force\n", self.generation.number);
+        let warnings = self.warnings.iter().map(|warning| warned(warning));
+        text + &warnings.collect::<String>()
     }
 }
 

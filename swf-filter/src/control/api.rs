@@ -398,6 +398,8 @@ pub struct ConfirmReport {
     pub generation: GenerationInfo,
     /// Whether the policy files say the same.
     pub settled: bool,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
 }
 
 /// `POST /v1/settle`: whether the policy files say what is in force. If they do, a start reads them again.

@@ -260,10 +260,13 @@ impl Gate {
         // `remember` says why it cannot be read, and what comes of that.
         let records = self.state.history().unwrap_or_default();
         let last = records.last();
-        let is_noted =
-            last.is_some_and(|last| (last.generation, &last.policy) == (number, &policy));
         let Cause { by, how, again } = cause;
-        if is_noted && how != How::Confirm {
+        let is_noted = last.is_some_and(|last| {
+            // That something is tried does not say that it stays.
+            let says_as_much = last.how != How::Try || how == How::Try;
+            (last.generation, &last.policy) == (number, &policy) && says_as_much
+        });
+        if is_noted {
             return Ok(());
         }
         let mut before = before.filter(|(_, text)| *text != policy);

@@ -101,14 +101,23 @@ impl Gate {
                 let same = self.view().enforced();
                 let cause = Cause::new(by, How::Confirm);
                 if let Err(error) = self.record(same, cause) {
-                    warn!("the history lacks a confirmation: {error:#}");
+                    let words = format!(
+                        "the history lacks that generation {} was confirmed, so a later `rollback` would pass it over; mend that, and \
+                         `swf-filter reload` takes note of it: {error:#}",
+                        trial.generation
+                    );
+                    warn!("{words}");
+                    self.view().warnings.push(words);
                 }
             }
         }
         drop(no_change);
+        let settled = self.settle()?.settled;
+        let view = self.view();
         Ok(ConfirmReport {
-            settled: self.settle()?.settled,
-            generation: self.view().info(),
+            generation: view.info(),
+            settled,
+            warnings: view.warnings.clone(),
         })
     }
 
