@@ -471,6 +471,34 @@ fn what_a_confined_daemon_cannot_reach_comes_with_advice() -> Result<()> {
 }
 
 #[test]
+fn a_socket_that_was_removed_is_made_again() -> Result<()> {
+    let Some(target) = Target::new("removed")? else {
+        return Ok(());
+    };
+    let socket = target.socket();
+    for _ in 0..2 {
+        fs::remove_file(&socket)?;
+        wait_until(DEADLINE, "another socket, as the first one", || {
+            fs::metadata(&socket).is_ok_and(|file| file.permissions().mode() & 0o777 == 0o660)
+        });
+        target.ensure_well()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_socket_whose_directory_is_gone_is_told() -> Result<()> {
+    let Some(target) = Target::new("gone")? else {
+        return Ok(());
+    };
+    fs::remove_dir_all(target.world.file("run"))?;
+    let words = "somebody removed the control socket; restart the daemon";
+    target.daemon.wait_for_output(DEADLINE, words);
+    ensure!(enforced(&target.one, &target.two)? == Rival::One);
+    Ok(())
+}
+
+#[test]
 fn socket_and_pins_are_not_for_everybody() -> Result<()> {
     let Some(target) = Target::new("modes")? else {
         return Ok(());

@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as Probe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{debug, info, warn};
 
 use super::api::{
@@ -55,6 +55,8 @@ const MAX_BUSIEST: usize = 1000;
 const MAX_LARGE_ANSWERS: usize = 1;
 /// How long a client may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// How often it is looked whether the socket is still there.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a client may take to receive its answer.
 const ANSWER_TIME: Duration = Duration::from_mins(1);
 
@@ -206,11 +208,23 @@ pub(crate) fn open(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers on the socket for ever.
-pub(crate) async fn serve(listener: UnixListener, control: Arc<impl Control>) {
+/// Answers on the socket at `path` for ever. Should somebody remove it, it is made again.
+pub(crate) async fn serve(mut listener: UnixListener, path: PathBuf, control: Arc<impl Control>) {
     let (owners, others) = (Share::new(), Share::new());
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_told = false;
     loop {
-        let (stream, peer) = match accept(&listener).await {
+        let accepted = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            _ = looks.tick() => {
+                if let Some(another) = open_again(&path, &mut is_told) {
+                    listener = another;
+                }
+                continue;
+            }
+        };
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: connections that end give some back.
@@ -240,6 +254,29 @@ pub(crate) async fn serve(listener: UnixListener, control: Arc<impl Control>) {
             visit.serve(stream).await;
             drop(permit);
         });
+    }
+}
+
+/// Opens the socket again, if there is none any more. That it cannot be is told once.
+fn open_again(path: &Path, is_told: &mut bool) -> Option<UnixListener> {
+    if path.try_exists().unwrap_or(true) {
+        return None;
+    }
+    match open(path) {
+        Ok(listener) => {
+            warn!("somebody removed the control socket; it is made again");
+            *is_told = false;
+            Some(listener)
+        }
+        Err(error) => {
+            if !*is_told {
+                warn!(
+                    "somebody removed the control socket; restart the daemon, which makes it again: {error:#}"
+                );
+            }
+            *is_told = true;
+            None
+        }
     }
 }
 

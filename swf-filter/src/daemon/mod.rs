@@ -79,7 +79,8 @@ async fn serve(config: Config, pins: Pins) -> Result<()> {
     let _lock = pins.lock()?;
     let kernel = Kernel::load(&pins, config.trace)?;
     let (interfaces, changes) = interfaces::open()?;
-    let listener = server::open(&socket(&config.paths.run))?;
+    let socket = socket(&config.paths.run);
+    let listener = server::open(&socket)?;
     let observe = config.observe.clone();
     let rate = config.events_per_second;
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
@@ -104,7 +105,7 @@ async fn serve(config: Config, pins: Pins) -> Result<()> {
         tokio::spawn(log_trace(trace)?);
     }
     tokio::spawn(pump(kernel.events, rate, Arc::clone(&daemon)));
-    tokio::spawn(server::serve(listener, Arc::clone(&daemon)));
+    tokio::spawn(server::serve(listener, socket, Arc::clone(&daemon)));
     if let Some(observe) = observe {
         let sight = Arc::new(Sight::new(Arc::clone(&daemon), &observe));
         observe::server::start(&observe.listen, observe.dashboard, sight).await;
