@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use swf_filter_core::compile::Generation;
 use swf_filter_core::iam;
 use swf_filter_core::policy::{
@@ -12,7 +12,7 @@ use swf_filter_core::policy::{
 use swf_filter_core::prefix::Address;
 
 use crate::control::api::Explanation;
-use crate::explain::{Explainer, Question, Request};
+use crate::explain::{Explainer, Question, Request, UNKNOWN_NETWORK};
 use crate::report::{Finding, Report};
 
 /// The expectations that are not met.
@@ -77,6 +77,12 @@ fn examine(
         };
         let explanation = explainer.explain(question)?.request;
         let explanation = explanation.context("there was no request")?;
+        // What is asked about may come through an endpoint that the question leaves out: that is no answer.
+        ensure!(
+            explanation.reason != UNKNOWN_NETWORK,
+            "{}",
+            explanation.words
+        );
         let verdict = if explanation.allowed {
             iam::Effect::Allow
         } else {

@@ -251,6 +251,69 @@ fn explain_reads_bodies_and_judges_each_decision() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_request_of_no_known_vpc_is_an_answer_but_meets_no_expectation() -> Result<()> {
+    let Some(binary) = binary() else {
+        return Ok(());
+    };
+    let folder = TempDir::with_prefix("swft-")?;
+    let policies = folder.path().join("policy.d");
+    fs::create_dir(&policies)?;
+    let vpcs = [("one", 1), ("two", 2)].map(|(vpc, net)| {
+        format!("[[vpc]]\nid = \"vpc-{vpc}\"\ncidrs = [\"10.{net}.0.0/16\"]\ninterfaces = [\"eth1\"]\nendpoints = [\"vpce-{vpc}\"]\n")
+    });
+    let host = "[[host]]\nname = \"swf\"\naddresses = [\"198.51.100.10\"]\nresource_policies = [\"any.json\"]\n";
+    let policy = format!("version = 1\n{host}{}", vpcs.concat());
+    fs::write(
+        policies.join("any.json"),
+        r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", "Action": "swf:*", "Resource": "*"}}"#,
+    )?;
+    fs::write(policies.join("10.toml"), &policy)?;
+    let config = folder.path().join("config.toml");
+    let paths = format!("[paths]\npolicy = \"{}\"\n", policies.display());
+    fs::write(
+        &config,
+        format!("version = 1\ninterfaces = [\"eth1\"]\n{paths}"),
+    )?;
+
+    let alice = "arn:aws:iam::111122223333:user/alice";
+    let explain = |more: &[&str]| -> Result<Value> {
+        let mut explain = Command::new(&binary);
+        explain.arg("--config").arg(&config);
+        explain.args(["--output", "json", "explain", "--from", "203.0.113.9"]);
+        explain.args(["--to", "198.51.100.10", "--interface", "eth1"]);
+        explain.args(["--principal", alice, "--action", "swf:DescribeDomain"]);
+        let (code, out, err) = run(explain.args(["--resource", "payments"]).args(more))?;
+        ensure!(code == Some(0), "{code:?}: {err}");
+        Ok(serde_json::from_str(&out)?)
+    };
+    let told = explain(&[])?;
+    let request = &told["request"];
+    ensure!(
+        told["dropped"] == false
+            && request["allowed"] == false
+            && request["reason"] == "unknown-network",
+        "{told}"
+    );
+    let told = explain(&["--vpce", "vpce-two"])?;
+    ensure!(told["request"]["allowed"] == true, "{told}");
+
+    for (vpce, verdict, met) in [
+        ("", "deny", false),
+        ("", "allow", false),
+        ("vpce = \"vpce-two\"\n", "allow", true),
+    ] {
+        let question = "[[expect]]\nfrom = \"203.0.113.9\"\nvpc = \"vpc-two\"\naction = \"swf:DescribeDomain\"\nresource = \"payments\"\n";
+        let expected = format!("principal = \"{alice}\"\nrequest = \"{verdict}\"\n");
+        let text = format!("{policy}{question}{vpce}{expected}");
+        fs::write(policies.join("10.toml"), text)?;
+        let (code, _, err) = run(Command::new(&binary).arg("check").arg(&policies))?;
+        let told = err.contains("it cannot be told which VPC");
+        ensure!((code == Some(0)) == met && told != met, "{verdict}: {err}");
+    }
+    Ok(())
+}
+
 /// Lets in one client's address through an endpoint, and nobody else.
 const DOCUMENT: &str = r#"{
   "Version": "2012-10-17",

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use swf_filter_core::compile::Zone;
 use swf_filter_core::iam::authorize::{Decider, Decision};
 use swf_filter_core::judge::{Judge, Ruled, Ruling, network};
@@ -10,6 +10,9 @@ use swf_filter_core::policy::{Fault, Policy, Vpc};
 use swf_filter_core::swf::{Action, TokenCache, made_up_call};
 
 use crate::control::api::{DecisionExplanation, RequestExplanation, StatementInfo};
+
+/// Why a request is refused of which it cannot be told which VPC it comes from, as the audit log has it.
+pub const UNKNOWN_NETWORK: &str = "unknown-network";
 
 /// A request to ask about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,21 +47,6 @@ pub(super) fn explain(
         .map_err(|fault| with_help(&fault))?;
     let members = policy.vpcs.iter().filter(|vpc| zone.vpcs.contains(&vpc.id));
     let members: Vec<&Vpc> = members.collect();
-    let network = network(&members, zone.public, from, request.endpoint).with_context(|| {
-        format!(
-            "it cannot be told which VPC a request from {from} comes from; the VPC endpoint may tell it"
-        )
-    })?;
-    let mut context = judge.context(host, &caller, network);
-    if action.is_decision() {
-        context = context.of_decision();
-    }
-    for (key, _) in request.context {
-        context.remove(key);
-    }
-    for (key, value) in request.context {
-        context.add(key.as_str(), value.as_str());
-    }
     let mut explanation = RequestExplanation {
         allowed: false,
         reason: "not-judged".to_owned(),
@@ -69,6 +57,24 @@ pub(super) fn explain(
         statements: Vec::new(),
         decisions: Vec::new(),
     };
+    let Some(network) = network(&members, zone.public, from, request.endpoint) else {
+        // The listener refuses it, too.
+        UNKNOWN_NETWORK.clone_into(&mut explanation.reason);
+        explanation.words = format!(
+            "it cannot be told which VPC a request from {from} comes from; the VPC endpoint may tell it"
+        );
+        return Ok(explanation);
+    };
+    let mut context = judge.context(host, &caller, network);
+    if action.is_decision() {
+        context = context.of_decision();
+    }
+    for (key, _) in request.context {
+        context.remove(key);
+    }
+    for (key, value) in request.context {
+        context.add(key.as_str(), value.as_str());
+    }
     let domain_of = |token: &str| tokens.domain(token).map(Into::into);
     match judge.call(host, &caller, &call, domain_of, &context, None) {
         Ok(ruling) => fill(&mut explanation, ruling),

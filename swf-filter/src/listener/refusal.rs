@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::audit::Verdict;
 use super::guard::HeadFault;
 use super::upstream::UpstreamFault;
+use crate::explain::UNKNOWN_NETWORK;
 
 /// Why a request gets no further. In words, it is for the operator.
 #[derive(Debug, Error)]
@@ -126,7 +127,7 @@ impl Refusal {
                 .map_or("allowed", |(_, decision)| decision.reason.name()),
             Self::ExpiredToken => "expired-token",
             Self::Head(_) => "bad-head",
-            Self::NoNetwork => "unknown-network",
+            Self::NoNetwork => UNKNOWN_NETWORK,
             Self::NoCaller(_) | Self::NotJudged(Refused::UnknownCaller { .. }) => "unknown-caller",
             Self::NoPolicy => "no-policy",
             Self::NoRandomness(_) => "no-randomness",
