@@ -13,6 +13,9 @@ use crate::iam::principal::NotCaller;
 use crate::prefix::text::{TextError, excerpt};
 use crate::swf::{CallFault, ScopeFault};
 
+/// What to do about a file that this user may not read.
+pub const NOT_READABLE: &str = "run this as a user who may read it";
+
 /// A table of a policy file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
@@ -458,7 +461,7 @@ impl Fault {
             Self::IdentityPath { .. } => "write `/`, or words between slashes, such as `/team/`".into(),
             Self::WithoutDocuments { .. } => "requests to this host are judged by no policy document; attach one".into(),
             Self::DocumentFile { error: io::ErrorKind::PermissionDenied, .. }
-            | Self::SetFile { error: io::ErrorKind::PermissionDenied, .. } => "run this as a user who may read it".into(),
+            | Self::SetFile { error: io::ErrorKind::PermissionDenied, .. } => NOT_READABLE.into(),
             Self::DocumentFile { .. } | Self::SetFile { .. } => "a path is relative to the file that names it".into(),
             Self::SessionDuration { .. } => "write a number of seconds from 3600 to 43200: 1 to 12 hours".into(),
             Self::SetWithoutContent => "add `cidrs = [...]`, `file = \"...\"` or both".into(),

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use swf_filter_core::compile::Forest;
-use swf_filter_core::policy::Entry;
+use swf_filter_core::policy::{Entry, NOT_READABLE};
 use swf_filter_core::sigv4::Secret;
 use swf_filter_core::swf::{Action, MAX_BODY};
 use tokio::time::timeout;
@@ -430,7 +430,7 @@ fn unreadable(path: &Path, error: &io::Error, hint: &str) -> anyhow::Error {
         io::ErrorKind::IsADirectory => "it is a directory; name a file in it".to_owned(),
         io::ErrorKind::NotFound => format!("there is no such file; {hint}"),
         io::ErrorKind::PermissionDenied => {
-            format!("{error}; run this as a user who may read it")
+            format!("{error}; {NOT_READABLE}")
         }
         _ => error.to_string(),
     };

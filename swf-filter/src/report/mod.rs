@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use swf_filter_core::compile::{TooLarge, forest};
 use swf_filter_core::policy::{
-    Fault, Kind, Origin, Place, Problem, Problems, Severity, SourceFile,
+    Fault, Kind, NOT_READABLE, Origin, Place, Problem, Problems, Severity, SourceFile,
 };
 
 use self::drawing::{Title, draw};
@@ -259,7 +259,7 @@ fn reason(input: Input, error: &io::Error) -> String {
             return "there is no such file; write it, or name another with `--config`".to_owned();
         }
         (_, io::ErrorKind::PermissionDenied) if confine::advice(error.kind()).is_none() => {
-            "run this as a user who may read it"
+            NOT_READABLE
         }
         (Input::PolicyDirectory, io::ErrorKind::NotADirectory) => {
             "name the directory that the policy files are in"
