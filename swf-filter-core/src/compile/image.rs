@@ -5,7 +5,7 @@ use std::sync::Arc;
 use swf_filter_common::frame::V6;
 use swf_filter_common::image::{
     self, ADDRESS_V6_WORDS, ADDRESSES_V4, ADDRESSES_V6, CLAIMS, Claims, Engine, HOST_WORDS, HOSTS,
-    MAX_PROBES, Options, PortRange, Slots, Tables, WORDS, header,
+    Lasts, MAX_PROBES, Options, PortRange, Tables, WORDS, header,
 };
 
 use super::{Generation, Hash, Host};
@@ -38,7 +38,7 @@ pub enum ImageError {
         image::MAX_CLAIMS
     )]
     Claims,
-    /// No seed spreads the addresses or claims well enough. It takes a policy made for it.
+    /// Nothing that was tried spreads the addresses or claims well enough. It would take a policy made for it.
     #[error("the addresses cannot be laid out with less than {MAX_PROBES} probes")]
     Collisions,
 }
@@ -54,12 +54,29 @@ pub fn counters_of_a_cpu(generation: &Generation) -> u32 {
 /// Lays out the image of a generation.
 pub fn write(generation: &Generation, placement: &Placement) -> Result<Vec<u64>, ImageError> {
     let claims = resolve_claims(generation, placement)?;
-    // A seed nearly always fits at once; trying again only shortens the longest run of collisions.
+    // The first nearly always does. Keys that lie badly for one multiplier lie well for another, and better with more room.
     (0..64)
-        .find_map(|seed| {
-            Writer::new(generation, placement, &claims).finish(generation, &claims, seed)
+        .find_map(|attempt| {
+            let of_an_entry = 4 << (attempt / 16);
+            Writer::new(generation, placement, &claims, of_an_entry).finish(
+                generation,
+                &claims,
+                multiplier(attempt),
+            )
         })
         .ok_or(ImageError::Collisions)
+}
+
+/// An odd number for each attempt: that of the golden ratio as in Fibonacci hashing, or others without a pattern (`SplitMix64`).
+fn multiplier(attempt: u32) -> u64 {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut number = GOLDEN.wrapping_mul(u64::from(attempt) + 1);
+    if attempt > 0 {
+        number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^= number >> 31;
+    }
+    number | 1
 }
 
 /// A claim on this machine: interface number (0 for any), VLAN (0 for none) and zone.
@@ -95,21 +112,27 @@ fn resolve_claims(
 
 struct Writer {
     words: Vec<u64>,
-    slots: Slots,
+    lasts: Lasts,
 }
 
 impl Writer {
-    fn new(generation: &Generation, placement: &Placement, claims: &[Resolved]) -> Self {
+    fn new(
+        generation: &Generation,
+        placement: &Placement,
+        claims: &[Resolved],
+        of_an_entry: u32,
+    ) -> Self {
         let hosts = generation.hosts.iter();
         let mut writer = Self {
             words: vec![0; WORDS as usize],
-            slots: Slots::of(
+            lasts: Lasts::of(
                 claims.len(),
                 hosts.clone().map(|host| host.addresses_v4.len()).sum(),
                 hosts.map(|host| host.addresses_v6.len()).sum(),
+                of_an_entry,
             ),
         };
-        writer.set(header::SLOTS, writer.slots.to_word());
+        writer.set(header::LASTS, writer.lasts.to_word());
         writer.set(header::MAGIC, image::MAGIC);
         writer.set(header::GENERATION, placement.number);
         writer.set(
@@ -134,19 +157,19 @@ impl Writer {
         mut self,
         generation: &Generation,
         claims: &[Resolved],
-        seed: u64,
+        multiplier: u64,
     ) -> Option<Vec<u64>> {
-        self.set(header::SEED, seed);
+        self.set(header::MULTIPLIER, multiplier);
         for (interface, vlan, zone) in claims {
-            let last = self.slots.last_claim();
-            let start = image::claim_slot(*interface, *vlan, seed, last);
+            let last = self.lasts.last_claim();
+            let start = image::claim_slot(*interface, *vlan, multiplier, last);
             let slot = self.free(start, last, |slot| CLAIMS + slot)?;
             self.set(CLAIMS + slot, image::claim_word(*interface, *vlan, *zone));
         }
         for (number, host) in (0u16..).zip(&generation.hosts) {
             for address in &host.addresses_v4 {
-                let last = self.slots.last_v4();
-                let start = image::address_v4_slot(*address, seed, last);
+                let last = self.lasts.last_v4();
+                let start = image::address_v4_slot(*address, multiplier, last);
                 let slot = self.free(start, last, |slot| ADDRESSES_V4 + slot)?;
                 let word = image::address_v4_word(*address, number);
                 self.set(ADDRESSES_V4 + slot, word);
@@ -156,8 +179,8 @@ impl Writer {
             }
             for address in &host.addresses_v6 {
                 let address: V6 = (*address).into();
-                let last = self.slots.last_v6();
-                let start = image::address_v6_slot(address, seed, last);
+                let last = self.lasts.last_v6();
+                let start = image::address_v6_slot(address, multiplier, last);
                 let at = |slot| ADDRESSES_V6 + slot * ADDRESS_V6_WORDS;
                 let slot = self.free(start, last, at)?;
                 self.set_v6(at(slot), number, address);
@@ -196,15 +219,7 @@ impl Writer {
                     last: *last,
                 }),
             table: host.tables.first().copied().unwrap_or_default(),
-            tables: if host
-                .tables
-                .iter()
-                .all(|table| host.tables.first() == Some(table))
-            {
-                Tables::One
-            } else {
-                Tables::ByZone
-            },
+            tables: tables(host),
         };
         for (at, word) in (HOSTS + number * HOST_WORDS..).zip(record.to_words()) {
             self.set(at, word);
@@ -240,6 +255,16 @@ impl Writer {
     }
 }
 
+fn tables(host: &Host) -> Tables {
+    let mut tables = host.tables.iter();
+    let first = tables.next();
+    if tables.all(|table| first == Some(table)) {
+        Tables::One
+    } else {
+        Tables::ByZone
+    }
+}
+
 fn options(generation: &Generation, placement: &Placement, claims: &[Resolved]) -> Options {
     let kinds = claims
         .iter()
@@ -252,7 +277,7 @@ fn options(generation: &Generation, placement: &Placement, claims: &[Resolved]) 
         slot: placement.slot,
         engine: placement.engine,
         hosts: u16::try_from(generation.hosts.len()).unwrap_or(u16::MAX),
-        claims: kinds.fold(Claims::default(), Claims::and),
+        claims: kinds.fold(Claims::default(), Claims::with),
         audit_unreadable: generation.hosts.iter().all(|host| host.mode == Mode::Audit),
         catch_all: generation.catch_all,
     }

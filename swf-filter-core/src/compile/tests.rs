@@ -598,6 +598,89 @@ fn every_claim_is_found() {
     }
 }
 
+/// Counts from which grids are made: of interfaces and VLANs, and of networks and hosts in each.
+const SIDES: [u16; 11] = [1, 2, 3, 5, 8, 12, 14, 16, 20, 22, 32];
+
+#[test]
+fn claims_in_grids_are_found() {
+    let one_host = |ingresses| Generation {
+        hosts: addressed(&[1], &[]).hosts.into_iter().take(1).collect(),
+        ingresses,
+        ..Generation::default()
+    };
+    for (interfaces, vlans) in SIDES
+        .iter()
+        .flat_map(|side| SIDES.map(|other| (*side, other)))
+    {
+        for (step, vlan_step) in [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2), (2, 3)] {
+            let names: Vec<Arc<str>> = (0..interfaces)
+                .map(|name| name.to_string().into())
+                .collect();
+            let grid = names
+                .iter()
+                .flat_map(|name| (0..vlans).map(move |vlan| (name, vlan)));
+            let ingresses = grid.zip(1..).map(|((name, vlan), zone)| Ingress {
+                interface: Some(Arc::clone(name)),
+                vlan: Some(1 + vlan * vlan_step),
+                zone,
+            });
+            let generation = one_host(ingresses.collect());
+            let numbers = (0..).map(|number: u32| 3 + number * step);
+            let placement = Placement {
+                interfaces: names.into_iter().zip(numbers).collect(),
+                ..placement(&[])
+            };
+            let what = format!("{interfaces} by {step}, {vlans} by {vlan_step}");
+            let words = write(&generation, &placement).expect(&what);
+            let image = Image::new(words.as_slice());
+            let claims = image.options().claims;
+            let mut zone = 0;
+            for interface in 0..u32::from(interfaces) {
+                for vlan in 0..vlans {
+                    zone += 1;
+                    let found = image.zone(claims, || 3 + interface * step, 1 + vlan * vlan_step);
+                    assert_eq!(found, zone, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn addresses_in_grids_are_found() {
+    for (nets, hosts) in SIDES
+        .iter()
+        .flat_map(|side| SIDES.map(|other| (*side, other)))
+    {
+        for net_bit in [16, 64, 80] {
+            let grid = (0..u128::from(nets))
+                .flat_map(|net| (0..u128::from(hosts)).map(move |host| (net, host)));
+            let v6: Vec<u128> = grid
+                .map(|(net, host)| 0x2001_0db8 << 96 | net << net_bit | (host + 1))
+                .collect();
+            let v4: Vec<u32> = (0..u32::from(nets))
+                .flat_map(|net| {
+                    (0..u32::from(hosts)).map(move |host| 0x0a00_0001 + net * 256 + host)
+                })
+                .collect();
+            assert_found(
+                &format!("{nets} x {hosts}, networks from bit {net_bit}"),
+                &v4,
+                &v6,
+            );
+        }
+    }
+}
+
+#[test]
+fn addresses_that_are_equal_folded_are_found() {
+    // Each half is the other's number turned around: XORed they are all the same.
+    let v6: Vec<u128> = (1..=64_u64)
+        .map(|number| u128::from(number << 32) << 64 | u128::from(number))
+        .collect();
+    assert_found("folded", &[], &v6);
+}
+
 #[test]
 fn a_zone_is_told_by_the_kinds_of_claims_that_there_are() {
     let claims = [

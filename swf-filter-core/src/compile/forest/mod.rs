@@ -250,10 +250,10 @@ impl Builder {
         }
         let (node, kind, second, leaves_word) = if leaves.in_turns() {
             let [one, other] = leaves.pair();
-            let (node, lead) = self.led::<A>(node, skip, Some([one, other]));
+            let (node, lead) = self.after_skip::<A>(node, skip, Some([one, other]));
             (node, lead, leaves.odd, forest::pair_word(one, other))
         } else {
-            let (node, _) = self.led::<A>(node, skip, None);
+            let (node, _) = self.after_skip::<A>(node, skip, None);
             let list = self.list(&leaves);
             (node, MANY, leaves.starts, u64::from(list))
         };
@@ -266,7 +266,7 @@ impl Builder {
     }
 
     /// Puts a skip before a branch with two leaves or more: as its lead, or else as a node of its own. Gives the branch's node and lead.
-    fn led<A: Address>(
+    fn after_skip<A: Address>(
         &mut self,
         node: u32,
         skip: Option<Skip>,
@@ -295,7 +295,7 @@ impl Builder {
         branch: &InWords,
         skip: Option<Skip>,
     ) {
-        let (node, lead) = self.led::<A>(node, skip, Some(branch.pair));
+        let (node, lead) = self.after_skip::<A>(node, skip, Some(branch.pair));
         #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
         let at = self.allocate(branch.children.len() as u32);
         let [first, second] = branch.pair;
@@ -355,7 +355,8 @@ impl Builder {
     }
 }
 
-/// The bucket of a part that has few ranges with two leaves in turns, all of which end within the next 32 bits.
+/// The bucket of a part that has few ranges with two leaves in turns, all of which end within the next 32 bits, and not all within
+/// two strides.
 fn bucket<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<[u64; 4]> {
     let Span { start, end } = part.span;
     let in_turns = (start + 2..end).all(|range| ranges.entry(range) == ranges.entry(range - 2));
@@ -363,14 +364,14 @@ fn bucket<A: Address>(ranges: &Ranges<A>, part: Part) -> Option<[u64; 4]> {
         return None;
     }
     let mut ends = [u32::MAX; ENDS];
-    let mut beyond_words = 0;
+    let mut beyond = 0;
     for (end, range) in ends.iter_mut().zip(start + 1..end) {
         let next = ranges.start(range) << part.bits;
-        beyond_words |= next << (2 * STRIDE);
+        beyond |= next << (2 * STRIDE);
         *end = u32::try_from(next.rotate_left(32)).ok()?.checked_sub(1)?;
     }
-    // Else a branch and the words next to it are all, as in the parts with more ranges around it: CPUs foresee what is always the same.
-    (beyond_words != 0).then(|| forest::bucket(ends, ranges.entry(start), ranges.entry(start + 1)))
+    // Else a branch and masks are as small, and CPUs foresee what is always the same.
+    (beyond != 0).then(|| forest::bucket(ends, ranges.entry(start), ranges.entry(start + 1)))
 }
 
 /// What a branch whose children are words is made of.

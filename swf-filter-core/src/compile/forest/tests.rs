@@ -357,7 +357,9 @@ fn prefixes_that_lie_apart_are_a_word_each() {
         (7 << 104, 24, 0),
         (1 << 111 | 9 << 104, 24, 1),
     ];
-    assert_children_are_words(32, [&apart(|_| 0), &apart(|number| number % 2), &more]);
+    let lists: [&[_]; 3] = [&apart(|_| 0), &apart(|number| number % 2), &more];
+    assert_children_are_words::<u32>(2, 32, lists);
+    assert_children_are_words::<u128>(1, 32, lists);
 }
 
 #[test]
@@ -371,17 +373,24 @@ fn prefixes_that_crowd_are_a_word_for_many() {
     };
     // One child with a prefix that ends further down, and one with another leaf.
     let more = [(1 << 104, 25, 0), (1 << 111 | 1 << 104, 24, 1)];
-    assert_children_are_words(8, [&crowd(|_| 0), &crowd(|number| number % 3), &more]);
+    let lists: [&[_]; 3] = [&crowd(|_| 0), &crowd(|number| number % 3), &more];
+    assert_children_are_words::<u32>(2, 8, lists);
+    // They begin with the first of all addresses, so that its leaf is not the one after them.
+    assert_children_are_words::<u128>(2, 8, lists);
 }
 
-/// Prefixes of one rule are so many words in a branch; of several rules they are not, and with some more only most of them are.
-fn assert_children_are_words(number: usize, [same, mixed, more]: [&[(u128, u8, u32)]; 3]) {
-    let bytes = |rows: &[Row<u32>]| built(rows).bytes();
+/// Prefixes of one rule are so many words of a branch, whose first bits are skipped by a node or its lead. Of several rules they are not,
+/// and with some more only most of them are.
+fn assert_children_are_words<A: Looked>(
+    nodes: usize,
+    words: usize,
+    [same, mixed, more]: [&[(u128, u8, u32)]; 3],
+) {
+    let bytes = |rows: &[Row<A>]| built(rows).bytes();
     let empty = bytes(&[]);
     let most = rows(&[same, more].concat());
     let (same, mixed) = (rows(same), rows(mixed));
-    // Their first bits are skipped.
-    assert_eq!(bytes(&same), empty + 2 * 32 + number * 8);
+    assert_eq!(bytes(&same), empty + nodes * 32 + words * 8);
     assert!(bytes(&mixed) > bytes(&same));
     assert!(bytes(&most) > bytes(&same) && bytes(&most) < bytes(&mixed));
     for rows in [same, mixed, most] {
