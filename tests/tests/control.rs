@@ -487,6 +487,23 @@ fn a_socket_that_was_removed_is_made_again() -> Result<()> {
 }
 
 #[test]
+fn a_socket_that_another_file_took_the_place_of_is_told() -> Result<()> {
+    let Some(target) = Target::new("another")? else {
+        return Ok(());
+    };
+    let socket = target.socket();
+    let another = target.world.file("another");
+    fs::write(&another, "not ours")?;
+    fs::rename(&another, &socket)?;
+    let words = "something else stands where the control socket was";
+    target.daemon.wait_for_output(DEADLINE, words);
+    ensure!(fs::read_to_string(&socket)? == "not ours");
+    fs::remove_file(&socket)?;
+    wait_until(DEADLINE, "the socket", || target.ensure_well().is_ok());
+    Ok(())
+}
+
+#[test]
 fn a_socket_whose_directory_is_gone_is_told() -> Result<()> {
     let Some(target) = Target::new("gone")? else {
         return Ok(());

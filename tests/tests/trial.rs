@@ -274,6 +274,36 @@ fn a_confirmation_that_the_history_lacks_is_told_and_noted_later() -> Result<()>
 }
 
 #[test]
+fn a_confirmation_that_is_said_again_is_noted_and_written() -> Result<()> {
+    let Some(stage) = Stage::new("again")? else {
+        return Ok(());
+    };
+    stage.try_shut(LONG)?;
+    let [history, file] = [
+        stage.world.file("state").join(".history.swf-filter"),
+        stage.world.policies().join(".10.toml.swf-filter"),
+    ];
+    fs::create_dir(&history)?;
+    fs::create_dir(&file)?;
+    ensure!(run(stage.world.command().arg("confirm")).is_err());
+    ensure!(stage.file()? != policy(SHUT) && !stage.passes()?);
+
+    fs::remove_dir(&history)?;
+    ensure!(run(stage.world.command().arg("confirm")).is_err());
+    let noted = changes(&[
+        (2, "confirm", true),
+        (2, "try", false),
+        (1, "reload", false),
+    ]);
+    ensure!(stage.history()? == noted);
+
+    fs::remove_dir(&file)?;
+    run(stage.world.command().arg("confirm"))?;
+    ensure!(stage.file()? == policy(SHUT) && stage.history()? == noted);
+    Ok(())
+}
+
+#[test]
 fn a_killed_daemon_goes_on_with_the_trial_and_ends_it() -> Result<()> {
     let Some(mut stage) = Stage::new("killed")? else {
         return Ok(());
@@ -769,6 +799,17 @@ fn what_was_written_and_never_enforced_is_not_the_last_good_one() -> Result<()> 
         "{status}"
     );
     ensure!(stage.passes()? && !tried.exists());
+
+    // What did not come after the pinned one was enforced, for all that is known.
+    fs::copy(saved.join("generation-1"), &tried)?;
+    stage.restart()?;
+    ensure!(tried.exists());
+
+    // And an order that cannot be read may name it.
+    fs::write(&tried, &tried_bytes)?;
+    fs::write(&order, "{")?;
+    stage.restart()?;
+    ensure!(tried.exists());
 
     // And after the second.
     fs::write(&tried, &tried_bytes)?;

@@ -8,7 +8,8 @@ use std::convert::Infallible;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::mem::take;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as Probe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,10 +56,10 @@ const MAX_BUSIEST: usize = 1000;
 const MAX_LARGE_ANSWERS: usize = 1;
 /// How long a client may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
-/// How often it is looked whether the socket is still there.
-const LOOK: Duration = Duration::from_secs(1);
 /// How long a client may take to receive its answer.
 const ANSWER_TIME: Duration = Duration::from_mins(1);
+/// How often it is looked whether the socket is still there.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What the socket can ask of the daemon. Methods block.
 pub(crate) trait Control: Send + Sync + 'static {
@@ -213,12 +214,12 @@ pub(crate) async fn serve(mut listener: UnixListener, path: PathBuf, control: Ar
     let (owners, others) = (Share::new(), Share::new());
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut is_told = false;
+    let mut place = Place::of(path);
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener) => accepted,
             _ = looks.tick() => {
-                if let Some(another) = open_again(&path, &mut is_told) {
+                if let Some(another) = place.look() {
                     listener = another;
                 }
                 continue;
@@ -257,27 +258,71 @@ pub(crate) async fn serve(mut listener: UnixListener, path: PathBuf, control: Ar
     }
 }
 
-/// Opens the socket again, if there is none any more. That it cannot be is told once.
-fn open_again(path: &Path, is_told: &mut bool) -> Option<UnixListener> {
-    if path.try_exists().unwrap_or(true) {
-        return None;
-    }
-    match open(path) {
-        Ok(listener) => {
-            warn!("somebody removed the control socket; it is made again");
-            *is_told = false;
-            Some(listener)
+/// Where the socket was bound, and what was found there last.
+struct Place {
+    path: PathBuf,
+    /// Device and inode of the socket, if they are known.
+    bound: Option<(u64, u64)>,
+    found: Found,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Another,
+    Nothing,
+    Socket,
+}
+
+impl Place {
+    fn of(path: PathBuf) -> Self {
+        Self {
+            bound: identity(&path).ok(),
+            path,
+            found: Found::Socket,
         }
-        Err(error) => {
-            if !*is_told {
+    }
+
+    /// Looks whether the socket is still there, and opens it again if nothing is. What keeps clients away is told once.
+    fn look(&mut self) -> Option<UnixListener> {
+        let before = self.found;
+        self.found = match identity(&self.path) {
+            Ok(there) if self.bound.is_none_or(|bound| bound == there) => Found::Socket,
+            Ok(_) => Found::Another,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,
+            Err(_) => before,
+        };
+        let is_new = self.found != before;
+        match self.found {
+            Found::Another if is_new => {
                 warn!(
-                    "somebody removed the control socket; restart the daemon, which makes it again: {error:#}"
+                    "something else stands where the control socket was: remove {}, and the socket is made again",
+                    self.path.display()
                 );
+                None
             }
-            *is_told = true;
-            None
+            Found::Another | Found::Socket => None,
+            Found::Nothing => match open(&self.path) {
+                Ok(listener) => {
+                    warn!("somebody removed the control socket; it is made again");
+                    *self = Self::of(take(&mut self.path));
+                    Some(listener)
+                }
+                Err(error) => {
+                    if is_new {
+                        warn!(
+                            "somebody removed the control socket; restart the daemon, which makes it again: {error:#}"
+                        );
+                    }
+                    None
+                }
+            },
         }
     }
+}
+
+/// Device and inode of what has a name.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()))
 }
 
 async fn accept(listener: &UnixListener) -> io::Result<(UnixStream, Peer)> {

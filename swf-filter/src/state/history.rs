@@ -224,7 +224,11 @@ impl State {
         };
         records.push(record);
         records.drain(..records.len().saturating_sub(MOST_RECORDS));
-        write(&self.history_path(), &records)?;
+        let written = write(&self.history_path(), &records);
+        match &anew {
+            Some(words) => written.with_context(|| words.clone()),
+            None => written,
+        }?;
         if anew.is_none() {
             self.forget_texts(&records, most);
         }
@@ -239,7 +243,7 @@ impl State {
         if let Some(same) = known.as_ref().filter(|known| known.stamp == stamp) {
             return Ok(Arc::clone(&same.records));
         }
-        let read: Option<Vec<Record>> = path.exists().then(|| read(&path)).transpose()?;
+        let read: Option<Vec<Record>> = path.try_exists()?.then(|| read(&path)).transpose()?;
         let records: Arc<[Record]> = read.unwrap_or_default().into();
         *known = Some(Known {
             stamp,

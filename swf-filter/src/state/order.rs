@@ -123,7 +123,7 @@ impl State {
     /// Reads the order, if there is one.
     pub fn load_order(&self) -> Result<Option<Order>> {
         let path = self.order_path();
-        path.exists().then(|| read(&path)).transpose()
+        path.try_exists()?.then(|| read(&path)).transpose()
     }
 
     /// Removes the order: the policy files say what is in force.

@@ -60,7 +60,12 @@ impl Gate {
             // It may name this one, and be read at the next start.
             Err(_unreadable) => true,
         };
-        if !is_ordered && self.state.highest() == Some(next) {
+        // Another number says nothing: an older version's pins may be behind what was enforced since.
+        let comes_next = |saved: Saved| saved.after == Some(active.number);
+        if !is_ordered
+            && self.state.highest() == Some(next)
+            && self.state.load(next).is_ok_and(comes_next)
+        {
             info!(
                 generation = next,
                 "it was written by an earlier daemon, and never enforced: it is removed"

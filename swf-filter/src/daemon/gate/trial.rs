@@ -77,12 +77,13 @@ impl Gate {
     pub(in crate::daemon) fn confirm(&self, by: By) -> Result<ConfirmReport> {
         let no_change = lock(&self.publisher);
         let order = self.order.borrow().clone();
-        match order {
+        let confirmed = match order {
             None => bail!(
                 "nothing is on trial or held, so the policy files decide; `swf-filter rollback {}` has them say what is in force now",
                 self.view().info().number
             ),
-            Some(Order::Held { .. }) => {}
+            // The history may lack it since the first time.
+            Some(Order::Held { generation, how }) => (how == How::Confirm).then_some(generation),
             Some(Order::Trial(trial)) => {
                 ensure!(
                     trial.left(&Moment::now()?).is_some(),
@@ -98,27 +99,38 @@ impl Gate {
                     .context("the trial goes on, because its end cannot be written to disk")?;
                 self.order.send_replace(Some(order));
                 self.view().comes_back = None;
-                let same = self.view().enforced();
-                let cause = Cause::new(by, How::Confirm);
-                if let Err(error) = self.record(same, cause) {
-                    let words = format!(
-                        "the history lacks that generation {} was confirmed, so a later `rollback` would pass it over; mend that, and \
-                         `swf-filter reload` takes note of it: {error:#}",
-                        trial.generation
-                    );
-                    warn!("{words}");
-                    self.view().warnings.push(words);
-                }
+                Some(trial.generation)
             }
-        }
+        };
+        let missed = confirmed.and_then(|generation| self.note_confirmation(generation, by));
         drop(no_change);
-        let settled = self.settle()?.settled;
+        let settled = match missed {
+            Some(words) => self.settle().context(words),
+            None => self.settle(),
+        }?
+        .settled;
         let view = self.view();
         Ok(ConfirmReport {
             generation: view.info(),
             settled,
             warnings: view.warnings.clone(),
         })
+    }
+
+    /// Has the history take note of a confirmation. Gives what is to be told if it cannot.
+    fn note_confirmation(&self, generation: u64, by: By) -> Option<String> {
+        let same = self.view().enforced();
+        let error = self.record(same, Cause::new(by, How::Confirm)).err()?;
+        let words = format!(
+            "the history lacks that generation {generation} was confirmed, so a later `rollback` would pass it over; mend that, and `swf-filter \
+             confirm` takes note of it, or `swf-filter reload` once the policy files say the same: {error:#}"
+        );
+        warn!("{words}");
+        let mut view = self.view();
+        if !view.warnings.contains(&words) {
+            view.warnings.push(words.clone());
+        }
+        Some(words)
     }
 
     /// Ends the trial that is under way, if its time is up.
