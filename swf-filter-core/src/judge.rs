@@ -440,6 +440,9 @@ impl Judge {
     }
 }
 
+/// Why a request is refused of which [`network`] cannot tell the VPC, as audit logs and explanations have it.
+pub const UNKNOWN_NETWORK: &str = "unknown-network";
+
 /// Where a request from `address` comes from, if it comes in where the VPCs `members` do, and others do if `public`.
 ///
 /// An endpoint decides on the VPC where there are several; it may be any of a VPC of which none is named. None if the

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, ensure};
 use swf_filter_core::compile::Generation;
 use swf_filter_core::iam;
+use swf_filter_core::judge::UNKNOWN_NETWORK;
 use swf_filter_core::policy::{
     Effect, Expectation, Host, Origin, Place, Policy, Ports, Problems, Severity, SourceFile,
     SourceIndex, Vpc,
@@ -12,7 +13,7 @@ use swf_filter_core::policy::{
 use swf_filter_core::prefix::Address;
 
 use crate::control::api::Explanation;
-use crate::explain::{Explainer, Question, Request, UNKNOWN_NETWORK};
+use crate::explain::{Explainer, Question, Request};
 use crate::report::{Finding, Report};
 
 /// The expectations that are not met.

@@ -20,7 +20,7 @@ use swf_filter_core::policy::parse::line_of;
 use swf_filter_core::policy::{Effect, Entry, Origin, Policy, Source};
 use swf_filter_core::prefix::PrefixList;
 
-pub use self::request::{Request, UNKNOWN_NETWORK};
+pub use self::request::Request;
 pub(crate) use self::request::{decisions, statements};
 pub(crate) use self::signature::{
     Setting, SignatureExplanation, SignatureVerdict, explain as signature,

@@ -5,14 +5,11 @@ use std::net::IpAddr;
 use anyhow::{Result, anyhow};
 use swf_filter_core::compile::Zone;
 use swf_filter_core::iam::authorize::{Decider, Decision};
-use swf_filter_core::judge::{Judge, Ruled, Ruling, network};
+use swf_filter_core::judge::{Judge, Ruled, Ruling, UNKNOWN_NETWORK, network};
 use swf_filter_core::policy::{Fault, Policy, Vpc};
 use swf_filter_core::swf::{Action, TokenCache, made_up_call};
 
 use crate::control::api::{DecisionExplanation, RequestExplanation, StatementInfo};
-
-/// Why a request is refused of which it cannot be told which VPC it comes from, as the audit log has it.
-pub const UNKNOWN_NETWORK: &str = "unknown-network";
 
 /// A request to ask about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

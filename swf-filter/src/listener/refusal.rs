@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use hyper::StatusCode;
 use swf_filter_core::iam::principal::NotCaller;
-use swf_filter_core::judge::{Refused, Ruling};
+use swf_filter_core::judge::{Refused, Ruling, UNKNOWN_NETWORK};
 use swf_filter_core::session::TokenFault;
 use swf_filter_core::swf::CallFault;
 use swf_filter_core::{sigv4, sts};
@@ -15,7 +15,6 @@ use thiserror::Error;
 use super::audit::Verdict;
 use super::guard::HeadFault;
 use super::upstream::UpstreamFault;
-use crate::explain::UNKNOWN_NETWORK;
 
 /// Why a request gets no further. In words, it is for the operator.
 #[derive(Debug, Error)]
