@@ -334,6 +334,8 @@ fn name_in(users: &str, uid: u32) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
     use crate::sources::Source;
 
@@ -394,6 +396,32 @@ mod tests {
         assert!(state.keeps_text(&text(1).hash()));
         let aside = state.history_path().with_extension("damaged");
         assert_eq!(fs::read_to_string(aside).unwrap(), "damaged");
+    }
+
+    #[test]
+    fn a_damaged_history_that_cannot_begin_anew_is_told_to_be_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path());
+        state.remember(record(1, &text(1)), &text(1), 20).unwrap();
+        fs::write(state.history_path(), "damaged").unwrap();
+        fs::create_dir(folder.path().join(".history.swf-filter")).unwrap();
+        let error = state
+            .remember(record(2, &text(2)), &text(2), 20)
+            .unwrap_err();
+        assert!(format!("{error:#}").contains("is kept as `history.damaged`"));
+        let aside = state.history_path().with_extension("damaged");
+        assert_eq!(fs::read_to_string(aside).unwrap(), "damaged");
+    }
+
+    #[test]
+    fn a_history_that_cannot_be_looked_at_is_no_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path());
+        // A link to itself: whether anything is there cannot be told.
+        symlink("history", state.history_path()).unwrap();
+        assert!(state.history().is_err());
+        assert!(state.remember(record(1, &text(1)), &text(1), 20).is_err());
+        assert!(state.history_path().is_symlink(), "it is not written over");
     }
 
     #[test]

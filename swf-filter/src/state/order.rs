@@ -148,6 +148,8 @@ fn milliseconds(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     fn moment(boot: &str, uptime: u64) -> Moment {
@@ -194,6 +196,14 @@ mod tests {
         assert!(state.load_order().is_err());
         state.clear_order().unwrap();
         assert_eq!(state.load_order().unwrap(), None);
+    }
+
+    #[test]
+    fn an_order_that_cannot_be_looked_at_is_not_taken_for_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        // A link to itself: whether anything is there cannot be told.
+        symlink("order", folder.path().join("order")).unwrap();
+        assert!(State::new(folder.path()).load_order().is_err());
     }
 
     #[test]
