@@ -298,7 +298,8 @@ fn a_confirmation_that_is_said_again_is_noted_and_written() -> Result<()> {
     ensure!(stage.history()? == noted);
 
     fs::remove_dir(&file)?;
-    run(stage.world.command().arg("confirm"))?;
+    let said = run(stage.world.command().arg("confirm"))?;
+    ensure!(!said.contains("warning"), "{said}");
     ensure!(stage.file()? == policy(SHUT) && stage.history()? == noted);
     Ok(())
 }

@@ -18,6 +18,8 @@ use crate::state::{By, How, Moment, Order, Saved, Trial};
 
 /// How long a trial may last.
 const LONGEST: Duration = Duration::from_hours(24);
+/// How it begins that a confirmation is not in the history.
+const LACKS: &str = "the history lacks that generation";
 
 impl Gate {
     /// Brings a text into force for some time.
@@ -120,16 +122,16 @@ impl Gate {
     /// Has the history take note of a confirmation. Gives what is to be told if it cannot.
     fn note_confirmation(&self, generation: u64, by: By) -> Option<String> {
         let same = self.view().enforced();
-        let error = self.record(same, Cause::new(by, How::Confirm)).err()?;
+        let noted = self.record(same, Cause::new(by, How::Confirm));
+        // It is noted now, or is told anew.
+        self.view().warnings.retain(|told| !told.starts_with(LACKS));
+        let error = noted.err()?;
         let words = format!(
-            "the history lacks that generation {generation} was confirmed, so a later `rollback` would pass it over; mend that, and `swf-filter \
-             confirm` takes note of it, or `swf-filter reload` once the policy files say the same: {error:#}"
+            "{LACKS} {generation} was confirmed, so a later `rollback` would pass it over; mend that, and `swf-filter reload` takes note of it \
+             once the policy files say the same; until they do, `swf-filter confirm` does, and writes them: {error:#}"
         );
         warn!("{words}");
-        let mut view = self.view();
-        if !view.warnings.contains(&words) {
-            view.warnings.push(words.clone());
-        }
+        self.view().warnings.push(words.clone());
         Some(words)
     }
 
