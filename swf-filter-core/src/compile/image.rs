@@ -57,12 +57,9 @@ pub fn write(generation: &Generation, placement: &Placement) -> Result<Vec<u64>,
     // The first nearly always does. Keys that lie badly for one multiplier lie well for another, and better with more room.
     (0..64)
         .find_map(|attempt| {
-            let of_an_entry = 4 << (attempt / 16);
-            Writer::new(generation, placement, &claims, of_an_entry).finish(
-                generation,
-                &claims,
-                multiplier(attempt),
-            )
+            let lasts = lasts(generation, &claims, 4 << (attempt / 16));
+            let writer = Writer::new(generation, placement, &claims);
+            writer.finish(generation, &claims, lasts, multiplier(attempt))
         })
         .ok_or(ImageError::Collisions)
 }
@@ -112,27 +109,13 @@ fn resolve_claims(
 
 struct Writer {
     words: Vec<u64>,
-    lasts: Lasts,
 }
 
 impl Writer {
-    fn new(
-        generation: &Generation,
-        placement: &Placement,
-        claims: &[Resolved],
-        of_an_entry: u32,
-    ) -> Self {
-        let hosts = generation.hosts.iter();
+    fn new(generation: &Generation, placement: &Placement, claims: &[Resolved]) -> Self {
         let mut writer = Self {
             words: vec![0; WORDS as usize],
-            lasts: Lasts::of(
-                claims.len(),
-                hosts.clone().map(|host| host.addresses_v4.len()).sum(),
-                hosts.map(|host| host.addresses_v6.len()).sum(),
-                of_an_entry,
-            ),
         };
-        writer.set(header::LASTS, writer.lasts.to_word());
         writer.set(header::MAGIC, image::MAGIC);
         writer.set(header::GENERATION, placement.number);
         writer.set(
@@ -157,18 +140,20 @@ impl Writer {
         mut self,
         generation: &Generation,
         claims: &[Resolved],
+        lasts: Lasts,
         multiplier: u64,
     ) -> Option<Vec<u64>> {
+        self.set(header::LASTS, lasts.to_word());
         self.set(header::MULTIPLIER, multiplier);
         for (interface, vlan, zone) in claims {
-            let last = self.lasts.last_claim();
+            let last = lasts.last_claim();
             let start = image::claim_slot(*interface, *vlan, multiplier, last);
             let slot = self.free(start, last, |slot| CLAIMS + slot)?;
             self.set(CLAIMS + slot, image::claim_word(*interface, *vlan, *zone));
         }
         for (number, host) in (0u16..).zip(&generation.hosts) {
             for address in &host.addresses_v4 {
-                let last = self.lasts.last_v4();
+                let last = lasts.last_v4();
                 let start = image::address_v4_slot(*address, multiplier, last);
                 let slot = self.free(start, last, |slot| ADDRESSES_V4 + slot)?;
                 let word = image::address_v4_word(*address, number);
@@ -179,7 +164,7 @@ impl Writer {
             }
             for address in &host.addresses_v6 {
                 let address: V6 = (*address).into();
-                let last = self.lasts.last_v6();
+                let last = lasts.last_v6();
                 let start = image::address_v6_slot(address, multiplier, last);
                 let at = |slot| ADDRESSES_V6 + slot * ADDRESS_V6_WORDS;
                 let slot = self.free(start, last, at)?;
@@ -253,6 +238,13 @@ impl Writer {
             *word = value;
         }
     }
+}
+
+fn lasts(generation: &Generation, claims: &[Resolved], of_an_entry: u32) -> Lasts {
+    let hosts = generation.hosts.iter();
+    let v4 = hosts.clone().map(|host| host.addresses_v4.len()).sum();
+    let v6 = hosts.map(|host| host.addresses_v6.len()).sum();
+    Lasts::of(claims.len(), v4, v6, of_an_entry)
 }
 
 fn tables(host: &Host) -> Tables {

@@ -555,16 +555,17 @@ fn every_port_range_and_table_is_found() {
 }
 
 /// Claims of each interface with each VLAN, each leading to a zone of its own.
-fn claiming(interfaces: u16, vlans: u16) -> (Generation, Placement) {
-    let names: Vec<Arc<str>> = (0..interfaces)
+fn claiming(interfaces: &[u32], vlans: &[u16]) -> (Generation, Placement) {
+    let names: Vec<Arc<str>> = interfaces
+        .iter()
         .map(|number| format!("eth{number}").into())
         .collect();
     let pairs = names
         .iter()
-        .flat_map(|name| (1..=vlans).map(move |vlan| (name, vlan)));
+        .flat_map(|name| vlans.iter().map(move |vlan| (name, vlan)));
     let ingresses = pairs.zip(1..).map(|((name, vlan), zone)| Ingress {
         interface: Some(Arc::clone(name)),
-        vlan: Some(vlan),
+        vlan: Some(*vlan),
         zone,
     });
     let generation = Generation {
@@ -572,102 +573,78 @@ fn claiming(interfaces: u16, vlans: u16) -> (Generation, Placement) {
         ..addressed(&[1], &[])
     };
     let placement = Placement {
-        interfaces: names.into_iter().zip(2..).collect(),
+        interfaces: names.into_iter().zip(interfaces.iter().copied()).collect(),
         ..placement(&[])
     };
     (generation, placement)
 }
 
+/// Whether each claim, and none beside them, is found in the image.
+fn assert_claims_found(what: &str, interfaces: &[u32], vlans: &[u16]) {
+    let (generation, placement) = claiming(interfaces, vlans);
+    let words = write(&generation, &placement).expect(what);
+    let image = Image::new(words.as_slice());
+    let claims = image.options().claims;
+    let mut zone = 0;
+    for interface in interfaces {
+        for vlan in vlans {
+            zone += 1;
+            assert_eq!(image.zone(claims, || *interface, *vlan), zone, "{what}");
+        }
+        for beside in [0, vlans[vlans.len() - 1] + 1] {
+            assert_eq!(image.zone(claims, || *interface, beside), 0, "{what}");
+        }
+    }
+    let beside = interfaces[interfaces.len() - 1] + 1;
+    assert_eq!(image.zone(claims, || beside, vlans[0]), 0, "{what}");
+}
+
 #[test]
 fn every_claim_is_found() {
     for (interfaces, vlans) in [(1, 2048), (2048, 1), (32, 64), (64, 32), (4, 512)] {
-        let (generation, placement) = claiming(interfaces, vlans);
-        let words = write(&generation, &placement).unwrap();
-        let image = Image::new(words.as_slice());
-        let claims = image.options().claims;
-        let mut zone = 0;
-        for interface in 0..u32::from(interfaces) {
-            for vlan in 1..=vlans {
-                zone += 1;
-                assert_eq!(image.zone(claims, || interface + 2, vlan), zone);
-            }
-            assert_eq!(image.zone(claims, || interface + 2, vlans + 1), 0);
-            assert_eq!(image.zone(claims, || interface + 2, 0), 0);
-        }
-        assert_eq!(image.zone(claims, || u32::from(interfaces) + 2, 1), 0);
+        let interfaces: Vec<u32> = (2..).take(interfaces).collect();
+        let vlans: Vec<u16> = (1..=vlans).collect();
+        let what = format!("{} x {}", interfaces.len(), vlans.len());
+        assert_claims_found(&what, &interfaces, &vlans);
     }
 }
 
 /// Counts from which grids are made: of interfaces and VLANs, and of networks and hosts in each.
 const SIDES: [u16; 11] = [1, 2, 3, 5, 8, 12, 14, 16, 20, 22, 32];
 
+fn grids() -> impl Iterator<Item = (u16, u16)> {
+    SIDES
+        .into_iter()
+        .flat_map(|side| SIDES.map(|other| (side, other)))
+}
+
 #[test]
 fn claims_in_grids_are_found() {
-    let one_host = |ingresses| Generation {
-        hosts: addressed(&[1], &[]).hosts.into_iter().take(1).collect(),
-        ingresses,
-        ..Generation::default()
-    };
-    for (interfaces, vlans) in SIDES
-        .iter()
-        .flat_map(|side| SIDES.map(|other| (*side, other)))
-    {
+    for (interfaces, vlans) in grids() {
         for (step, vlan_step) in [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2), (2, 3)] {
-            let names: Vec<Arc<str>> = (0..interfaces)
-                .map(|name| name.to_string().into())
-                .collect();
-            let grid = names
-                .iter()
-                .flat_map(|name| (0..vlans).map(move |vlan| (name, vlan)));
-            let ingresses = grid.zip(1..).map(|((name, vlan), zone)| Ingress {
-                interface: Some(Arc::clone(name)),
-                vlan: Some(1 + vlan * vlan_step),
-                zone,
-            });
-            let generation = one_host(ingresses.collect());
-            let numbers = (0..).map(|number: u32| 3 + number * step);
-            let placement = Placement {
-                interfaces: names.into_iter().zip(numbers).collect(),
-                ..placement(&[])
-            };
             let what = format!("{interfaces} by {step}, {vlans} by {vlan_step}");
-            let words = write(&generation, &placement).expect(&what);
-            let image = Image::new(words.as_slice());
-            let claims = image.options().claims;
-            let mut zone = 0;
-            for interface in 0..u32::from(interfaces) {
-                for vlan in 0..vlans {
-                    zone += 1;
-                    let found = image.zone(claims, || 3 + interface * step, 1 + vlan * vlan_step);
-                    assert_eq!(found, zone, "{what}");
-                }
-            }
+            let interfaces: Vec<u32> = (3..).step_by(step).take(interfaces.into()).collect();
+            let vlans: Vec<u16> = (1..).step_by(vlan_step).take(vlans.into()).collect();
+            assert_claims_found(&what, &interfaces, &vlans);
         }
     }
 }
 
 #[test]
 fn addresses_in_grids_are_found() {
-    for (nets, hosts) in SIDES
-        .iter()
-        .flat_map(|side| SIDES.map(|other| (*side, other)))
-    {
+    for (nets, hosts) in grids() {
+        let grid = || (0..nets).flat_map(|net| (1..=hosts).map(move |host| (net, host)));
+        let v4: Vec<u32> = grid()
+            .map(|(net, host)| 0x0a00_0000 + u32::from(net) * 256 + u32::from(host))
+            .collect();
         for net_bit in [16, 64, 80] {
-            let grid = (0..u128::from(nets))
-                .flat_map(|net| (0..u128::from(hosts)).map(move |host| (net, host)));
-            let v6: Vec<u128> = grid
-                .map(|(net, host)| 0x2001_0db8 << 96 | net << net_bit | (host + 1))
-                .collect();
-            let v4: Vec<u32> = (0..u32::from(nets))
-                .flat_map(|net| {
-                    (0..u32::from(hosts)).map(move |host| 0x0a00_0001 + net * 256 + host)
+            let v6: Vec<u128> = grid()
+                .map(|(net, host)| {
+                    0x2001_0db8 << 96 | u128::from(net) << net_bit | u128::from(host)
                 })
                 .collect();
-            assert_found(
-                &format!("{nets} x {hosts}, networks from bit {net_bit}"),
-                &v4,
-                &v6,
-            );
+            let what = format!("{nets} x {hosts}, networks from bit {net_bit}");
+            assert_found(&what, &v4, &v6);
         }
     }
 }
@@ -689,12 +666,13 @@ fn a_zone_is_told_by_the_kinds_of_claims_that_there_are() {
         (Some("eth0"), Some(8)),
     ];
     for kinds in 0..1 << claims.len() {
-        let claimed = |number: usize| kinds & 1 << number != 0;
-        let ingresses = (0..).zip(claims).zip(1..);
+        // Zones count from 1.
+        let zone_of = |zone: u16| zone * (kinds >> (zone - 1) & 1);
+        let ingresses = claims.into_iter().zip(1..);
         let generation = Generation {
             ingresses: ingresses
-                .filter(|((number, _), _)| claimed(*number))
-                .map(|((_, (interface, vlan)), zone)| Ingress {
+                .filter(|(_, zone)| zone_of(*zone) != 0)
+                .map(|((interface, vlan), zone)| Ingress {
                     interface: interface.map(Into::into),
                     vlan,
                     zone,
@@ -705,9 +683,7 @@ fn a_zone_is_told_by_the_kinds_of_claims_that_there_are() {
         let words = write(&generation, &placement(&[("eth0", 2)])).unwrap();
         let image = Image::new(words.as_slice());
         let zone = |interface, vlan| image.zone(image.options().claims, || interface, vlan);
-        let by_vlan = u16::from(claimed(0));
-        let by_interface = 2 * u16::from(claimed(1));
-        let by_both = 3 * u16::from(claimed(2));
+        let [by_vlan, by_interface, by_both] = [1, 2, 3].map(zone_of);
         let first = |zones: [u16; 2]| zones.into_iter().find(|zone| *zone != 0).unwrap_or(0);
         assert_eq!([zone(3, 0), zone(3, 7), zone(3, 8)], [0, by_vlan, 0]);
         assert_eq!(zone(2, 0), by_interface);
@@ -730,7 +706,8 @@ fn each_zone_has_its_table() {
 
 #[test]
 fn more_claims_than_fit_are_refused() {
-    let (generation, placement) = claiming(1, 2049);
+    let vlans: Vec<u16> = (1..=2049).collect();
+    let (generation, placement) = claiming(&[2], &vlans);
     assert_eq!(write(&generation, &placement), Err(ImageError::Claims));
 }
 
