@@ -8,8 +8,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::mem::take;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as Probe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +36,7 @@ use super::api::{
     ApplyRequest, ExplainRequest, Failure, InterfaceRequest, PolicyInfo, PreviewRequest,
     ReloadRequest, RollbackRequest, TryRequest,
 };
+use crate::files::identity;
 use crate::report::{Rejected, visible};
 use crate::state::By;
 
@@ -276,7 +276,7 @@ enum Found {
 impl Place {
     fn of(path: PathBuf) -> Self {
         Self {
-            bound: identity(&path).ok(),
+            bound: there(&path).ok(),
             path,
             found: Found::Socket,
         }
@@ -285,7 +285,7 @@ impl Place {
     /// Looks whether the socket is still there, and opens it again if nothing is. What keeps clients away is told once.
     fn look(&mut self) -> Option<UnixListener> {
         let before = self.found;
-        self.found = match identity(&self.path) {
+        self.found = match there(&self.path) {
             Ok(there) if self.bound.is_none_or(|bound| bound == there) => Found::Socket,
             Ok(_) => Found::Another,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,
@@ -304,7 +304,8 @@ impl Place {
             Found::Nothing => match open(&self.path) {
                 Ok(listener) => {
                     warn!("somebody removed the control socket; it is made again");
-                    *self = Self::of(take(&mut self.path));
+                    self.bound = there(&self.path).ok();
+                    self.found = Found::Socket;
                     Some(listener)
                 }
                 Err(error) => {
@@ -320,9 +321,9 @@ impl Place {
     }
 }
 
-/// Device and inode of what has a name.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()))
+/// Which file has a name, a link being one of its own.
+fn there(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|there| identity(&there))
 }
 
 async fn accept(listener: &UnixListener) -> io::Result<(UnixStream, Peer)> {

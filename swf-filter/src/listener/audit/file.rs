@@ -1,9 +1,11 @@
 //! The file of the log: whole lines with one write, and reopened when its name stands for another file.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::files::identity;
 
 /// Who may do what with the file: its group may read it.
 const MODE: u32 = 0o640;
@@ -82,10 +84,6 @@ impl LogFile {
         };
         Ok(self.open.insert(opened))
     }
-}
-
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
 
 fn open(path: &Path) -> io::Result<Opened> {

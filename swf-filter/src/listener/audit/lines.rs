@@ -2,11 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Seek};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::record::Entry;
-use crate::files::open_regular;
+use crate::files::{identity, open_regular};
 
 /// Bytes of a line at most: several times what the longest record takes.
 const LINE: usize = 1 << 20;
@@ -87,7 +86,7 @@ impl Lines {
             there => there?,
         };
         let own = self.reader.get_ref().metadata()?;
-        let is_other = (there.dev(), there.ino()) != (own.dev(), own.ino());
+        let is_other = identity(&there) != identity(&own);
         Ok(is_other || own.len() < self.reader.stream_position()?)
     }
 }
