@@ -812,8 +812,7 @@ fn what_was_written_and_never_enforced_is_not_the_last_good_one() -> Result<()> 
     stage.restart()?;
     ensure!(tried.exists());
 
-    // And after the second.
-    fs::write(&tried, &tried_bytes)?;
+    // After both writes.
     fs::write(&order, &order_bytes)?;
     stage.restart()?;
     ensure!(stage.world.status()?["trial"]["generation"] == 2);

@@ -336,6 +336,8 @@ fn name_in(users: &str, uid: u32) -> Option<&str> {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use tempfile::TempDir;
+
     use super::*;
     use crate::sources::Source;
 
@@ -383,34 +385,40 @@ mod tests {
         assert_eq!(state.load_text(&text(3).hash()).unwrap(), text(3));
     }
 
-    #[test]
-    fn a_damaged_history_is_told_and_begins_anew() {
+    /// A state whose history is damaged after its first record.
+    fn damaged() -> (TempDir, State) {
         let folder = tempfile::tempdir().unwrap();
         let state = State::new(folder.path());
         state.remember(record(1, &text(1)), &text(1), 20).unwrap();
         fs::write(state.history_path(), "damaged").unwrap();
-        assert!(is_damage(&state.history().unwrap_err()));
-        let told = state.remember(record(2, &text(2)), &text(2), 1).unwrap();
-        assert!(told.unwrap().contains("is kept as `history.damaged`"));
-        assert_eq!(*state.history().unwrap(), [record(2, &text(2))]);
-        assert!(state.keeps_text(&text(1).hash()));
+        (folder, state)
+    }
+
+    fn assert_aside(state: &State) {
         let aside = state.history_path().with_extension("damaged");
         assert_eq!(fs::read_to_string(aside).unwrap(), "damaged");
     }
 
     #[test]
+    fn a_damaged_history_is_told_and_begins_anew() {
+        let (_folder, state) = damaged();
+        assert!(is_damage(&state.history().unwrap_err()));
+        let told = state.remember(record(2, &text(2)), &text(2), 1).unwrap();
+        assert!(told.unwrap().contains("is kept as `history.damaged`"));
+        assert_eq!(*state.history().unwrap(), [record(2, &text(2))]);
+        assert!(state.keeps_text(&text(1).hash()));
+        assert_aside(&state);
+    }
+
+    #[test]
     fn a_damaged_history_that_cannot_begin_anew_is_told_to_be_aside() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::new(folder.path());
-        state.remember(record(1, &text(1)), &text(1), 20).unwrap();
-        fs::write(state.history_path(), "damaged").unwrap();
+        let (folder, state) = damaged();
         fs::create_dir(folder.path().join(".history.swf-filter")).unwrap();
         let error = state
             .remember(record(2, &text(2)), &text(2), 20)
             .unwrap_err();
         assert!(format!("{error:#}").contains("is kept as `history.damaged`"));
-        let aside = state.history_path().with_extension("damaged");
-        assert_eq!(fs::read_to_string(aside).unwrap(), "damaged");
+        assert_aside(&state);
     }
 
     #[test]
