@@ -9,7 +9,7 @@ use crate::verdict::Verdict;
 
 /// Version of everything that a running program and a daemon must agree on: the maps, their key and value layouts, and
 /// the image. Part of the path under which maps are pinned, so that versions never meet.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// "No rule", "no host" and the like in fixed-width fields.
 pub const NONE_U32: u32 = u32::MAX;
@@ -27,6 +27,16 @@ pub struct Count {
     /// Bytes in them, Ethernet header included, check sequence not.
     pub bytes: u64,
 }
+
+/// Words in a page of a generation, the only element of a map: 4 MiB, and no kernel has a lower limit for one.
+///
+/// A generation is its [image](crate::image), and behind it its [forest](crate::forest). The first page stands by itself, since all
+/// packets need it, and is all of most generations.
+pub const PAGE_WORDS: u32 = 1 << PAGE_BITS;
+/// Bits of a word's index that say where it lies in its page.
+pub const PAGE_BITS: u32 = 19;
+/// Pages behind the first at most.
+pub const FURTHER_PAGES: u32 = 127;
 
 /// Rule counters in a page, the only element of a map: 1 MiB.
 pub const PAGE_COUNTERS: u32 = 1 << PAGE_COUNTER_BITS;

@@ -4,7 +4,7 @@
 //! masks, and what a slot leads to is found by counting the bits before it. Levels at which only one way goes on are skipped.
 //! It is built from what a table means, not from its rows: neighbours with one leaf are one, however they were written.
 //!
-//! The forest is read through [`Words`], by the kernel from the pages of an array map and by user space from memory. No value
+//! The forest is read through [`Words`], by the kernel from pages that are maps and by user space from memory. No value
 //! of any word makes a lookup fail or run on: what makes no sense matches nothing, as does a forest of zeroes.
 //!
 //! # Layout, in words
@@ -36,18 +36,12 @@
 //! The first slot is a mask's highest bit, and children stand in the order of their slots, the last one first. So one shift brings
 //! a slot's own bit to the top, and what is counted is then what is left below it.
 
-use crate::abi::Leaf;
+use crate::abi::{FURTHER_PAGES, Leaf, PAGE_WORDS};
 use crate::frame::V6;
-use crate::image::Words;
+use crate::image::{self, Words};
 
-/// Words in a page, the only element of a map: 4 MiB, and no kernel has a lower limit for one.
-pub const PAGE_WORDS: u32 = 1 << PAGE_BITS;
-/// Bits of a word's index that say where it lies in its page.
-pub const PAGE_BITS: u32 = 19;
-/// Words in a forest at most: 512 MiB.
-pub const MAX_WORDS: u32 = 1 << 26;
-/// Pages of a forest at most.
-pub const PAGES: u32 = MAX_WORDS / PAGE_WORDS;
+/// Words in a forest at most: 512 MiB, less the image before it.
+pub const MAX_WORDS: u32 = (1 + FURTHER_PAGES) * PAGE_WORDS - image::WORDS;
 /// Words in a node.
 pub const NODE_WORDS: u32 = 4;
 /// Bits of an address that a branch takes.

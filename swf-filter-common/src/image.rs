@@ -1,6 +1,6 @@
 //! A generation's image: hosts, zones and options as one run of 64-bit words.
 //!
-//! The image is the value of a one-element array map, and swapping that map is what makes a new generation take effect
+//! The image starts the value of a one-element array map, and swapping that map is what makes a new generation take effect
 //! everywhere at once. It is read through [`Words`], by the kernel from the map and by user space from memory; it is
 //! written by `swf-filter-core`. Separate maps for hosts and for zones were rejected: they cannot be swapped together.
 //!

@@ -1,20 +1,24 @@
 //! The maps, and adapters from them to the traits of `swf-filter-common`.
 //!
-//! A generation is the image in [`IMAGE`] and, in the slot that the image names, its source tables and rule counters. The tables
-//! are one trie of each family or a forest, whichever engine the image names. Setting [`IMAGE`]'s only element is the flip: the
+//! A generation is the page in [`ACTIVE`], which starts with its image, and, in the slot that the image names, its source tables
+//! and rule counters. The tables are one trie of each family or a forest, whichever engine the image names. A forest starts behind
+//! the image, so that a packet looks up one page for both. Setting [`ACTIVE`]'s only element is the flip: the
 //! kernel returns from it when no program uses the old image any more, so the other slot is then free.
 //!
-//! Forests and counters are cut into pages, each of which is a map with one element. So all inner maps have one shape, and the
+//! Generations and counters are cut into pages, each of which is a map with one element. So all inner maps have one shape, and the
 //! kernel puts their lookups in line, which it does not for maps that differ in their number of elements.
+
+use core::sync::atomic::AtomicI64;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use swf_filter_common::abi::{
-    self, COUNTER_PAGES, Count, Event, Leaf, PAGE_COUNTER_BITS, PAGE_COUNTERS,
+    self, COUNTER_PAGES, Count, Event, FURTHER_PAGES, Leaf, PAGE_BITS, PAGE_COUNTER_BITS,
+    PAGE_COUNTERS, PAGE_WORDS,
 };
-use swf_filter_common::forest::{self, NODE_WORDS, PAGE_BITS, PAGE_WORDS, PAGES};
+use swf_filter_common::forest::{self, NODE_WORDS};
 use swf_filter_common::frame::V6;
 use swf_filter_common::image::{self, Engine, Image, Words};
 use swf_filter_common::reason::REASON_SLOTS;
@@ -23,15 +27,14 @@ use swf_filter_common::verdict::Sources;
 /// Bytes of the ring buffer for events.
 const EVENT_BYTES: usize = 256 * 1024;
 
-type ImageMap = Array<[u64; image::WORDS as usize], 1>;
 type TrieV4 = LpmTrie<[u8; 8], u32, 1, { BPF_F_NO_PREALLOC as usize }>;
 type TrieV6 = LpmTrie<[u8; 20], u32, 1, { BPF_F_NO_PREALLOC as usize }>;
 type Page = Array<[u64; PAGE_WORDS as usize], 1, { BPF_F_MMAPABLE as usize }>;
 type Counters = Array<[Count; PAGE_COUNTERS as usize], 1, { BPF_F_MMAPABLE as usize }>;
 
-/// The active generation's image.
+/// The active generation's first page: its image, and behind it the start of its forest.
 #[btf_map]
-static IMAGE: ArrayOfMaps<ImageMap, 1> = ArrayOfMaps::new();
+static ACTIVE: ArrayOfMaps<Page, 1> = ArrayOfMaps::new();
 
 /// IPv4 sources of each slot.
 #[btf_map]
@@ -41,9 +44,9 @@ static TRIES_V4: ArrayOfMaps<TrieV4, 2> = ArrayOfMaps::new();
 #[btf_map]
 static TRIES_V6: ArrayOfMaps<TrieV6, 2> = ArrayOfMaps::new();
 
-/// The forest of each slot, in pages.
+/// The pages of each slot's forest behind the first.
 #[btf_map]
-static FORESTS: ArrayOfMaps<Page, { 2 * PAGES as usize }> = ArrayOfMaps::new();
+static FORESTS: ArrayOfMaps<Page, { 2 * FURTHER_PAGES as usize }> = ArrayOfMaps::new();
 
 /// Rule counters of each slot in pages, a run for each CPU.
 #[btf_map]
@@ -58,22 +61,26 @@ pub static REASONS: PerCpuArray<Count, { REASON_SLOTS as usize }> = PerCpuArray:
 pub static EVENTS: RingBuf<Event, EVENT_BYTES> = RingBuf::new();
 
 /// How many events may still be sent; the daemon refills it. Without a daemon it runs dry and costs one load.
-#[btf_map]
-pub static EVENT_BUDGET: Array<i64, 1> = Array::new();
+///
+/// A variable is a map too, the only element of `.bss`, but one that is not looked up. Were it not exported, the compiler would
+/// know that nobody writes to it.
+#[unsafe(no_mangle)]
+pub static EVENT_BUDGET: AtomicI64 = AtomicI64::new(0);
 
-/// The active image.
+/// The active generation, whose image this is.
 #[derive(Clone, Copy)]
 pub struct Generation {
-    words: *const u64,
+    /// Its first page.
+    first: *const u64,
 }
 
 impl Generation {
     /// The generation in force, if there is one.
     #[inline(always)]
     pub fn active() -> Option<Self> {
-        let image = IMAGE.get_value(0, &0)?;
+        let page = ACTIVE.get_value(0, &0)?;
         Some(Self {
-            words: image.as_ptr(),
+            first: page.as_ptr(),
         })
     }
 }
@@ -82,8 +89,8 @@ impl Words for Generation {
     #[inline(always)]
     fn word(&self, index: u32) -> u64 {
         let index = (index & (image::WORDS - 1)) as usize;
-        // SAFETY: the mask keeps the index within the value's `WORDS` words.
-        let word = unsafe { self.words.add(index) };
+        // SAFETY: the mask keeps the index within the image's `WORDS` words, which the page starts with.
+        let word = unsafe { self.first.add(index) };
         // SAFETY: the map's value is aligned to eight bytes and stays while the program runs (the map is freed after an
         // RCU grace period); it is never written after it was published.
         unsafe { word.read() }
@@ -92,8 +99,8 @@ impl Words for Generation {
     #[inline(always)]
     fn node(&self, number: u32) -> [u64; 4] {
         let at = (number.wrapping_mul(4) & (image::WORDS - 4)) as usize;
-        // SAFETY: the mask keeps all four words within the value.
-        let node = unsafe { self.words.add(at) };
+        // SAFETY: the mask keeps all four words within the image.
+        let node = unsafe { self.first.add(at) };
         // SAFETY: as above.
         unsafe { node.cast::<[u64; 4]>().read() }
     }
@@ -118,11 +125,21 @@ pub struct Tables<'a> {
     pub image: &'a Image<Generation>,
 }
 
+impl Tables<'_> {
+    #[inline(always)]
+    fn forest(&self, slot: u8) -> Forest {
+        Forest {
+            slot,
+            first: self.image.words().first,
+        }
+    }
+}
+
 impl Sources for Tables<'_> {
     #[inline(always)]
     fn leaf_v4(&self, slot: u8, table: u16, source: u32) -> Option<Leaf> {
         match self.image.options().engine {
-            Engine::Compiled => forest::leaf_v4(&Forest::of(slot)?, table, source),
+            Engine::Compiled => forest::leaf_v4(&self.forest(slot), table, source),
             Engine::LpmTrie => {
                 let trie = TRIES_V4.get(u32::from(slot))?;
                 let place = Place {
@@ -137,7 +154,7 @@ impl Sources for Tables<'_> {
     #[inline(always)]
     fn leaf_v6(&self, slot: u8, table: u16, source: V6) -> Option<Leaf> {
         match self.image.options().engine {
-            Engine::Compiled => forest::leaf_v6(&Forest::of(slot)?, table, source),
+            Engine::Compiled => forest::leaf_v6(&self.forest(slot), table, source),
             Engine::LpmTrie => {
                 let trie = TRIES_V6.get(u32::from(slot))?;
                 let place = Place {
@@ -157,41 +174,32 @@ struct Place<K, const WORDS: usize> {
     key: Key<K>,
 }
 
-/// A slot's forest.
+/// The active generation's forest.
 struct Forest {
     slot: u8,
-    /// The first page, which is all of most forests.
+    /// The page that it starts in, behind the image.
     first: *const u64,
 }
 
 impl Forest {
-    #[inline(always)]
-    fn of(slot: u8) -> Option<Self> {
-        let first = page(slot, 0)?;
-        Some(Self { slot, first })
-    }
-
+    /// The page of the word at `index` of the generation.
     #[inline(always)]
     fn page(&self, index: u32) -> Option<*const u64> {
         match index >> PAGE_BITS {
             0 => Some(self.first),
-            number => page(self.slot, number),
+            number @ 1..=FURTHER_PAGES => {
+                let place = u32::from(self.slot) * FURTHER_PAGES + number - 1;
+                Some(FORESTS.get_value(place, &0)?.as_ptr())
+            }
+            _ => None,
         }
     }
-}
-
-#[inline(always)]
-fn page(slot: u8, number: u32) -> Option<*const u64> {
-    if number >= PAGES {
-        return None;
-    }
-    let page = FORESTS.get_value(u32::from(slot) * PAGES + number, &0)?;
-    Some(page.as_ptr())
 }
 
 impl Words for Forest {
     #[inline(always)]
     fn word(&self, index: u32) -> u64 {
+        let index = index.wrapping_add(image::WORDS);
         let Some(page) = self.page(index) else {
             return 0;
         };
@@ -205,7 +213,7 @@ impl Words for Forest {
 
     #[inline(always)]
     fn node(&self, number: u32) -> [u64; 4] {
-        let index = number.wrapping_mul(NODE_WORDS);
+        let index = number.wrapping_mul(NODE_WORDS).wrapping_add(image::WORDS);
         let Some(page) = self.page(index) else {
             return [0; 4];
         };

@@ -80,17 +80,15 @@ pub fn report(packet: &Packet, image: &Image<Generation>, verdict: Verdict) {
 
 #[inline(always)]
 fn take_from_budget() -> bool {
-    let Some(budget) = EVENT_BUDGET.get_ptr_mut(0) else {
-        return false;
-    };
-    // SAFETY: the pointer comes from a map lookup that found an element of eight aligned bytes.
+    // Atomics are not to be had on this target, but volatile accesses of a word are as good as relaxed ones.
+    let budget = EVENT_BUDGET.as_ptr();
+    // SAFETY: the variable is there and aligned as long as the program.
     let left = unsafe { budget.read_volatile() };
     // Only read once it is used up, so that a flood does not pass the cache line around.
     if left <= 0 {
         return false;
     }
-    // Atomic subtraction is not to be had on this target. CPUs that race here can take the same token twice; the daemon,
-    // which reads the ring buffer, holds the exact limit.
+    // CPUs that race here can take the same token twice; the daemon, which reads the ring buffer, holds the exact limit.
     // SAFETY: as above.
     unsafe { budget.write_volatile(left - 1) };
     true

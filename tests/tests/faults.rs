@@ -194,9 +194,9 @@ fn failing_map_leaves_the_old_policy_and_the_next_reload_succeeds(engine: Engine
     });
 
     println!("{}", said.concat());
-    // Tries are two at a time, and so is an image with its counters: the first of these that lacks one fails.
+    // Tries are two at a time, and so is a page with its counters: the first of these that lacks one fails.
     let map = match engine {
-        Engine::Compiled => "cannot make an image",
+        Engine::Compiled => "cannot make a page of the generation",
         Engine::LpmTrie => "cannot make a trie",
     };
     for words in ["cannot read", map] {

@@ -17,6 +17,10 @@ const LARGE: u32 = 100_000;
 const HUGE: u32 = 1_000_000;
 /// A host's addresses besides those of the rivals.
 const LARGE_HOST: [&str; 2] = ["198.51.100.30", "2001:db8::30"];
+/// Bytes of a page of the kernel's tables.
+const PAGE_BYTES: u64 = 4 << 20;
+/// An odd number without a pattern, by which numbers are multiplied that shall lie apart.
+const SCATTER: u32 = 0x9e37_79b1;
 /// Sources that are tried, beside the first and the last of each family.
 const TRIED: usize = 200;
 /// Rounds of traffic before and after a reload.
@@ -44,9 +48,10 @@ impl Set {
         Ipv4Addr::from_bits(u32::from(self.first) << 24 | number << 2)
     }
 
-    /// The first address of a prefix of 64 bits; the next 64 bits are not in the set.
+    /// The first address of a prefix of 64 bits; the next 64 bits are not in the set. They lie apart, so that a million take several
+    /// pages.
     fn v6(self, number: u32) -> Ipv6Addr {
-        let subnet = u128::from(number) << 65;
+        let subnet = u128::from(number.wrapping_mul(SCATTER)) << 65;
         Ipv6Addr::from_bits(0x2a << 120 | u128::from(self.first) << 104 | subnet)
     }
 
@@ -171,5 +176,14 @@ fn million_prefixes_load_and_are_enforced(engine: Engine) -> Result<()> {
     let daemon = world.attached_daemon()?;
     let took = start.elapsed();
     println!("{HUGE} prefixes in {took:?}: {}", durations(&daemon));
-    set.ensure_enforced(&world.wire_one()?)
+    let wire = world.wire_one()?;
+    set.ensure_enforced(&wire)?;
+    // What means the same keeps its tables, of which the first page is made anew.
+    let before = world.status()?["generation"].clone();
+    world.reload()?;
+    let after = world.status()?["generation"].clone();
+    ensure!(before == after, "from {before} to {after}");
+    let bytes = before["table_bytes"].as_u64();
+    ensure!(bytes > Some(2 * PAGE_BYTES), "{before}");
+    set.ensure_enforced(&wire)
 }

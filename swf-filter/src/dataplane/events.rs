@@ -7,7 +7,7 @@ use swf_filter_common::abi::Event;
 use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes;
 
-use super::kernel::take;
+use super::kernel::{VARIABLES, take};
 
 /// The ring buffer of events, and their budget.
 pub struct Events {
@@ -24,7 +24,7 @@ impl Events {
         let ring: RingBuf<MapData> = take(ebpf, "EVENTS")?.try_into()?;
         Ok(Self {
             ring: AsyncFd::new(ring)?,
-            budget: take(ebpf, "EVENT_BUDGET")?.try_into()?,
+            budget: take(ebpf, VARIABLES)?.try_into()?,
         })
     }
 

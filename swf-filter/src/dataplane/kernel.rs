@@ -16,15 +16,18 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sw
 /// The entry point that answers instead of dropping.
 pub(super) const EXPLAINER: &str = "swf_filter_explain";
 
+/// The map of the program's variables, of which it has one: the budget of events.
+pub(super) const VARIABLES: &str = ".bss";
+
 /// Maps that outlive the daemon, with the sizes of their keys and values.
 const MAPS: [(&str, u32, u32); 8] = [
-    ("IMAGE", 4, 4),
+    ("ACTIVE", 4, 4),
     ("TRIES_V4", 4, 4),
     ("TRIES_V6", 4, 4),
     ("FORESTS", 4, 4),
     ("RULES", 4, 4),
     ("REASONS", 4, 16),
-    ("EVENT_BUDGET", 4, 8),
+    (VARIABLES, 4, 8),
     ("EVENTS", 0, 0),
 ];
 

@@ -59,10 +59,10 @@ impl Pins {
         self.base.join(format!("v{}", abi::VERSION))
     }
 
-    /// A map's pin.
+    /// A map's pin. No name there may have a dot (`bpf_lookup` in `kernel/bpf/inode.c`), which those of a program's sections start with.
     #[must_use]
     pub fn map(&self, name: &str) -> PathBuf {
-        self.directory().join(name)
+        self.directory().join(name.trim_start_matches('.'))
     }
 
     /// The program's pin.

@@ -1,8 +1,8 @@
 //! Makes a generation take effect, in one step for hosts, zones, IPv4 and IPv6.
 //!
-//! The kernel holds two slots of source tables and rule counters, and one image that says which slot is in force and of which
-//! engine its tables are. A new generation fills the other slot, is read back, and then the image is replaced: that is the
-//! flip. The kernel returns from it only when no program uses the old image any more. Whatever fails or dies before the flip
+//! The kernel holds two slots of source tables and rule counters, and one page that starts with the image, which says which slot is
+//! in force and of which engine its tables are. A new generation fills the other slot and a page, is read back, and then the page is
+//! replaced: that is the flip. The kernel returns from it only when no program uses the old image any more. Whatever fails or dies before the flip
 //! leaves the old generation in force.
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -16,9 +16,8 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::of_maps::ArrayOfMaps;
 use aya::maps::{Array, FromMapData, InnerMap, IterableMap, LpmTrie, MapData, MapError};
 use aya::{Ebpf, Pod};
-use swf_filter_common::abi::{self, COUNTER_PAGES, PAGE_COUNTERS};
-use swf_filter_common::forest::{PAGE_WORDS, PAGES};
-use swf_filter_common::image::{self, Engine, Options, WORDS, Words, header};
+use swf_filter_common::abi::{self, COUNTER_PAGES, FURTHER_PAGES, PAGE_COUNTERS, PAGE_WORDS};
+use swf_filter_common::image::{self, Engine, Options, Words, header};
 use swf_filter_core::compile::forest::TooLarge;
 use swf_filter_core::compile::image::{ImageError, Placement, counters_of_a_cpu, write};
 use swf_filter_core::compile::{Forest, Generation, Hash, Row, Table};
@@ -29,7 +28,6 @@ use super::counters::CounterPage;
 use super::kernel::{open, take};
 use super::{Pins, bulk};
 
-type ImageArray = Array<MapData, [u64; WORDS as usize]>;
 type Page = Array<MapData, [u64; PAGE_WORDS as usize]>;
 type TrieV4 = LpmTrie<MapData, [u8; 8], u32>;
 type TrieV6 = LpmTrie<MapData, [u8; 20], u32>;
@@ -112,7 +110,7 @@ pub struct Durations {
 
 /// The maps that make up a generation.
 pub struct Publisher {
-    image: ArrayOfMaps<MapData, ImageArray>,
+    active: ArrayOfMaps<MapData, Page>,
     tries_v4: ArrayOfMaps<MapData, TrieV4>,
     tries_v6: ArrayOfMaps<MapData, TrieV6>,
     forests: Paged<Page>,
@@ -123,7 +121,7 @@ pub struct Publisher {
 }
 
 /// Maps whose slots hold source tables, and how many maps a slot has.
-const SOURCES: [(&str, u32); 3] = [("TRIES_V4", 1), ("TRIES_V6", 1), ("FORESTS", PAGES)];
+const SOURCES: [(&str, u32); 3] = [("TRIES_V4", 1), ("TRIES_V6", 1), ("FORESTS", FURTHER_PAGES)];
 
 impl Publisher {
     pub(super) fn new(ebpf: &mut Ebpf, pins: &Pins) -> Result<Self> {
@@ -131,13 +129,13 @@ impl Publisher {
             .iter()
             .map(|(name, of_a_slot)| Ok((open(pins, name)?, *of_a_slot)));
         Ok(Self {
-            image: take(ebpf, "IMAGE")?.try_into()?,
+            active: take(ebpf, "ACTIVE")?.try_into()?,
             tries_v4: take(ebpf, "TRIES_V4")?.try_into()?,
             tries_v6: take(ebpf, "TRIES_V6")?.try_into()?,
             forests: Paged {
                 maps: take(ebpf, "FORESTS")?.try_into()?,
                 again: open(pins, "FORESTS")?,
-                of_a_slot: PAGES,
+                of_a_slot: FURTHER_PAGES,
             },
             rules: Paged {
                 maps: take(ebpf, "RULES")?.try_into()?,
@@ -152,12 +150,9 @@ impl Publisher {
     /// The generation in force, if there is one.
     #[must_use]
     pub fn active(&self) -> Option<Active> {
-        let words = self
-            .image
-            .get(&0, 0)
-            .and_then(|image| image.get(&0, 0))
-            .ok()?;
-        let words: &[u64] = &words;
+        let page = self.active.get(&0, 0).ok()?;
+        let words = bulk::words(page.map(), image::HOSTS as usize).ok()?;
+        let words = &words[..];
         if words.word(header::MAGIC) != image::MAGIC {
             return None;
         }
@@ -180,7 +175,11 @@ impl Publisher {
     pub fn table_bytes(&self, slot: u8, engine: Engine) -> u64 {
         let slot = u32::from(slot);
         match engine {
-            Engine::Compiled => self.forests.of_slot(slot).map(|page| bytes_of(&page)).sum(),
+            Engine::Compiled => {
+                let first = self.active.get(&0, 0).ok();
+                let further = self.forests.of_slot(slot);
+                further.chain(first).map(|page| bytes_of(&page)).sum()
+            }
             Engine::LpmTrie => {
                 let v4 = self.tries_v4.get(&slot, 0).map(|trie| bytes_of(&trie));
                 let v6 = self.tries_v6.get(&slot, 0).map(|trie| bytes_of(&trie));
@@ -205,13 +204,22 @@ impl Publisher {
         let slot = u32::from(placement.slot);
         let mut build = Duration::ZERO;
         let mut start = Instant::now();
+        let mut first = write(generation, placement)?;
         match placement.engine {
             Engine::Compiled => {
                 let forest = forest.map_or_else(|| Forest::build(generation), Ok)?;
                 build = start.elapsed();
                 start = Instant::now();
+                let words = forest.words();
+                let beside = words.len().min(PAGE_WORDS as usize - first.len());
+                let (beside, further) = words.split_at(beside);
+                first.extend_from_slice(beside);
+                let further: Vec<_> = further
+                    .chunks(PAGE_WORDS as usize)
+                    .map(filled)
+                    .collect::<Result<_, _>>()?;
                 self.forests
-                    .set(slot, &filled_pages(&forest)?)
+                    .set(slot, &further)
                     .map_err(map("set the forest"))?;
             }
             Engine::LpmTrie => self.fill_tries(slot, generation)?,
@@ -220,9 +228,9 @@ impl Publisher {
         self.rules
             .set(slot, &counters)
             .map_err(map("set the rule counters"))?;
-        let image = filled_image(generation, placement)?;
+        let first = filled(&first)?;
         let fill = start.elapsed();
-        let flip = self.flip(&image)?;
+        let flip = self.flip(&first)?;
         Ok(Durations { build, fill, flip })
     }
 
@@ -261,16 +269,23 @@ impl Publisher {
         generation: &Generation,
         placement: &Placement,
     ) -> Result<(), PublishError> {
-        let image = filled_image(generation, placement)?;
-        self.flip(&image)?;
+        let image = write(generation, placement)?;
+        let page = self
+            .active
+            .get(&0, 0)
+            .map_err(map("open the generation in force"))?;
+        let mut first = bulk::words(page.map(), PAGE_WORDS as usize)
+            .map_err(memory("read the generation in force"))?;
+        first[..image.len()].copy_from_slice(&image);
+        self.flip(&filled(&first)?)?;
         Ok(())
     }
 
-    fn flip(&mut self, image: &ImageArray) -> Result<Duration, PublishError> {
+    fn flip(&mut self, first: &Page) -> Result<Duration, PublishError> {
         let start = Instant::now();
-        self.image
-            .set(0, image, 0)
-            .map_err(map("flip to the new image"))?;
+        self.active
+            .set(0, first, 0)
+            .map_err(map("flip to the new generation"))?;
         Ok(start.elapsed())
     }
 
@@ -380,19 +395,18 @@ fn clear(maps: &MapData, mut indices: impl Iterator<Item = u32>) -> io::Result<(
     Ok(())
 }
 
-/// Makes the pages of a forest, and reads all of them back.
-fn filled_pages(forest: &Forest) -> Result<Vec<Page>, PublishError> {
-    let filled = |words: &[u64]| {
-        let page = Page::create(1, BPF_F_MMAPABLE).map_err(map("make a forest"))?;
-        bulk::fill(page.map(), words).map_err(memory("fill a forest"))?;
-        if bulk::holds(page.map(), words).map_err(memory("read a forest back"))? {
-            Ok(page)
-        } else {
-            Err(PublishError::ReadBack { what: "a forest" })
-        }
-    };
-    let words = forest.words();
-    words.chunks(PAGE_WORDS as usize).map(filled).collect()
+/// Makes a page of a generation, and reads all of it back.
+fn filled(words: &[u64]) -> Result<Page, PublishError> {
+    let page = Page::create(1, BPF_F_MMAPABLE).map_err(map("make a page of the generation"))?;
+    bulk::fill(page.map(), words).map_err(memory("fill a page of the generation"))?;
+    let holds = bulk::holds(page.map(), words);
+    if holds.map_err(memory("read a page of the generation back"))? {
+        Ok(page)
+    } else {
+        Err(PublishError::ReadBack {
+            what: "a page of the generation",
+        })
+    }
 }
 
 /// Makes pages for a generation's rule counters, all zero.
@@ -419,24 +433,6 @@ fn bytes_of<K: Pod, V>(map: &impl IterableMap<K, V>) -> u64 {
     said.lines()
         .find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
         .unwrap_or_default()
-}
-
-fn filled_image(
-    generation: &Generation,
-    placement: &Placement,
-) -> Result<ImageArray, PublishError> {
-    let words: Box<[u64; WORDS as usize]> = write(generation, placement)?
-        .into_boxed_slice()
-        .try_into()
-        .map_err(|_| PublishError::ReadBack {
-            what: "the size of the image",
-        })?;
-    let mut image = ImageArray::create(1, 0).map_err(map("make an image"))?;
-    image.set(0, *words, 0).map_err(map("fill the image"))?;
-    if *words != image.get(&0, 0).map_err(map("read the image back"))? {
-        return Err(PublishError::ReadBack { what: "the image" });
-    }
-    Ok(image)
 }
 
 fn map(what: &'static str) -> impl Fn(MapError) -> PublishError {

@@ -6,7 +6,7 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use swf_filter_common::abi::Count;
-use swf_filter_common::forest;
+use swf_filter_common::{forest, image};
 use swf_filter_core::policy::limits;
 
 use super::text::{self, Families, count, float, seconds};
@@ -198,7 +198,7 @@ fn room(families: &mut Families<'_>, status: &Status) -> fmt::Result {
     families.number(
         "table_bytes_limit",
         "How many there may be with the compiled engine",
-        float(u64::from(forest::MAX_WORDS) * 8),
+        float(u64::from(image::WORDS + forest::MAX_WORDS) * 8),
     )
 }
 
