@@ -62,12 +62,10 @@ pub struct Event {
     pub interface: u32,
     /// Bytes in the frame.
     pub length: u32,
-    /// Number of the zone; 0 unless a rule decided.
-    pub zone: u16,
     /// [`Reason`](crate::reason::Reason) number.
     pub reason: u8,
     /// Always zero.
-    pub reserved: u8,
+    pub reserved: [u8; 3],
     /// The first bytes of the frame; zero beyond its end.
     pub head: [u8; EVENT_HEAD],
 }

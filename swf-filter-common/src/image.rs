@@ -677,14 +677,18 @@ impl<W: Words> Image<W> {
         false
     }
 
-    /// The number of the table that judges sources for a host and zone.
+    /// The number of the table that judges sources for a host and zone, which is asked for if it counts.
     #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a table number has 16 bits"
     )]
-    pub fn table(&self, host: u16, record: Record, zone: u16) -> u16 {
-        if zone == 0 || record.one_table() {
+    pub fn table(&self, host: u16, record: Record, zone: impl Fn() -> u16) -> u16 {
+        if record.one_table() {
+            return record.table();
+        }
+        let zone = zone();
+        if zone == 0 {
             return record.table();
         }
         let (word, bit) = table_at(u32::from(host), u32::from(zone));

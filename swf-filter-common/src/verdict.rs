@@ -20,14 +20,12 @@ pub trait Sources {
 
 /// Why a frame passes or drops.
 ///
-/// What else an observer wants to know of the frame, such as its addresses and its VLAN, it reads with [`frame`] itself: carrying
+/// What else an observer wants to know of the frame, such as its addresses and its zone, it works out itself, with [`frame`]: carrying
 /// that along would cost every packet what few are asked for, and verifiers before that of 6.12 look at each combination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The reason, which says whether it drops.
     pub reason: Reason,
-    /// The zone it came from; 0 unless it was judged.
-    pub zone: u16,
     /// The protected host that it is for, or [`NONE_U16`]; an `Option` would be an uninitialised register to the verifier.
     pub host: u16,
     /// The number of the deciding rule's counter, or [`NONE_U32`].
@@ -43,7 +41,6 @@ impl Verdict {
     pub const fn bare(reason: Reason) -> Self {
         Self {
             reason,
-            zone: 0,
             host: NONE_U16,
             rule: NONE_U32,
             end: 0,
@@ -109,8 +106,7 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
             verdict.reason = reason;
             return verdict;
         }
-        verdict.zone = self.zone(link);
-        let table = self.image.table(host, record, verdict.zone);
+        let table = self.image.table(host, record, || self.zone(link));
         let leaf = self
             .sources
             .leaf_v4(self.options().slot, table, header.source);
@@ -138,8 +134,7 @@ impl<I: Fn() -> u32, W: Words, S: Sources> Gate<'_, I, W, S> {
             verdict.reason = reason;
             return verdict;
         }
-        verdict.zone = self.zone(link);
-        let table = self.image.table(host, record, verdict.zone);
+        let table = self.image.table(host, record, || self.zone(link));
         let leaf = self
             .sources
             .leaf_v6(self.options().slot, table, header.source);

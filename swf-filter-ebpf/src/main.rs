@@ -41,10 +41,9 @@ pub fn swf_filter_trace(context: XdpContext) -> u32 {
     if verdict.rule != NONE_U32 {
         info!(
             &context,
-            "reason {} rule {} zone {}",
+            "reason {} rule {}",
             verdict.reason.number(),
-            verdict.rule,
-            verdict.zone
+            verdict.rule
         );
     }
     action(verdict)

@@ -66,9 +66,8 @@ pub fn report(packet: &Packet, image: &Image<Generation>, verdict: Verdict) {
         rule: verdict.rule,
         interface: packet.interface(),
         length: packet.length() as u32,
-        zone: verdict.zone,
         reason: verdict.reason.number(),
-        reserved: 0,
+        reserved: [0; 3],
         head: zerocopy::transmute!([black_box(0_u64); EVENT_HEAD / 8]),
     });
     let event = entry.as_mut_ptr();

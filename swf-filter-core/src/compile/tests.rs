@@ -542,7 +542,7 @@ fn every_port_range_and_table_is_found() {
     for host in 0..256u16 {
         let record = image.host(host);
         assert_eq!(record.first_rule(), u32::from(host));
-        assert_eq!(image.table(host, record, 0), host);
+        assert_eq!(image.table(host, record, || 0), host);
         for range in 0..16 {
             let (first, last) = (range * 1000, range * 1000 + range);
             assert!(
@@ -699,7 +699,7 @@ fn each_zone_has_its_table() {
         generation.hosts[1].tables = tables.to_vec();
         let words = write(&generation, &placement(&[])).unwrap();
         let image = Image::new(words.as_slice());
-        let found = [0, 1, 2].map(|zone| image.table(1, image.host(1), zone));
+        let found = [0, 1, 2].map(|zone| image.table(1, image.host(1), || zone));
         assert_eq!(found, tables);
     }
 }

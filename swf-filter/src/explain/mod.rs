@@ -12,8 +12,9 @@ use ipnetwork::IpNetwork;
 use swf_filter_common::abi::NONE_U16;
 use swf_filter_common::image::{Engine, Image};
 use swf_filter_common::verdict::{Verdict, judge};
+use swf_filter_core::admission::{Way, zone};
 use swf_filter_core::compile::image::{Placement, write};
-use swf_filter_core::compile::{Generation, Hash, List, Tables, compile};
+use swf_filter_core::compile::{Generation, Hash, List, Tables, Zone, compile};
 use swf_filter_core::judge::Judge;
 use swf_filter_core::policy::limits;
 use swf_filter_core::policy::parse::line_of;
@@ -44,6 +45,20 @@ pub struct Question<'a> {
     pub vlan: Option<u16>,
     /// The request that is to be made, if that is asked about too.
     pub request: Option<Request<'a>>,
+}
+
+impl Question<'_> {
+    /// How the packet comes in.
+    fn way(self) -> Way {
+        let own = self.interface.map(Arc::from);
+        Way {
+            interfaces: own
+                .into_iter()
+                .chain(self.masters.iter().cloned())
+                .collect(),
+            vlan: self.vlan,
+        }
+    }
 }
 
 /// The number that the interface has here, whatever it is on the machine.
@@ -100,11 +115,9 @@ impl<'a> Explainer<'a> {
     pub fn explain(&mut self, question: Question<'_>) -> Result<Explanation> {
         let verdict = self.verdict(question)?;
         let (policy, generation) = (self.policy, self.generation);
+        let zone = generation.zones.get(zone(generation, &question.way()));
         let request = question.request.map(|request| {
-            let zone = generation
-                .zones
-                .get(usize::from(verdict.zone))
-                .filter(|_| verdict.host != NONE_U16);
+            let zone = zone.filter(|_| verdict.host != NONE_U16);
             let zone = zone.with_context(|| format!("{} is no protected host", question.to))?;
             let host = usize::from(verdict.host);
             request::explain(policy, &self.judge, host, zone, question.from, request)
@@ -122,9 +135,7 @@ impl<'a> Explainer<'a> {
             host: rule
                 .and_then(|rule| generation.host_of(rule))
                 .map(|host| Arc::clone(&host.name)),
-            zone: rule
-                .and_then(|_| generation.zones.get(usize::from(verdict.zone)))
-                .map(swf_filter_core::compile::Zone::name),
+            zone: zone.filter(|_| rule.is_some()).map(Zone::name),
             rule: rule.map(|rule| Arc::clone(&rule.text)),
             list: rule.map(|rule| rule.list),
             origin: rule.map(|rule| rule.origin.clone()),
@@ -137,8 +148,7 @@ impl<'a> Explainer<'a> {
     }
 
     fn image(&mut self, question: Question<'_>) -> Result<&[u64]> {
-        let names = question.interface.map(Arc::from);
-        let names: Vec<Arc<str>> = names.iter().chain(question.masters).cloned().collect();
+        let names = question.way().interfaces;
         let known = self.image.take().filter(|(known, _)| *known == names);
         let image = if let Some(image) = known {
             image

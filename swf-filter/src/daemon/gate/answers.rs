@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use swf_filter_common::abi::{Count, Event, NONE_U32};
 use swf_filter_common::reason::Reason;
+use swf_filter_core::admission::{Way, zone};
 use swf_filter_core::compile::{Generation, Zone, difference};
 use tokio::sync::watch;
 
@@ -16,6 +17,7 @@ use crate::control::api::{
     RuleCount, Status,
 };
 use crate::daemon::{headers, listing};
+use crate::dataplane::interfaces::masters;
 use crate::dataplane::{Active, Counters};
 use crate::files;
 use crate::state::{RuleKey, keys};
@@ -215,15 +217,20 @@ impl Gate {
             }
             _ => None,
         };
-        let interface = view
-            .known
-            .iter()
-            .find(|interface| interface.index == event.interface)
-            .map_or_else(
-                || format!("#{}", event.interface),
-                |interface| interface.name.to_string(),
-            );
+        let mut known = view.known.iter();
+        let interface = known.find(|interface| interface.index == event.interface);
+        // Its own name first; none if it is gone.
+        let interfaces: Vec<Arc<str>> = interface
+            .into_iter()
+            .flat_map(|own| {
+                let masters = masters(&view.known, &own.name);
+                [Arc::clone(&own.name)].into_iter().chain(masters)
+            })
+            .collect();
         drop(view);
+        let interface = interfaces
+            .first()
+            .map_or_else(|| format!("#{}", event.interface), |name| name.to_string());
         let reason = Reason::from_number(event.reason);
         let rule = generation
             .as_ref()
@@ -233,12 +240,17 @@ impl Gate {
             .as_ref()
             .zip(rule)
             .and_then(|(generation, rule)| generation.host_of(rule));
-        let zone = generation
-            .as_ref()
-            .filter(|_| rule.is_some())
-            .and_then(|generation| generation.zones.get(usize::from(event.zone)));
         let length = usize::try_from(event.length).unwrap_or(usize::MAX);
         let seen = headers::read(event.head.get(..length).unwrap_or(&event.head));
+        // The kernel does not say, since it looks for a zone only where that decides.
+        let way = Way {
+            interfaces,
+            vlan: seen.vlan,
+        };
+        let zone = generation
+            .as_ref()
+            .filter(|_| rule.is_some() && !way.interfaces.is_empty())
+            .and_then(|generation| generation.zones.get(zone(generation, &way)));
         let report = EventReport {
             time: format!("{:.3}", Timestamp::now()),
             generation: event.generation,
@@ -247,7 +259,7 @@ impl Gate {
             host: host.map(|host| Arc::clone(&host.name)),
             zone: zone.map(Zone::name),
             interface,
-            vlan: seen.vlan,
+            vlan: way.vlan,
             source: seen.source,
             source_port: seen.source_port,
             destination: seen.destination,
