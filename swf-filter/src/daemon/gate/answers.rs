@@ -230,7 +230,7 @@ impl Gate {
         drop(view);
         let interface = interfaces
             .first()
-            .map_or_else(|| format!("#{}", event.interface), |name| name.to_string());
+            .map_or_else(|| format!("#{}", event.interface), ToString::to_string);
         let reason = Reason::from_number(event.reason);
         let rule = generation
             .as_ref()
