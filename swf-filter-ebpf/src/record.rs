@@ -60,7 +60,7 @@ pub fn report(packet: &Packet, image: &Image<Generation>, verdict: Verdict) {
         return;
     };
     // Zeroes that the compiler knows would be a call of `memset`, a function of its own; and in a program with functions, kernels such
-    // as 6.1 take each number for one that matters, and walk over a million instructions in place of some 260,000.
+    // as 6.1 take each number for one that matters, and walk over a million instructions in place of some 200,000.
     entry.write(Event {
         generation: image.words().word(header::GENERATION),
         rule: verdict.rule,
