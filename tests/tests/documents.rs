@@ -400,16 +400,23 @@ fn documents_are_enforced_at_the_packet_and_expectations_hold_reloads_back() -> 
         "an unmet expectation changes nothing"
     );
 
-    let mut explain = world.command();
-    explain.args(["--output", "json", "explain", "--from", "10.30.0.2"]);
-    explain.args(["--to", OTHER_SERVICE, "--interface", "eth2"]);
-    explain.args(["--principal", "arn:aws:iam::111122223333:user/alice"]);
-    explain.args(["--action", "swf:DescribeDomain", "--resource", "payments"]);
-    let (code, out, err) = run(&mut explain)?;
-    ensure!(code == Some(0), "{err}");
-    let told: Value = serde_json::from_str(&out)?;
+    let explain = |interface: &str, from: &str, to: &str| -> Result<Value> {
+        let mut explain = world.command();
+        explain.args(["--output", "json", "explain", "--from", from]);
+        explain.args(["--to", to, "--interface", interface]);
+        explain.args(["--principal", "arn:aws:iam::111122223333:user/alice"]);
+        explain.args(["--action", "swf:DescribeDomain", "--resource", "payments"]);
+        let (code, out, err) = run(&mut explain)?;
+        ensure!(code == Some(0), "{err}");
+        Ok(serde_json::from_str(&out)?)
+    };
+    let told = explain("eth2", "10.30.0.2", OTHER_SERVICE)?;
     ensure!(told["dropped"] == true, "the files would drop it: {told}");
     ensure!(told["request"]["allowed"] == false, "{told}");
     ensure!(told["request"]["reason"] == "no-allow", "{told}");
+    // The packet gate does not look at what another port gets, but a request to it comes from its VPC all the same.
+    let told = explain("eth1", "10.20.0.2", "10.20.0.1:8443")?;
+    ensure!(told["reason"] == "other-port", "{told}");
+    ensure!(told["request"]["allowed"] == true, "{told}");
     Ok(())
 }
