@@ -202,17 +202,19 @@ impl Publisher {
             let _it_only_warns = releasing.join();
         }
         let slot = u32::from(placement.slot);
-        let mut build = Duration::ZERO;
-        let mut start = Instant::now();
+        let start = Instant::now();
+        let forest = match placement.engine {
+            Engine::Compiled => Some(forest.map_or_else(|| Forest::build(generation), Ok)?),
+            Engine::LpmTrie => None,
+        };
+        let build = start.elapsed();
+        let start = Instant::now();
         let mut first = write(generation, placement)?;
-        match placement.engine {
-            Engine::Compiled => {
-                let forest = forest.map_or_else(|| Forest::build(generation), Ok)?;
-                build = start.elapsed();
-                start = Instant::now();
+        match forest {
+            Some(forest) => {
                 let words = forest.words();
-                let beside = words.len().min(PAGE_WORDS as usize - first.len());
-                let (beside, further) = words.split_at(beside);
+                let room = PAGE_WORDS as usize - first.len();
+                let (beside, further) = words.split_at(words.len().min(room));
                 first.extend_from_slice(beside);
                 let further: Vec<_> = further
                     .chunks(PAGE_WORDS as usize)
@@ -222,7 +224,7 @@ impl Publisher {
                     .set(slot, &further)
                     .map_err(map("set the forest"))?;
             }
-            Engine::LpmTrie => self.fill_tries(slot, generation)?,
+            None => self.fill_tries(slot, generation)?,
         }
         let counters = counters(generation, placement)?;
         self.rules
