@@ -142,6 +142,17 @@ pub fn named(interfaces: &[Interface]) -> Vec<(Arc<str>, u32)> {
     own.chain(masters).collect()
 }
 
+/// The names of one interface in that order, by its number; none if it is gone.
+#[must_use]
+pub fn names(interfaces: &[Interface], index: u32) -> Vec<Arc<str>> {
+    let own = interfaces
+        .iter()
+        .find(|interface| interface.index == index)
+        .map(|own| Arc::clone(&own.name));
+    let masters = own.iter().flat_map(|own| masters(interfaces, own));
+    own.iter().cloned().chain(masters).collect()
+}
+
 /// The names of the bonds that an interface is a member of.
 #[must_use]
 pub fn masters(interfaces: &[Interface], name: &str) -> Vec<Arc<str>> {

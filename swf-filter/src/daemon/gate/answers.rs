@@ -17,7 +17,7 @@ use crate::control::api::{
     RuleCount, Status,
 };
 use crate::daemon::{headers, listing};
-use crate::dataplane::interfaces::masters;
+use crate::dataplane::interfaces::names;
 use crate::dataplane::{Active, Counters};
 use crate::files;
 use crate::state::{RuleKey, keys};
@@ -217,16 +217,7 @@ impl Gate {
             }
             _ => None,
         };
-        let mut known = view.known.iter();
-        let interface = known.find(|interface| interface.index == event.interface);
-        // Its own name first; none if it is gone.
-        let interfaces: Vec<Arc<str>> = interface
-            .into_iter()
-            .flat_map(|own| {
-                let masters = masters(&view.known, &own.name);
-                [Arc::clone(&own.name)].into_iter().chain(masters)
-            })
-            .collect();
+        let interfaces = names(&view.known, event.interface);
         drop(view);
         let interface = interfaces
             .first()
