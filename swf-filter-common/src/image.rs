@@ -25,8 +25,6 @@ use crate::frame::V6;
 
 /// Words in an image, a power of two so that any index can be masked into it.
 pub const WORDS: u32 = 65_536;
-/// Bytes in an image.
-pub const BYTES: usize = WORDS as usize * 8;
 
 /// Hosts at most.
 pub const MAX_HOSTS: u32 = 256;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use swf_filter_common::abi::PAGE_WORDS;
 use swf_filter_tests::for_each_engine;
 use swf_filter_tests::frames::Frame;
 use swf_filter_tests::process::Child;
@@ -18,7 +19,7 @@ const HUGE: u32 = 1_000_000;
 /// A host's addresses besides those of the rivals.
 const LARGE_HOST: [&str; 2] = ["198.51.100.30", "2001:db8::30"];
 /// Bytes of a page of the kernel's tables.
-const PAGE_BYTES: u64 = 4 << 20;
+const PAGE_BYTES: u64 = PAGE_WORDS as u64 * 8;
 /// An odd number without a pattern, by which numbers are multiplied that shall lie apart.
 const SCATTER: u32 = 0x9e37_79b1;
 /// Sources that are tried, beside the first and the last of each family.
