@@ -82,9 +82,15 @@ pub struct Ruling {
     pub resource: String,
     /// What they say of the operation.
     pub operation: Decision,
-    /// What they say of each decision in it that needs a permission.
+    /// What they say of each decision in it that needs a permission, up to the last that was looked at.
     pub decisions: Vec<Ruled>,
 }
+
+/// How many decisions of a call are refused before the rest is not looked at.
+pub const REFUSED_DECISIONS: usize = 16;
+
+/// What it costs to copy a key with its value, in looks at it.
+const COPY: usize = 16;
 
 /// A decision in a call, with what documents say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -351,7 +357,8 @@ impl Judge {
     /// Judges a whole call to a host: its operation, and each decision in it.
     ///
     /// `context` is that of [`Judge::context`], with what else is known of the connection and the credentials. `domain_of` knows the
-    /// domains of task tokens.
+    /// domains of task tokens. Once [`REFUSED_DECISIONS`] decisions are refused, no further one is looked at: the call is refused
+    /// by then, and a body has room for tens of thousands.
     pub fn call(
         &self,
         host: usize,
@@ -378,12 +385,20 @@ impl Judge {
         let mut decisions = Vec::new();
         if !call.decisions.is_empty() {
             let context = context.of_decision();
+            let mut refused = 0;
             for one in &call.decisions {
+                // Each has a copy of what is known.
+                context.spend_looks(COPY);
+                let decision = decide(one.action, &with_keys(&context, &one.keys))?;
+                refused += usize::from(!decision.is_allowed());
                 decisions.push(Ruled {
                     position: one.position,
                     action: one.action,
-                    decision: decide(one.action, &with_keys(&context, &one.keys))?,
+                    decision,
                 });
+                if refused == REFUSED_DECISIONS {
+                    break;
+                }
             }
         }
         Ok(Ruling {

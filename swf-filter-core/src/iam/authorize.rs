@@ -69,6 +69,8 @@ pub enum Reason {
     NoSessionAllow,
     /// The role's trust policy does not allow it.
     NoTrust,
+    /// Deciding it takes more work than its context's [`Meter`](super::Meter) has.
+    TooCostly,
 }
 
 /// A statement that decided.
@@ -131,6 +133,7 @@ impl Reason {
             Self::NoResourceAllow => "no-resource-allow",
             Self::NoSessionAllow => "no-session-allow",
             Self::NoTrust => "no-trust",
+            Self::TooCostly => "too-costly",
         }
     }
 }
@@ -151,6 +154,7 @@ impl fmt::Display for Reason {
             }
             Self::NoSessionAllow => "the session's policies do not allow it",
             Self::NoTrust => "the role's trust policy does not allow it",
+            Self::TooCostly => "deciding it takes more work than one request may cause",
         })
     }
 }
@@ -171,6 +175,12 @@ pub fn authorize(policies: &Policies<'_>, request: Request<'_>) -> Decision {
     let session = find(Side::Session, policies.session);
     let resource = find(Side::Resource, policies.resource);
     let sides = [&identity, &boundary, &session, &resource];
+    if request.context.is_spent() {
+        return Decision {
+            reason: Reason::TooCostly,
+            statements: Vec::new(),
+        };
+    }
     if sides.iter().any(|found| !found.deny.is_empty()) {
         return Decision {
             reason: Reason::ExplicitDeny,
@@ -278,6 +288,9 @@ struct Found {
 impl Index {
     fn find(&self, request: Request<'_>, side: Side, bounded: bool, found: &mut Found) {
         for statement in self.candidates(request, bounded) {
+            if request.context.is_spent() {
+                return;
+            }
             if !statement.applies(request, bounded) {
                 continue;
             }
@@ -308,6 +321,7 @@ impl Statement {
             resource,
             context,
         } = request;
+        context.spend(STATEMENT);
         self.actions.contains(action)
             && self.is_about(caller, bounded)
             && self
@@ -352,6 +366,9 @@ impl Statement {
         }
     }
 }
+
+/// What a statement costs by itself, in units of work.
+const STATEMENT: usize = 16;
 
 /// What to look a statement up by for its callers; none means any.
 pub(crate) fn principals_of(statement: &Statement) -> Vec<Option<&str>> {

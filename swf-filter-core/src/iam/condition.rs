@@ -163,6 +163,7 @@ impl Condition {
     /// Whether it holds.
     #[must_use]
     pub fn holds(&self, context: &Context<'_>) -> bool {
+        context.spend_looks(1);
         self.holds_for(context.values(self.key.name()), context)
     }
 
@@ -195,6 +196,8 @@ impl Condition {
 impl Values {
     /// Whether one of them matches `value`. What is of another type matches none.
     fn match_any(&self, operator: Operator, value: &str, context: &Context<'_>) -> bool {
+        // Patterns pay for themselves: each may look at the value in full.
+        context.spend(value.len() + self.count());
         match self {
             Self::Addresses(set) => value::contains(set, value),
             Self::Arns(patterns) => patterns
@@ -214,6 +217,21 @@ impl Values {
             Self::Texts(patterns) => patterns
                 .iter()
                 .any(|pattern| pattern.matches(value, context)),
+        }
+    }
+}
+
+impl Values {
+    /// How many there are; addresses are looked up as one.
+    fn count(&self) -> usize {
+        match self {
+            Self::Addresses(_) => 1,
+            Self::Arns(list) => list.len(),
+            Self::Binary(list) => list.iter().map(Vec::len).sum(),
+            Self::Bools(list) | Self::Missing(list) => list.len(),
+            Self::Dates(list) => list.len(),
+            Self::Numbers(list) => list.len(),
+            Self::Texts(list) => list.len(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::meter::Meter;
+
 /// Condition keys and their values. Names compare without case; a key without values is a missing one.
 ///
 /// A request has some twenty keys, each of one value as a rule, and a decision asks for a few of them. So they are in a list,
@@ -10,9 +12,34 @@ use std::borrow::Cow;
 pub struct Context<'a> {
     /// A key with several values is here several times.
     values: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// What pays for judging by it. Without one, there is no bound.
+    meter: Option<&'a Meter>,
 }
 
 impl<'a> Context<'a> {
+    /// The same, where work is paid for by `meter`.
+    #[must_use]
+    pub fn metered(self, meter: &'a Meter) -> Self {
+        let meter = Some(meter);
+        Self { meter, ..self }
+    }
+
+    /// Pays for some work. False if there is not as much left.
+    pub(super) fn spend(&self, units: usize) -> bool {
+        self.meter.is_none_or(|meter| meter.spend(units))
+    }
+
+    /// Pays for looking through all keys so many times.
+    pub(crate) fn spend_looks(&self, times: usize) -> bool {
+        self.spend(times.saturating_mul(1 + self.values.len()))
+    }
+
+    /// Whether there was more to do than there was work for. What was judged since then is not to be believed.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.meter.is_some_and(Meter::is_spent)
+    }
+
     /// Gives `key` one value more.
     pub fn add(&mut self, key: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
         self.values.push((key.into(), value.into()));

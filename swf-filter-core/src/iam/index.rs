@@ -85,6 +85,7 @@ impl Index {
             super::Asked::Sts(_) => Some(self.roles.clone()),
             super::Asked::Swf(action) => self.actions.get(action.index()).cloned(),
         };
+        request.context.spend(found.iter().map(Bits::words).sum());
         if let Some(found) = &mut found {
             let caller = request.caller;
             let role = caller.role().and_then(|role| role_key(role));
@@ -97,6 +98,8 @@ impl Index {
             let shown = |part| if part == ACCOUNT { account } else { name }.into_iter();
             self.resources.narrow(shown, true, found);
             let shown = |key| request.context.values(key);
+            request.context.spend(self.conditions.work(&shown));
+            request.context.spend_looks(self.conditions.subjects());
             self.conditions.narrow(shown, true, found);
         }
         let numbers = found.into_iter().flat_map(Bits::into_numbers);
@@ -304,6 +307,19 @@ impl Facet {
             forms.finish(statements.len());
         }
         facet
+    }
+
+    /// How many subjects are looked at.
+    fn subjects(&self) -> usize {
+        self.needing.len() + self.barring.len()
+    }
+
+    /// What [`Facet::narrow`] costs at most for what a request shows, in units of work: some words for each text that finds
+    /// statements, and each text a few times.
+    fn work<'a, I: Iterator<Item = &'a str>>(&'a self, shown: &impl Fn(&'a str) -> I) -> usize {
+        let subjects = self.needing.keys().chain(self.barring.keys());
+        let texts = subjects.flat_map(|subject| shown(subject));
+        texts.map(|text| 4 * text.len() + self.free.words()).sum()
     }
 
     /// Takes statements out of `found` that what a request shows of a subject does not meet.
@@ -533,6 +549,10 @@ const BITS: usize = 64;
 impl Bits {
     fn none(statements: usize) -> Self {
         Self(vec![0; statements.div_ceil(BITS)])
+    }
+
+    fn words(&self) -> usize {
+        self.0.len()
     }
 
     fn insert(&mut self, number: usize) {

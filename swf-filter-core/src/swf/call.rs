@@ -104,6 +104,14 @@ pub enum CallFault {
         /// Its key.
         key: String,
     },
+    /// A text is longer than SWF's model lets that member be.
+    #[error("`{path}` has more than {most} characters, the most that SWF takes there")]
+    TooLong {
+        /// Where.
+        path: String,
+        /// Characters that there may be.
+        most: usize,
+    },
     /// A list is longer than SWF allows.
     #[error("`{path}` has {count} items, and the most is {most}")]
     TooMany {
@@ -326,6 +334,23 @@ enum Path<'a> {
     Member(&'a Path<'a>, &'a str),
 }
 
+impl Path<'_> {
+    /// Characters that the text here may have, by the name of its member.
+    ///
+    /// The model of SWF (2012-01-25) gives each member of a name one length in all requests and decisions that are read
+    /// here. Every other text that decides is a `Name`, `DomainName`, `Tag` or `ResourceTagValue`, of 256.
+    fn longest_text(&self) -> usize {
+        match self {
+            Self::Item(list, _) => list.longest_text(),
+            Self::Member(_, "version" | "workflowTypeVersion") => 64,
+            Self::Member(_, "key" | "tagKeys") => 128,
+            Self::Member(_, "taskToken") => 1_024,
+            Self::Member(_, "resourceArn") => 1_600,
+            Self::Body | Self::Member(..) => 256,
+        }
+    }
+}
+
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -406,7 +431,14 @@ impl<'a> Place<'a> {
             Json::Text(text) if text.contains('\0') => Err(CallFault::Nul {
                 path: self.path.to_string(),
             }),
-            Json::Text(text) => Ok(text.to_string()),
+            Json::Text(text) => {
+                let most = self.path.longest_text();
+                if text.chars().nth(most).is_some() {
+                    let path = self.path.to_string();
+                    return Err(CallFault::TooLong { path, most });
+                }
+                Ok(text.to_string())
+            }
             _ => Err(self.wrong_type("a string")),
         }
     }

@@ -361,6 +361,102 @@ mod calls {
     }
 
     #[test]
+    fn what_documents_can_see_is_no_longer_than_swf_takes() {
+        let decision = |kind: &str, attributes: Value| {
+            let member = format!("{}DecisionAttributes", kind.replacen('S', "s", 1));
+            json!({"taskToken": "t", "decisions": [{"decisionType": kind, member: attributes}]})
+        };
+        let completed = Action::RespondDecisionTaskCompleted;
+        type Body<'a> = &'a dyn Fn(&str) -> Value;
+        let members: [(Action, &str, usize, Body<'_>); 12] = [
+            (
+                Action::DescribeDomain,
+                "name",
+                256,
+                &|text| json!({ "name": text }),
+            ),
+            (
+                Action::ListActivityTypes,
+                "domain",
+                256,
+                &|text| json!({ "domain": text }),
+            ),
+            (
+                Action::TagResource,
+                "resourceArn",
+                1_600,
+                &|text| json!({ "resourceArn": text }),
+            ),
+            (
+                Action::RespondActivityTaskCompleted,
+                "taskToken",
+                1_024,
+                &|text| json!({ "taskToken": text }),
+            ),
+            (
+                Action::RegisterActivityType,
+                "version",
+                64,
+                &|text| json!({"domain": "d", "name": "n", "version": text}),
+            ),
+            (
+                Action::StartWorkflowExecution,
+                "workflowType.name",
+                256,
+                &|text| json!({"domain": "d", "workflowType": {"name": text}}),
+            ),
+            (
+                Action::StartWorkflowExecution,
+                "tagList[1]",
+                256,
+                &|text| json!({"domain": "d", "tagList": ["t", text]}),
+            ),
+            (
+                Action::CountOpenWorkflowExecutions,
+                "typeFilter.version",
+                64,
+                &|text| json!({"domain": "d", "typeFilter": {"name": "n", "version": text}}),
+            ),
+            (
+                Action::RegisterDomain,
+                "tags[0].key",
+                128,
+                &|text| json!({"name": "d", "tags": [{"key": text}]}),
+            ),
+            (
+                Action::RegisterDomain,
+                "tags[0].value",
+                256,
+                &|text| json!({"name": "d", "tags": [{"key": "k", "value": text}]}),
+            ),
+            (
+                Action::UntagResource,
+                "tagKeys[0]",
+                128,
+                &|text| json!({"resourceArn": "a", "tagKeys": [text]}),
+            ),
+            (
+                completed,
+                "decisions[0].scheduleActivityTaskDecisionAttributes.taskList.name",
+                256,
+                &|text| decision("ScheduleActivityTask", json!({"taskList": {"name": text}})),
+            ),
+        ];
+        for (action, path, most, body) in members {
+            // Characters count, not bytes.
+            for character in ["a", "\u{e9}"] {
+                assert!(
+                    read(action, &body(&character.repeat(most))).is_ok(),
+                    "{path}"
+                );
+                let longer = read(action, &body(&character.repeat(most + 1)));
+                let path = path.to_owned();
+                assert_eq!(longer, Err(CallFault::TooLong { path, most }));
+            }
+        }
+    }
+
+    #[test]
     fn tags_that_iam_cannot_tell_apart_are_a_fault() {
         let tags = |other| {
             json!({"name": "d", "tags": [
