@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -99,8 +100,8 @@ pub struct Ruled {
     pub position: usize,
     /// The permission that it needs.
     pub action: Action,
-    /// What they say.
-    pub decision: Decision,
+    /// What they say. Decisions that ask the same have one answer.
+    pub decision: Arc<Decision>,
 }
 
 impl Ruling {
@@ -120,7 +121,7 @@ impl Ruling {
             .decisions
             .iter()
             .filter(|ruled| !ruled.decision.is_allowed());
-        refused.next().map(|ruled| (Some(ruled), &ruled.decision))
+        refused.next().map(|ruled| (Some(ruled), &*ruled.decision))
     }
 }
 
@@ -383,13 +384,21 @@ impl Judge {
         };
         let operation = decide(call.action, &with_keys(context, &call.keys))?;
         let mut decisions = Vec::new();
-        if !call.decisions.is_empty() {
+        // A call that is refused is refused, whatever is in it.
+        if operation.is_allowed() && !call.decisions.is_empty() {
             let context = context.of_decision();
+            let mut answers: HashMap<_, Arc<Decision>> = HashMap::new();
             let mut refused = 0;
             for one in &call.decisions {
-                // Each has a copy of what is known.
-                context.spend_looks(COPY);
-                let decision = decide(one.action, &with_keys(&context, &one.keys))?;
+                let decision = match answers.entry((one.action, &one.keys)) {
+                    Entry::Occupied(answer) => Arc::clone(answer.get()),
+                    Entry::Vacant(place) => {
+                        // It is judged by a copy of what is known.
+                        context.spend_looks(COPY);
+                        let decided = decide(one.action, &with_keys(&context, &one.keys))?;
+                        Arc::clone(place.insert(Arc::new(decided)))
+                    }
+                };
                 refused += usize::from(!decision.is_allowed());
                 decisions.push(Ruled {
                     position: one.position,

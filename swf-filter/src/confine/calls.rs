@@ -258,6 +258,8 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_sendto,
     libc::SYS_set_robust_list,
     libc::SYS_set_tid_address,
+    // Threads that give way to others.
+    libc::SYS_setpriority,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_sigaltstack,

@@ -22,7 +22,7 @@ use swf_filter_core::policy::{Effect, Entry, Origin, Policy, Source};
 use swf_filter_core::prefix::PrefixList;
 
 pub use self::request::Request;
-pub(crate) use self::request::{decisions, statements};
+pub(crate) use self::request::{decision, statements};
 pub(crate) use self::signature::{
     Setting, SignatureExplanation, SignatureVerdict, explain as signature,
 };

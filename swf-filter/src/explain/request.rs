@@ -93,8 +93,8 @@ fn fill(explanation: &mut RequestExplanation, ruling: Ruling) {
         }) => format!("decisions[{position}] is {action}, and {}", decisive.reason),
         None => decisive.reason.to_string(),
     };
-    explanation.statements = statements(decisive);
-    explanation.decisions = decisions(&ruling);
+    explanation.statements = statements(decisive).collect();
+    explanation.decisions = ruling.decisions.iter().map(decision).collect();
     explanation.resource = ruling.resource;
 }
 
@@ -105,24 +105,21 @@ fn with_help(fault: &Fault) -> anyhow::Error {
     }
 }
 
-/// What becomes of each decision in a call.
-pub(crate) fn decisions(ruling: &Ruling) -> Vec<DecisionExplanation> {
-    let decisions = ruling.decisions.iter();
-    decisions
-        .map(|ruled| DecisionExplanation {
-            position: ruled.position,
-            action: ruled.action.to_string(),
-            allowed: ruled.decision.is_allowed(),
-            reason: ruled.decision.reason.name().to_owned(),
-            words: ruled.decision.reason.to_string(),
-            statements: statements(&ruled.decision),
-        })
-        .collect()
+/// What becomes of a decision in a call.
+pub(crate) fn decision(ruled: &Ruled) -> DecisionExplanation {
+    DecisionExplanation {
+        position: ruled.position,
+        action: ruled.action.to_string(),
+        allowed: ruled.decision.is_allowed(),
+        reason: ruled.decision.reason.name().to_owned(),
+        words: ruled.decision.reason.to_string(),
+        statements: statements(&ruled.decision).collect(),
+    }
 }
 
 /// The statements that decided.
-pub(crate) fn statements(decision: &Decision) -> Vec<StatementInfo> {
-    decision.statements.iter().map(statement).collect()
+pub(crate) fn statements(decision: &Decision) -> impl ExactSizeIterator<Item = StatementInfo> {
+    decision.statements.iter().map(statement)
 }
 
 fn statement(decider: &Decider) -> StatementInfo {

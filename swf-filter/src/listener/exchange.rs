@@ -14,8 +14,8 @@ use hyper::header::{AsHeaderName, CONTENT_TYPE, HeaderMap, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use jiff::Timestamp;
-use swf_filter_core::iam::Context;
 use swf_filter_core::iam::principal::Caller;
+use swf_filter_core::iam::{Context, Meter};
 use swf_filter_core::judge::{Network, Ruling};
 use swf_filter_core::policy::{Effect, HostDocuments};
 use swf_filter_core::session::Session;
@@ -39,7 +39,7 @@ use super::request::{AuthorizedRequest, Identity, RequestId};
 use super::settings::QuerySignatures;
 use super::shared::{Fronting, Shared, lots};
 use super::tls;
-use crate::explain::{decisions, statements};
+use crate::explain;
 
 /// The connection that requests come over.
 pub(super) struct Connection {
@@ -79,13 +79,24 @@ impl Service {
 }
 
 /// A request that has come whole.
-struct Arrived<'a> {
+struct Arrived {
     id: RequestId,
+    service: Service,
     head: Parts,
     body: Bytes,
-    policy: &'a Enforced,
+    policy: Arc<Enforced>,
     host: usize,
+    /// What its body takes of what there may be.
+    _room: Share,
+}
+
+/// What else a request is judged by.
+#[derive(Clone, Copy)]
+struct Facts<'a> {
+    /// Where it comes from; none if that cannot be told.
     network: Option<Network<'a>>,
+    /// The work that it may take.
+    meter: &'a Meter,
 }
 
 /// Who signed a request, without doubt.
@@ -94,6 +105,20 @@ struct Signer {
     access_key_id: Box<str>,
     scope: Box<str>,
     session: Option<Box<Session>>,
+}
+
+/// What becomes of a request that nothing speaks against.
+enum Approved {
+    /// It is answered here.
+    Answer(Response<Body>),
+    /// It goes on to the upstream.
+    Forward {
+        request: AuthorizedRequest,
+        /// The domain whose tasks are polled for.
+        polled: Option<String>,
+        /// Why it is allowed.
+        reason: &'static str,
+    },
 }
 
 /// What is to be answered, and what became of the request.
@@ -108,7 +133,7 @@ const DEFAULT_REGION: &str = "us-east-1";
 impl Connection {
     /// Answers a request.
     pub(super) async fn respond<B>(
-        &self,
+        self: Arc<Self>,
         request: Request<B>,
     ) -> Result<Response<Recorded<Body>>, Infallible>
     where
@@ -120,9 +145,17 @@ impl Connection {
         let service = Service::of(request.headers());
         let record = self.record(id, service, request.headers());
         let mut record = Recording::new(Arc::clone(&self.shared), record);
-        let decided = self.decide(request, service, id, &mut record).await;
+        let received = self.receive(request, service, id, &mut record).await;
+        let (judged, mut record) = match received {
+            Ok(arrived) => self.judge_somewhere(arrived, record).await,
+            Err(refusal) => (Err(refusal), record),
+        };
+        let outcome = match judged {
+            Ok(approved) => self.carry_out(approved, &mut record).await,
+            Err(refusal) => Err(refusal),
+        };
         let Outcome { response, verdict } =
-            decided.unwrap_or_else(|refusal| refuse(&refusal, service, id, &mut record));
+            outcome.unwrap_or_else(|refusal| refuse(&refusal, service, id, &mut record));
         record.verdict = verdict;
         record.status = Some(response.status().as_u16());
         Ok(response.map(|body| Recorded::new(body, record, under_way)))
@@ -151,13 +184,14 @@ impl Connection {
         record
     }
 
-    async fn decide<B>(
+    /// Takes a request whole, if its source is let in.
+    async fn receive<B>(
         &self,
         request: Request<B>,
         service: Service,
         id: RequestId,
         record: &mut Record,
-    ) -> Result<Outcome, Refusal>
+    ) -> Result<Arrived, Refusal>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -170,36 +204,74 @@ impl Connection {
         if head.headers.len() > limits::FIELDS {
             return Err(HeadFault::TooManyFields.into());
         }
-        let _room = self.room(&body)?;
+        let room = self.room(&body)?;
         // Before anything is answered: a client that still sends would see its connection break, and not the answer.
         let body = whole(body).await?;
         // Only now: a body takes its time, and the policy may have changed in it.
         let policy = self.shared.policy.borrow().clone();
-        let policy = policy.as_deref().ok_or(Refusal::NoPolicy)?;
+        let policy = policy.ok_or(Refusal::NoPolicy)?;
         record.generation = policy.info.generation;
         let host = policy.host(&self.listener.settings.host);
         let host = host.ok_or(Refusal::NoPolicy)?;
-        self.admit(policy, host)?;
+        self.admit(&policy, host)?;
         if head.method != Method::POST || head.uri.path() != "/" {
             return Err(Refusal::Target {
                 method: head.method.as_str().into(),
                 path: head.uri.path().into(),
             });
         }
-        let arrived = Arrived {
+        Ok(Arrived {
             id,
+            service,
             head,
             body,
             policy,
             host,
-            network: policy.network(&self.arrival),
+            _room: room,
+        })
+    }
+
+    /// Judges a request here if that is soon done, and by threads for what takes longer if not.
+    async fn judge_somewhere(
+        self: &Arc<Self>,
+        arrived: Arrived,
+        mut record: Recording,
+    ) -> (Result<Approved, Refusal>, Recording) {
+        if arrived.body.len() <= limits::LIGHT_BODY {
+            let meter = Meter::new(limits::LIGHT_WORK);
+            let judged = self.judge(&arrived, &meter, &mut record);
+            if !meter.is_spent() {
+                return (judged, record);
+            }
+        }
+        let connection = Arc::clone(self);
+        let judge = move |(arrived, mut record): (Arrived, Recording)| {
+            let meter = Meter::new(limits::HEAVY_WORK);
+            let judged = connection.judge(&arrived, &meter, &mut record);
+            (judged, record)
         };
-        if let Some(Network::Vpc { id, .. }) = arrived.network {
+        let client = Client::of(&self.arrival);
+        let judged = self.shared.heavy.run(client, (arrived, record), judge);
+        judged
+            .await
+            .unwrap_or_else(|(_, record)| (Err(Refusal::NoRoom), record))
+    }
+
+    /// Judges a request, with as much work as `meter` has.
+    fn judge(
+        &self,
+        arrived: &Arrived,
+        meter: &Meter,
+        record: &mut Record,
+    ) -> Result<Approved, Refusal> {
+        let network = arrived.policy.network(&self.arrival);
+        if let Some(Network::Vpc { id, .. }) = network {
             record.vpc = Some(id.into());
         }
-        match service {
-            Service::Sts => self.ask_sts(&arrived, record),
-            Service::Swf => self.ask_swf(arrived, record).await,
+        let facts = Facts { network, meter };
+        match arrived.service {
+            Service::Sts => self.ask_sts(arrived, facts, record),
+            Service::Swf => self.ask_swf(arrived, facts, record),
         }
     }
 
@@ -226,8 +298,13 @@ impl Connection {
         }
     }
 
-    async fn ask_swf(&self, arrived: Arrived<'_>, record: &mut Record) -> Result<Outcome, Refusal> {
-        let call = read_swf(&arrived, record);
+    fn ask_swf(
+        &self,
+        arrived: &Arrived,
+        facts: Facts<'_>,
+        record: &mut Record,
+    ) -> Result<Approved, Refusal> {
+        let call = read_swf(arrived, record);
         if let Err(
             refusal @ (Refusal::Call(CallFault::Malformed { .. } | CallFault::Large { .. })
             | Refusal::UnknownOperation { .. }),
@@ -236,13 +313,12 @@ impl Connection {
             return Err(refusal);
         }
         // The other faults of a body are told to those only who have signed it.
-        let signer = self.authenticate(&arrived, Service::Swf, record)?;
+        let signer = self.authenticate(arrived, Service::Swf, record)?;
         let call = call?;
-        let ruling = self.judge(&arrived, &signer, &call)?;
+        let ruling = self.rule(arrived, facts, &signer, &call)?;
         record.resource = Some(ruling.resource.as_str().into());
         let decisive = ruling.refused().map(|(_, decision)| decision);
-        record.statements = statements(decisive.unwrap_or(&ruling.operation));
-        let Arrived { id, body, .. } = arrived;
+        record.set_statements(explain::statements(decisive.unwrap_or(&ruling.operation)));
         let identity = Identity {
             caller: signer.caller,
             access_key_id: signer.access_key_id,
@@ -251,22 +327,31 @@ impl Connection {
             vpc: record.vpc.clone(),
             endpoint: self.arrival.endpoint().map(Into::into),
         };
-        let authorized = AuthorizedRequest::authorize(&ruling, id, call.action, body, identity);
+        let body = arrived.body.clone();
+        let authorized =
+            AuthorizedRequest::authorize(&ruling, arrived.id, call.action, body, identity);
         let Some(request) = authorized else {
             return Err(Refusal::Denied(Box::new(ruling)));
         };
-        let outcome = self.forward(&request, &call, record).await?;
-        record.reason = ruling.operation.reason.name().into();
-        Ok(outcome)
+        // A ruling and a call may be larger than the body, and a poll waits for a minute: no more is kept than is needed.
+        Ok(Approved::Forward {
+            request,
+            polled: match call.scope {
+                Scope::Domain(domain) if is_poll(call.action) => Some(domain),
+                _ => None,
+            },
+            reason: ruling.operation.reason.name(),
+        })
     }
 
-    fn judge(
+    fn rule(
         &self,
-        arrived: &Arrived<'_>,
+        arrived: &Arrived,
+        facts: Facts<'_>,
         signer: &Signer,
         call: &Call,
     ) -> Result<Ruling, Refusal> {
-        let mut context = self.context(arrived, signer)?;
+        let mut context = self.context(arrived, facts, signer)?;
         let session = signer.session.as_deref();
         if let Some(session) = session {
             session.extend(&mut context);
@@ -282,9 +367,14 @@ impl Connection {
         )?)
     }
 
-    fn ask_sts(&self, arrived: &Arrived<'_>, record: &mut Record) -> Result<Outcome, Refusal> {
+    fn ask_sts(
+        &self,
+        arrived: &Arrived,
+        facts: Facts<'_>,
+        record: &mut Record,
+    ) -> Result<Approved, Refusal> {
         let signer = self.authenticate(arrived, Service::Sts, record)?;
-        let context = self.context(arrived, &signer)?;
+        let context = self.context(arrived, facts, &signer)?;
         let asker = match &signer.session {
             Some(session) => Asker::Session(session),
             None => Asker::User {
@@ -300,16 +390,13 @@ impl Connection {
         let token = token.transpose()?.unwrap_or_default();
         let answer = outcome.answer(&token, &arrived.id.to_string());
         record.reason = "allowed".into();
-        Ok(Outcome {
-            response: answer::xml(answer, arrived.id),
-            verdict: Verdict::Allowed,
-        })
+        Ok(Approved::Answer(answer::xml(answer, arrived.id)))
     }
 
     /// Who signed.
     fn authenticate(
         &self,
-        arrived: &Arrived<'_>,
+        arrived: &Arrived,
         service: Service,
         record: &mut Record,
     ) -> Result<Signer, Refusal> {
@@ -334,7 +421,7 @@ impl Connection {
     }
 
     /// What signatures are held against.
-    fn rules(&self, arrived: &Arrived<'_>, service: Service) -> Rules {
+    fn rules(&self, arrived: &Arrived, service: Service) -> Rules {
         let host = arrived.policy.policy.hosts.get(arrived.host);
         let documents = host.and_then(|host| host.documents.as_ref());
         let region = documents.map_or(DEFAULT_REGION, HostDocuments::region);
@@ -350,12 +437,14 @@ impl Connection {
     /// What is known of a request, but for what its body and session tell.
     fn context<'a>(
         &'a self,
-        arrived: &'a Arrived<'_>,
+        arrived: &'a Arrived,
+        facts: Facts<'a>,
         signer: &'a Signer,
     ) -> Result<Context<'a>, Refusal> {
-        let network = arrived.network.ok_or(Refusal::NoNetwork)?;
+        let network = facts.network.ok_or(Refusal::NoNetwork)?;
         let judge = &arrived.policy.judge;
-        let mut context = judge.context(arrived.host, &signer.caller, network);
+        let context = judge.context(arrived.host, &signer.caller, network);
+        let mut context = context.metered(facts.meter);
         let now = Timestamp::now();
         context.set("aws:CurrentTime", format!("{now:.0}"));
         context.set("aws:EpochTime", now.as_second().to_string());
@@ -367,29 +456,38 @@ impl Connection {
         Ok(context)
     }
 
-    async fn forward(
-        &self,
-        request: &AuthorizedRequest,
-        call: &Call,
-        record: &mut Record,
-    ) -> Result<Outcome, Refusal> {
+    async fn carry_out(&self, approved: Approved, record: &mut Record) -> Result<Outcome, Refusal> {
+        let (request, polled, reason) = match approved {
+            Approved::Answer(response) => {
+                return Ok(Outcome {
+                    response,
+                    verdict: Verdict::Allowed,
+                });
+            }
+            Approved::Forward {
+                request,
+                polled,
+                reason,
+            } => (request, polled, reason),
+        };
         record.upstream = Some(Arc::clone(&self.listener.upstream_name));
         // From here on it may be done, whether or not anybody is left to be told.
         record.verdict = Verdict::Failed;
         let start = Instant::now();
-        let sent = self.listener.upstream.send(request).await;
+        let sent = self.listener.upstream.send(&request).await;
         record.upstream_microseconds = Some(microseconds(start));
         let sent = sent?;
         record.upstream_status = Some(sent.status.as_u16());
         let (head, body) = answer::head(sent);
-        let body = match &call.scope {
+        let body = match polled {
             // Whoever gets a task may speak of it, so that its domain has to be known before.
-            Scope::Domain(domain) if is_poll(call.action) && head.0 == StatusCode::OK => {
+            Some(domain) if head.0 == StatusCode::OK => {
                 let shared = Arc::clone(&self.shared);
-                Learning::new(body, shared, domain).boxed_unsync()
+                Learning::new(body, shared, &domain).boxed_unsync()
             }
             _ => body.map_err(Into::into).boxed_unsync(),
         };
+        record.reason = reason.into();
         Ok(Outcome {
             response: answer::passed_on(head, body, request.id()),
             verdict: Verdict::Allowed,
@@ -403,8 +501,9 @@ fn refuse(refusal: &Refusal, service: Service, id: RequestId, record: &mut Recor
     record.words = Some(refusal.to_string().into());
     let mut inside = None;
     if let Refusal::Denied(ruling) = refusal {
-        record.decisions = decisions(ruling);
-        record.decisions.retain(|decision| !decision.allowed);
+        let decisions = ruling.decisions.iter();
+        let refused = decisions.filter(|ruled| !ruled.decision.is_allowed());
+        record.set_decisions(refused.map(explain::decision));
         inside = ruling.refused().and_then(|(inside, _)| inside);
     }
     let known = |text: Option<&str>| text.unwrap_or("?").to_owned();
@@ -446,7 +545,7 @@ where
     }
 }
 
-fn read_swf(arrived: &Arrived<'_>, record: &mut Record) -> Result<Call, Refusal> {
+fn read_swf(arrived: &Arrived, record: &mut Record) -> Result<Call, Refusal> {
     let target = header(&arrived.head.headers, "x-amz-target").unwrap_or_default();
     let Some(action) = Action::from_target(target) else {
         serde_json::from_slice::<serde::de::IgnoredAny>(&arrived.body).map_err(|error| {

@@ -13,6 +13,17 @@ pub const BODY: usize = 1 << 20;
 pub const BODIES_OF_ONE: usize = 64 << 20;
 /// The same for all together.
 pub const BODIES: usize = 1 << 30;
+/// Bytes of a body that is read and judged where it comes in: under 1 ms. Larger ones go to [`heavy`](super::heavy).
+pub const LIGHT_BODY: usize = 16 * 1024;
+/// Work that judging may take there: some 5 ms. What needs more begins anew, with the other large ones.
+pub const LIGHT_WORK: u64 = 5_000_000;
+/// Work that judging may take at all: some 200 ms, that of a thousand decisions by ten thousand statements.
+pub const HEAVY_WORK: u64 = 200_000_000;
+/// Large requests of one client that may wait, which is one for each of its connections; and for how long they may.
+pub(super) const HEAVY: super::heavy::Limits = super::heavy::Limits {
+    of_one: 1_000,
+    patience: Duration::from_secs(20),
+};
 /// For a client to finish its TLS handshake, and before that its PROXY header. It is several round trips, on any network.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For a client to send the head of its first request.

@@ -10,6 +10,7 @@ mod counters;
 mod crowd;
 mod exchange;
 pub mod guard;
+mod heavy;
 mod learning;
 pub mod limits;
 mod pace;

@@ -49,8 +49,10 @@ pub(super) enum Refusal {
     /// There is no policy, or it has no such host.
     #[error("no policy is in force for this listener")]
     NoPolicy,
-    /// Its client has as many bodies under way as it may.
-    #[error("too many bytes of bodies are under way from where it comes, or in all")]
+    /// Its client has as many bodies under way as it may, or as many large requests that wait.
+    #[error(
+        "request bodies in flight, or large requests that wait, exceed the limit of the client or of all"
+    )]
     NoRoom,
     /// STS does not do what it is asked for.
     #[error("{0}")]
@@ -208,6 +210,14 @@ impl Refusal {
                 code: "UnknownOperationException",
                 message: None,
             },
+            // As AWS words it, but for the value, which is long.
+            Self::Call(CallFault::TooLong { path, most }) => Told::bad(
+                "ValidationException",
+                format!(
+                    "1 validation error detected: Value at '{path}' failed to satisfy constraint: \
+                     Member must have length less than or equal to {most}"
+                ),
+            ),
             // These say no more than what the client itself has sent.
             Self::Call(
                 fault @ (CallFault::Empty { .. }

@@ -269,21 +269,20 @@ impl Visit {
     async fn speak_one(&self, stream: TlsStream<TcpStream>, connection: Connection) {
         let slot = connection.slot.clone().unwrap_or_default();
         let guard = Guard::new(stream, Arc::clone(&slot));
-        let connection = &connection;
+        let connection = Arc::new(connection);
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             // Timers are below: these would close connections that wait for their next request.
             .header_read_timeout(None)
             .serve_connection(
                 TokioIo::new(guard),
-                service_fn(|request| connection.respond(request)),
+                service_fn(|request| Arc::clone(&connection).respond(request)),
             );
-        self.until_ended(served, connection).await;
+        self.until_ended(served, &connection).await;
     }
 
     async fn speak_two(&self, stream: TlsStream<TcpStream>, connection: Connection) {
         let connection = Arc::new(connection);
-        let answering = Arc::clone(&connection);
         let served = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(limits::IDLE)
@@ -292,10 +291,7 @@ impl Visit {
             .max_header_list_size(u32::try_from(limits::HEAD).unwrap_or(u32::MAX))
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(move |request| {
-                    let connection = Arc::clone(&answering);
-                    async move { connection.respond(request).await }
-                }),
+                service_fn(|request| Arc::clone(&connection).respond(request)),
             );
         self.until_ended(served, &connection).await;
     }

@@ -16,6 +16,7 @@ use swf_filter_core::swf::{DEFAULT_CAPACITY, TokenCache};
 use super::audit::Audit;
 use super::counters::Counters;
 use super::crowd::Crowd;
+use super::heavy::Heavy;
 use super::limits;
 use super::policy::Current;
 use super::refusal::Refusal;
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     /// Bytes of bodies that are under way.
     pub(super) bodies: Arc<Crowd>,
+    /// Judges what takes long.
+    pub(super) heavy: Heavy,
     pub(super) policy: Current,
     pub(super) audit: Audit,
     pub(super) counters: Counters,
@@ -141,7 +144,7 @@ impl Shared {
         audit: Audit,
         keys: Keys,
         ring: Ring,
-    ) -> Result<Self, getrandom::Error> {
+    ) -> anyhow::Result<Self> {
         let mut first_id = [0; 16];
         getrandom::fill(&mut first_id)?;
         Ok(Self {
@@ -153,6 +156,7 @@ impl Shared {
             keys: ArcSwap::from_pointee(keys),
             ring: ArcSwap::from_pointee(ring),
             bodies: Crowd::new(limits::BODIES_OF_ONE, limits::BODIES),
+            heavy: Heavy::start(limits::HEAVY)?,
             derived: Mutex::new(KeyCache::new(DERIVED)),
             tokens: Mutex::new(TokenCache::new(DEFAULT_CAPACITY)),
             first_id: u128::from_le_bytes(first_id),

@@ -4,9 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use jiff::Timestamp;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -37,6 +39,8 @@ pub(crate) struct Load {
     door: Door,
     tls: Arc<ClientConfig>,
     request: Arc<[u8]>,
+    /// Requests that take as much work as any that are let in.
+    hostile: Arc<[Vec<u8>]>,
 }
 
 impl Load {
@@ -44,7 +48,8 @@ impl Load {
         Ok(Self {
             door: world.host.door(),
             tls: client(&setting.authority)?,
-            request: signed(&setting.key_id, &setting.secret).into(),
+            request: signed(setting, "ListDomains", LIST).into(),
+            hostile: hostile(setting).into(),
         })
     }
 
@@ -134,6 +139,45 @@ impl Load {
         at(50).zip(at(99)).context("nothing was asked")
     }
 
+    /// The same, while so many clients send requests that take as much work as any, each as soon as it has its answer.
+    pub(crate) fn latencies_beside(
+        &self,
+        target: Target,
+        (rate, time): (usize, Duration),
+        attackers: usize,
+    ) -> Result<(f64, f64)> {
+        let over = Arc::new(AtomicBool::new(false));
+        thread::scope(|scope| {
+            let attack = scope.spawn(|| {
+                self.run(async |client| {
+                    let mut tasks = JoinSet::new();
+                    let until = Instant::now() + 2 * time;
+                    for number in 0..attackers {
+                        let client = client.clone();
+                        let over = Arc::clone(&over);
+                        let hostile = Arc::clone(&self.hostile);
+                        tasks.spawn(async move {
+                            let mut stream = client.connect(target).await?;
+                            while Instant::now() < until && !over.load(Ordering::Relaxed) {
+                                client
+                                    .send(&mut stream, &hostile[number % hostile.len()])
+                                    .await?;
+                            }
+                            anyhow::Ok(())
+                        });
+                    }
+                    all(tasks).await
+                })
+            });
+            let latencies = self.latencies(target, rate, time);
+            over.store(true, Ordering::Relaxed);
+            attack
+                .join()
+                .map_err(|_| anyhow!("the attack ended early"))??;
+            latencies
+        })
+    }
+
     fn run<T: Send>(&self, work: impl AsyncFnOnce(Client) -> Result<T> + Send) -> Result<T> {
         self.door.run(|| {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -171,7 +215,14 @@ impl Client {
 
     /// Sends the request, and reads the answer to its end.
     async fn ask(&self, stream: &mut TlsStream<TcpStream>) -> Result<()> {
-        stream.write_all(&self.request).await?;
+        let status = self.send(stream, &self.request).await?;
+        ensure!(status == "200", "answered with {status}");
+        Ok(())
+    }
+
+    /// Sends a request, reads the answer to its end, and gives its status.
+    async fn send(&self, stream: &mut TlsStream<TcpStream>, request: &[u8]) -> Result<String> {
+        stream.write_all(request).await?;
         stream.flush().await?;
         let mut answer = Vec::with_capacity(1024);
         loop {
@@ -183,14 +234,14 @@ impl Client {
             let Some((head, body)) = text.split_once("\r\n\r\n") else {
                 continue;
             };
-            ensure!(head.starts_with("HTTP/1.1 200"), "{text}");
+            let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
             let length = head
                 .lines()
                 .filter_map(|line| line.split_once(": "))
                 .find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
             let (_, length) = length.context("an answer without its length")?;
             if body.len() == length.parse::<usize>()? {
-                return Ok(());
+                return Ok(status);
             }
         }
     }
@@ -213,22 +264,50 @@ fn client(authority: &Path) -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// `ListDomains`, signed now. It holds for fifteen minutes.
-fn signed(key_id: &str, secret: &str) -> Vec<u8> {
-    const BODY: &str = r#"{"registrationStatus":"REGISTERED"}"#;
+const LIST: &str = r#"{"registrationStatus":"REGISTERED"}"#;
+
+/// What takes the most work of all that is let in, in a body of a mebibyte: lists in lists, which are read before anybody asks
+/// who sent them; decisions, each of which is judged; and a text that is sent on.
+fn hostile(setting: &Setting) -> Vec<Vec<u8>> {
+    const MOST: usize = 1 << 20;
+    let lists = "[[[[0]]]],".repeat(MOST / 10 - 10);
+    let decisions = r#"{"decisionType":"StartTimer"},"#.repeat(MOST / 30 - 10);
+    let input = "x".repeat(MOST - 100);
+    [
+        ("ListDomains", format!(r#"{{"a":[{lists}0]}}"#)),
+        (
+            "RespondDecisionTaskCompleted",
+            format!(
+                r#"{{"taskToken":"t","decisions":[{}]}}"#,
+                decisions.trim_end_matches(',')
+            ),
+        ),
+        (
+            "StartWorkflowExecution",
+            format!(r#"{{"domain":"payments","input":"{input}"}}"#),
+        ),
+    ]
+    .map(|(operation, body)| signed(setting, operation, &body))
+    .into()
+}
+
+/// A call, signed now. It holds for fifteen minutes.
+fn signed(setting: &Setting, operation: &str, body: &str) -> Vec<u8> {
     const SIGNED: &str = "content-type;host;x-amz-date;x-amz-target";
+    let Setting { key_id, secret, .. } = setting;
+    let target = format!("SimpleWorkflowService.{operation}");
     let now = Timestamp::now();
     let (day, time) = (now.strftime("%Y%m%d"), now.strftime("%Y%m%dT%H%M%SZ"));
     let fields = format!(
-        "content-type:application/x-amz-json-1.0\nhost:{NAME}\nx-amz-date:{time}\nx-amz-target:SimpleWorkflowService.ListDomains\n"
+        "content-type:application/x-amz-json-1.0\nhost:{NAME}\nx-amz-date:{time}\nx-amz-target:{target}\n"
     );
-    let hash = BodyHash::of(BODY.as_bytes());
+    let hash = BodyHash::of(body.as_bytes());
     let canonical = format!("POST\n/\n\n{fields}\n{SIGNED}\n{hash}");
     let scope = format!("{day}/us-east-1/swf/aws4_request");
     let canonical = BodyHash::of(canonical.as_bytes());
     let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{canonical}");
     let key = SigningKey::derive(
-        &Secret::new(secret.to_owned()),
+        &Secret::new(secret.clone()),
         &day.to_string(),
         "us-east-1",
         "swf",
@@ -236,10 +315,10 @@ fn signed(key_id: &str, secret: &str) -> Vec<u8> {
     let signature = key.sign(&text);
     format!(
         "POST / HTTP/1.1\r\nhost: {NAME}\r\ncontent-type: application/x-amz-json-1.0\r\nx-amz-date: {time}\r\n\
-         x-amz-target: SimpleWorkflowService.ListDomains\r\nuser-agent: a bench\r\n\
+         x-amz-target: {target}\r\nuser-agent: a bench\r\n\
          authorization: AWS4-HMAC-SHA256 Credential={key_id}/{scope}, SignedHeaders={SIGNED}, Signature={signature}\r\n\
-         content-length: {}\r\n\r\n{BODY}",
-        BODY.len()
+         content-length: {}\r\n\r\n{body}",
+        body.len()
     )
     .into_bytes()
 }

@@ -31,6 +31,8 @@ const FRESH: usize = 800;
 /// Requests a second, for latencies, and for how long.
 const OFFERED: usize = 1_000;
 const FOR: Duration = Duration::from_secs(4);
+/// Clients that send what takes the most work meanwhile.
+const ATTACKERS: usize = 50;
 
 fn main() -> Result<()> {
     let Some(world) = World::new("bench")? else {
@@ -61,6 +63,11 @@ fn main() -> Result<()> {
             })?);
             one.latency
                 .push(load.latencies(peer.target(), OFFERED, FOR)?);
+            if peer.is_own() {
+                let offered = (OFFERED, FOR);
+                one.beside
+                    .push(load.latencies_beside(peer.target(), offered, ATTACKERS)?);
+            }
         }
         eprintln!("bench: listener: round {} of {rounds}", round + 1);
     }
@@ -77,6 +84,8 @@ struct Measured<'a> {
     connection: Vec<f64>,
     /// The median and the 99th percentile, in microseconds.
     latency: Vec<(f64, f64)>,
+    /// The same beside clients that mean harm; the listener's only.
+    beside: Vec<(f64, f64)>,
 }
 
 impl<'a> Measured<'a> {
@@ -86,6 +95,7 @@ impl<'a> Measured<'a> {
             request: Vec::new(),
             connection: Vec::new(),
             latency: Vec::new(),
+            beside: Vec::new(),
         }
     }
 }
@@ -140,7 +150,34 @@ fn report(measured: &[Measured<'_>]) -> Part {
                 None => figure,
             }));
     }
+    part.figures.extend(
+        measured
+            .iter()
+            .filter(|one| one.peer.is_own())
+            .flat_map(beside),
+    );
     part
+}
+
+/// What clients that mean harm do to the latencies of others: the ratio is to those without them.
+fn beside(one: &Measured<'_>) -> [Figure; 2] {
+    let cases: [(&str, fn(&(f64, f64)) -> f64); 2] = [
+        ("median latency beside 50 attackers", |(p50, _)| *p50),
+        ("99th percentile beside 50 attackers", |(_, p99)| *p99),
+    ];
+    cases.map(|(case, pick)| {
+        let rounds = |all: &[(f64, f64)]| all.iter().map(pick).collect::<Vec<f64>>();
+        let figure = |case, rounds: &[f64]| {
+            Figure::new(
+                "listener",
+                [one.peer.name(), case, "\u{b5}s"],
+                Better::Less,
+                rounds,
+            )
+        };
+        let usual = figure("usual", &rounds(&one.latency));
+        figure(case, &rounds(&one.beside)).beside("without them", usual.best)
+    })
 }
 
 impl Peer {

@@ -38,8 +38,8 @@ pub(crate) struct Peer {
     name: &'static str,
     pub(crate) address: SocketAddr,
     process: Child,
-    /// Ends with it.
-    _daemon: Option<Child>,
+    /// The listener's, which ends with it.
+    daemon: Option<Child>,
 }
 
 impl Setting {
@@ -75,7 +75,7 @@ impl Setting {
 
 /// Starts all of them.
 pub(crate) fn start(world: &World, setting: &Setting) -> Result<Vec<Peer>> {
-    let daemon = world.attached_daemon()?;
+    let daemon = world.attacheddaemon()?;
     let pinned = |program: &str| {
         let mut command = world.host.command("taskset");
         command.args(["-c", CORE, program]);
@@ -91,7 +91,7 @@ pub(crate) fn start(world: &World, setting: &Setting) -> Result<Vec<Peer>> {
         name: "swf-filter listener",
         address: LISTENER.parse()?,
         process: Child::spawn("listener", command.arg("listener"))?,
-        _daemon: Some(daemon),
+        daemon: Some(daemon),
     };
     let conf = setting.folder.join("nginx.conf");
     fs::write(&conf, nginx_conf(&setting.folder))?;
@@ -99,7 +99,7 @@ pub(crate) fn start(world: &World, setting: &Setting) -> Result<Vec<Peer>> {
         name: "nginx",
         address: NGINX.parse()?,
         process: Child::spawn("nginx", pinned("nginx").arg("-c").arg(&conf))?,
-        _daemon: None,
+        daemon: None,
     };
     let conf = setting.folder.join("haproxy.cfg");
     fs::write(&conf, haproxy_conf(&setting.folder))?;
@@ -107,7 +107,7 @@ pub(crate) fn start(world: &World, setting: &Setting) -> Result<Vec<Peer>> {
         name: "haproxy",
         address: HAPROXY.parse()?,
         process: Child::spawn("haproxy", pinned("haproxy").args(["-db", "-f"]).arg(&conf))?,
-        _daemon: None,
+        daemon: None,
     };
     Ok(vec![listener, nginx, haproxy])
 }
@@ -115,6 +115,11 @@ pub(crate) fn start(world: &World, setting: &Setting) -> Result<Vec<Peer>> {
 impl Peer {
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Whether it is the listener.
+    pub(crate) fn is_own(&self) -> bool {
+        self.daemon.is_some()
     }
 
     /// How long its threads, and those of its children, have run.

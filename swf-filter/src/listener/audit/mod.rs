@@ -19,7 +19,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -31,11 +31,13 @@ use crate::listener::settings::Paths;
 
 /// Records that wait to be written, at most: a second or more at full rate, and some MiB.
 const QUEUE: usize = 8_192;
-/// What part of the queue records of connections may take that got no further. Anybody can make those, in any number, and they
-/// must not take the place of requests.
+/// What part of the queue records may take of which nobody knows who caused them: connections that got no further, and requests
+/// without a right signature. Anybody can make those, in any number, and they must not take the place of signed requests.
 const STRANGERS: usize = 4;
-/// How many of those are written a second, at most: some 600 MB a day. All are counted in the status.
-const STRANGERS_A_SECOND: usize = 25;
+/// How many connections that got no further are written a second, at most: some 600 MB a day. All are counted in the status.
+const CONNECTIONS_A_SECOND: usize = 25;
+/// The same of requests without a right signature.
+const UNSIGNED_A_SECOND: usize = 100;
 
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +93,12 @@ enum Message {
 struct Shared {
     /// Records that found the queue full, and that the thread has not taken notice of.
     overflown: AtomicU64,
-    /// Records of connections that got no further, and that wait.
+    /// Records of strangers that wait.
     strangers: AtomicUsize,
     /// How many of those may wait.
     most_strangers: usize,
-    /// How many came in the current second.
-    recent_strangers: Mutex<Recent>,
+    /// How many connections, and unsigned requests, came in the current second.
+    recent: [Mutex<Recent>; 2],
     /// All records that at least one target did not get.
     lost: AtomicU64,
     /// Whether the file has to be opened again.
@@ -106,10 +108,14 @@ struct Shared {
 impl Shared {
     /// Whether there is room for a record among its kind.
     fn admit(&self, record: &Record) -> bool {
-        if is_of_request(record) {
-            return true;
-        }
-        if !self.recent_strangers().admit(Instant::now()) {
+        let [connections, unsigned] = &self.recent;
+        let (recent, most) = match Kind::of(record) {
+            Kind::Signed => return true,
+            Kind::Connection => (connections, CONNECTIONS_A_SECOND),
+            Kind::Unsigned => (unsigned, UNSIGNED_A_SECOND),
+        };
+        let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if !recent.admit(Instant::now(), most) {
             return false;
         }
         let waiting = self.strangers.fetch_add(1, Ordering::Relaxed);
@@ -119,14 +125,9 @@ impl Shared {
         waiting < self.most_strangers
     }
 
-    fn recent_strangers(&self) -> MutexGuard<'_, Recent> {
-        let recent = self.recent_strangers.lock();
-        recent.unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes note that a record that was admitted waits no longer.
     fn release(&self, record: &Record) {
-        if !is_of_request(record) {
+        if Kind::of(record) != Kind::Signed {
             self.strangers.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -140,7 +141,7 @@ struct Recent {
 }
 
 impl Recent {
-    fn admit(&mut self, now: Instant) -> bool {
+    fn admit(&mut self, now: Instant, most: usize) -> bool {
         if self
             .since
             .is_none_or(|since| now - since >= Duration::from_secs(1))
@@ -151,12 +152,29 @@ impl Recent {
             };
         }
         self.count += 1;
-        self.count <= STRANGERS_A_SECOND
+        self.count <= most
     }
 }
 
-fn is_of_request(record: &Record) -> bool {
-    record.request_id.is_some()
+/// How sure it is who caused a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A connection that got no further.
+    Connection,
+    /// A request that somebody signed.
+    Signed,
+    /// Any other request.
+    Unsigned,
+}
+
+impl Kind {
+    fn of(record: &Record) -> Self {
+        match (&record.request_id, &record.principal) {
+            (None, _) => Self::Connection,
+            (Some(_), None) => Self::Unsigned,
+            (Some(_), Some(_)) => Self::Signed,
+        }
+    }
 }
 
 impl Audit {
@@ -183,8 +201,7 @@ impl Audit {
     }
 
     /// Takes a record. Never waits: if there is no room, the record is lost and counted.
-    pub fn record(&self, mut record: Record) {
-        record.shorten();
+    pub fn record(&self, record: Record) {
         if !self.take(record) {
             self.shared.overflown.fetch_add(1, Ordering::Relaxed);
             self.shared.lost.fetch_add(1, Ordering::Relaxed);

@@ -193,23 +193,38 @@ impl Record {
         }
     }
 
-    /// Leaves out statements and decisions that are too many, so that what waits to be written has a bound.
-    pub(super) fn shorten(&mut self) {
-        let mut left_out = shorten(&mut self.statements, STATEMENTS);
-        left_out += shorten(&mut self.decisions, DECISIONS);
-        for decision in &mut self.decisions {
-            left_out += shorten(&mut decision.statements, DECISION_STATEMENTS);
-        }
-        self.left_out = self
-            .left_out
-            .saturating_add(u32::try_from(left_out).unwrap_or(u32::MAX));
+    /// Takes the statements that decided. What is too many is counted and never made, so that what waits to be written has
+    /// a bound.
+    pub(in crate::listener) fn set_statements(
+        &mut self,
+        statements: impl ExactSizeIterator<Item = StatementInfo>,
+    ) {
+        let all = statements.len();
+        self.statements = statements.take(STATEMENTS).collect();
+        self.leave_out(all.saturating_sub(STATEMENTS));
     }
-}
 
-fn shorten<T>(list: &mut Vec<T>, most: usize) -> usize {
-    let left_out = list.len().saturating_sub(most);
-    list.truncate(most);
-    left_out
+    /// Takes decisions of the call's body, likewise.
+    pub(in crate::listener) fn set_decisions(
+        &mut self,
+        decisions: impl Iterator<Item = DecisionExplanation>,
+    ) {
+        let mut decisions = decisions.fuse();
+        self.decisions = decisions.by_ref().take(DECISIONS).collect();
+        let mut left_out = decisions.count();
+        for decision in &mut self.decisions {
+            let statements = &mut decision.statements;
+            left_out += statements.len().saturating_sub(DECISION_STATEMENTS);
+            statements.truncate(DECISION_STATEMENTS);
+            statements.shrink_to_fit();
+        }
+        self.leave_out(left_out);
+    }
+
+    fn leave_out(&mut self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.left_out = self.left_out.saturating_add(count);
+    }
 }
 
 #[expect(

@@ -25,7 +25,7 @@ const ORDERS: &str = r#"{"name":"orders"}"#;
 
 struct Stage {
     folder: TempDir,
-    connection: Connection,
+    connection: Arc<Connection>,
     key: NewKey,
     store: Store,
     writing: Writing,
@@ -91,7 +91,7 @@ async fn stage(behind: Behind) -> Stage {
     let ring = Ring::new(keys::session_keys(&places).unwrap()).unwrap();
     let keys = Keys::load(&places).unwrap();
     let shared = Shared::new(settings, current, audit, keys, ring).unwrap();
-    let connection = Connection {
+    let connection = Arc::new(Connection {
         shared: Arc::new(shared),
         listener: Arc::new(listener),
         arrival: direct("203.0.113.7:4000"),
@@ -105,7 +105,7 @@ async fn stage(behind: Behind) -> Stage {
         },
         slot: None,
         pace: Arc::new(Pace::new(None)),
-    };
+    });
     Stage {
         folder,
         connection,
@@ -197,9 +197,21 @@ impl Stage {
         signed(target, body, id, &secret, "")
     }
 
+    fn come_from(&mut self, peer: &str) {
+        let connection = Arc::get_mut(&mut self.connection);
+        connection.expect("nothing is under way").arrival = direct(peer);
+    }
+
+    fn respond(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> impl Future<Output = Result<Response<Recorded<Body>>, Infallible>> + use<> {
+        Arc::clone(&self.connection).respond(request)
+    }
+
     /// The status of an answer, and what kind of exception it is.
     async fn ask(&self, request: Request<Full<Bytes>>) -> (u16, String) {
-        let response = self.connection.respond(request).await.unwrap();
+        let response = self.respond(request).await.unwrap();
         assert!(response.headers().contains_key("x-amzn-requestid"));
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -284,9 +296,9 @@ async fn checks_come_in_the_order_of_aws_and_each_has_its_answer() {
 async fn keys_that_are_disabled_and_sources_that_are_denied_get_nothing() {
     let mut stage = stage(Behind::Answers).await;
     let request = stage.signed(TARGET, ORDERS);
-    stage.connection.arrival = direct("203.0.113.66:4000");
+    stage.come_from("203.0.113.66:4000");
     assert_eq!(stage.ask(request).await.0, 403);
-    stage.connection.arrival = direct("203.0.113.7:4000");
+    stage.come_from("203.0.113.7:4000");
 
     let request = stage.signed(TARGET, ORDERS);
     assert_eq!(stage.ask(request).await.0, 200);
@@ -308,11 +320,64 @@ async fn keys_that_are_disabled_and_sources_that_are_denied_get_nothing() {
 }
 
 #[tokio::test]
+async fn names_that_swf_would_not_take_are_told_to_who_signed_them() {
+    let stage = stage(Behind::Answers).await;
+    let long = format!(r#"{{"name":"{}"}}"#, "o".repeat(257));
+    let unsigned = unsigned(TARGET).body(long.clone().into()).unwrap();
+    let missing = "MissingAuthenticationTokenException".to_owned();
+    assert_eq!(stage.ask(unsigned).await, (400, missing));
+    let response = stage.respond(stage.signed(TARGET, &long)).await.unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        json["message"],
+        "1 validation error detected: Value at 'name' failed to satisfy constraint: Member must have length less \
+         than or equal to 256"
+    );
+}
+
+#[tokio::test]
+async fn small_requests_do_not_wait_for_large_ones() {
+    let stage = stage(Behind::Answers).await;
+    // All threads for large requests are held, each by a client of its own.
+    let threads = std::thread::available_parallelism().unwrap().get();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(std::sync::Mutex::new(held));
+    for number in 0..threads {
+        let (shared, held) = (Arc::clone(&stage.connection.shared), Arc::clone(&held));
+        let client = Client::Endpoint(format!("vpce-{number}").into());
+        let (began, begun) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            let hold = move |()| {
+                let _gone = began.send(());
+                let _released = held.lock().unwrap().recv();
+            };
+            shared.heavy.run(client, (), hold).await
+        });
+        if number == 0 {
+            begun.await.unwrap();
+        }
+    }
+    let padding = "x".repeat(limits::LIGHT_BODY);
+    let large = format!(r#"{{"name":"orders","padding":"{padding}"}}"#);
+    let mut waiting = Box::pin(stage.ask(stage.signed(TARGET, &large)));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    let small = stage.ask(stage.signed(TARGET, ORDERS)).await;
+    assert_eq!(small, (200, String::new()));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    drop(release);
+    assert_eq!(waiting.await, (200, String::new()));
+    let records = stage.records();
+    let verdicts: Vec<Verdict> = records.iter().map(|record| record.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Allowed; 2]);
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_leaves_its_record() {
     let mut stage = stage(Behind::Hangs).await;
     let request = stage.signed(TARGET, ORDERS);
     tokio::select! {
-        _ = stage.connection.respond(request) => unreachable!("the upstream hangs"),
+        _ = stage.respond(request) => unreachable!("the upstream hangs"),
         came = stage.arrived.recv() => came.unwrap(),
     }
     let records = stage.records();
@@ -333,7 +398,7 @@ async fn sts_answers_everything_in_xml() {
         .header("content-type", "application/x-www-form-urlencoded")
         .body(Full::from("Action=GetCallerIdentity"))
         .unwrap();
-    let response = stage.connection.respond(request).await.unwrap();
+    let response = stage.respond(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let text = String::from_utf8(body.to_vec()).unwrap();
