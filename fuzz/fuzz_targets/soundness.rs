@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use swf_filter_common::abi::Class;
 use swf_filter_common::verdict::Sources;
 use swf_filter_core::compile::{Tables, compile};
-use swf_filter_core::judge::{Judge, network};
+use swf_filter_core::judge::{Judge, Shown, network};
 use swf_filter_core::policy::{Policy, SourceFile, Vpc, parse};
 use swf_filter_core::swf::Action;
 
@@ -104,7 +104,7 @@ fuzz_target!(|input: &[u8]| {
                     .flat_map(|arn| ACTIONS.map(|action| (arn, action)))
                 {
                     let caller = judge.caller(arn).expect("a caller");
-                    let context = judge.context(0, &caller, at);
+                    let context = judge.context(0, &caller, at, Shown::default());
                     for name in ["orders", "*"] {
                         let resource = judge
                             .domain(0, &caller, name)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use swf_filter_core::compile::compile;
-use swf_filter_core::judge::{Judge, Network};
+use swf_filter_core::judge::{Judge, Network, Shown};
 use swf_filter_core::policy::{Policy, SourceFile, parse};
 use swf_filter_core::swf::Action;
 
@@ -153,7 +153,7 @@ fn measure(
         let judge = Judge::new(&policy(&document(*statements)));
         let caller = judge.caller(ALICE).expect("a caller");
         let network = Network::Public("192.0.2.7".parse().expect("an address"));
-        let context = judge.context(0, &caller, network);
+        let context = judge.context(0, &caller, network, Shown::default());
         let resource = judge.domain(0, &caller, "payments").expect("documents");
         let action = Action::DescribeDomain;
         let ask = || judge.decide(0, &caller, action, &resource, &context, None);

@@ -9,10 +9,14 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
+use crate::credentials::{Prefix, unique_id};
 use crate::iam::authorize::{Decision, Index, Policies, Request, authorize, authorize_role};
 use crate::iam::principal::{Caller, CallerKind, role_name};
 use crate::iam::{Context, arn};
 use crate::policy::{Host, HostDocuments, Identity, Policy, Vpc};
+use crate::session::Session;
 use crate::sts;
 use crate::swf::{Action, Call, Keys, Scope};
 
@@ -73,6 +77,23 @@ pub enum Network<'a> {
     },
 }
 
+/// What is known of a request besides who makes it, where it comes from and what it asks for.
+///
+/// Whoever has requests judged names each field, so that none is forgotten; what cannot be told is left out.
+#[derive(Clone, Debug, Default)]
+pub struct Shown<'a> {
+    /// When it comes.
+    pub at: Option<Timestamp>,
+    /// The `Referer` header fields.
+    pub referers: Vec<Cow<'a, str>>,
+    /// The temporary credentials that it is signed with.
+    pub session: Option<&'a Session>,
+    /// Version and cipher suite of TLS.
+    pub tls: Option<[&'a str; 2]>,
+    /// The `User-Agent` header fields.
+    pub user_agents: Vec<Cow<'a, str>>,
+}
+
 /// What documents say of a whole call.
 ///
 /// AWS answers a decision that is not allowed with an event in the workflow's history, which only AWS can write. Here the
@@ -128,6 +149,16 @@ impl Ruling {
 /// Why a request is not even judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    /// The user or role that the credentials were made for had another unique id.
+    #[error("the id of `{arn}` is `{id}`, and the credentials were made when it was `{before}`")]
+    AnotherCaller {
+        /// The ARN.
+        arn: String,
+        /// Its unique id, or that of its role.
+        id: String,
+        /// The one before.
+        before: String,
+    },
     /// What it is about is no domain of SWF.
     #[error("`{arn}` is not the ARN of an SWF domain")]
     NotDomain {
@@ -224,13 +255,14 @@ impl Judge {
         ))
     }
 
-    /// What is known of every request of `caller` to a host.
+    /// The condition keys of a request of `caller` to a host, but for those of what it asks for.
     #[must_use]
     pub fn context<'a>(
         &'a self,
         host: usize,
         caller: &'a Caller,
         network: Network<'a>,
+        shown: Shown<'a>,
     ) -> Context<'a> {
         let mut context = Context::default();
         if let Some(attached) = self.host(host) {
@@ -270,19 +302,31 @@ impl Judge {
             for (key, value) in &identity.tags {
                 context.set(format!("aws:PrincipalTag/{key}"), &**value);
             }
-            let session = caller.arn().rsplit('/').next().unwrap_or_default();
-            if let Some(id) = &identity.id {
-                match caller.kind() {
-                    CallerKind::Session => context.set("aws:userid", format!("{id}:{session}")),
-                    CallerKind::Root | CallerKind::User => context.set("aws:userid", &**id),
-                }
-            }
         }
+        context.set("aws:userid", self.user_id(caller));
         if caller.kind() == CallerKind::User {
-            let name = caller.arn().rsplit('/').next().unwrap_or_default();
-            context.set("aws:username", name);
+            context.set("aws:username", last_name(caller));
         }
+        shown.extend(caller, &mut context);
         context
+    }
+
+    /// The unique id of a caller: what `aws:userid` is, and what `GetCallerIdentity` answers.
+    #[must_use]
+    pub fn user_id<'a>(&'a self, caller: &'a Caller) -> Cow<'a, str> {
+        let id = |prefix, arn: &str| match self.known(caller) {
+            Some(known) => Cow::Borrowed(&*known.identity.id),
+            // Where no principals are configured, anybody may be there.
+            None => Cow::Owned(unique_id(prefix, arn)),
+        };
+        match caller.kind() {
+            CallerKind::Root => Cow::Borrowed(caller.account()),
+            CallerKind::Session => {
+                let role = caller.role().unwrap_or(caller.arn());
+                format!("{}:{}", id(Prefix::Role, role), last_name(caller)).into()
+            }
+            CallerKind::User => id(Prefix::User, caller.arn()),
+        }
     }
 
     /// Judges one request to a host. The session policies, if any, came with the caller's credentials.
@@ -357,9 +401,9 @@ impl Judge {
 
     /// Judges a whole call to a host: its operation, and each decision in it.
     ///
-    /// `context` is that of [`Judge::context`], with what else is known of the connection and the credentials. `domain_of` knows the
-    /// domains of task tokens. Once [`REFUSED_DECISIONS`] decisions are refused, no further one is looked at: the call is refused
-    /// by then, and a body has room for tens of thousands.
+    /// `context` is that of [`Judge::context`]. `domain_of` knows the domains of task tokens. Once [`REFUSED_DECISIONS`]
+    /// decisions are refused, no further one is looked at: the call is refused by then, and a body has room for tens of
+    /// thousands.
     pub fn call(
         &self,
         host: usize,
@@ -423,6 +467,23 @@ impl Judge {
         self.known(caller).map(|known| &known.identity)
     }
 
+    /// Whether a caller is whom credentials were made for, that is, who had this unique id.
+    ///
+    /// Names of users and roles come back, and credentials made for one must not be those of the next. AWS tells them
+    /// apart by their ids.
+    pub fn check_id(&self, caller: &Caller, id: &str) -> Result<(), Refused> {
+        let arn = || caller.arn().to_string();
+        match self.identity(caller) {
+            Some(identity) if *identity.id == *id => Ok(()),
+            Some(identity) => Err(Refused::AnotherCaller {
+                arn: arn(),
+                id: identity.id.to_string(),
+                before: id.to_owned(),
+            }),
+            None => Err(Refused::UnknownCaller { arn: arn() }),
+        }
+    }
+
     /// The role of an ARN, with its path.
     #[must_use]
     pub fn role(&self, arn: &str) -> Option<&Identity> {
@@ -462,6 +523,48 @@ impl Judge {
             None => caller,
         })
     }
+}
+
+impl<'a> Shown<'a> {
+    fn extend(self, caller: &Caller, context: &mut Context<'a>) {
+        if let Some(at) = self.at {
+            context.set("aws:CurrentTime", format!("{at:.0}"));
+            context.set("aws:EpochTime", at.as_second().to_string());
+        }
+        // A field that is there twice has two values: a Deny on one of them is not passed by showing another first.
+        for referer in self.referers {
+            context.add("aws:Referer", referer);
+        }
+        for agent in self.user_agents {
+            context.add("aws:UserAgent", agent);
+        }
+        if let Some([version, suite]) = self.tls {
+            context.set("swf-filter:TlsVersion", version);
+            context.set("swf-filter:TlsCipherSuite", suite);
+        }
+        if self.session.is_some() || caller.kind() == CallerKind::Session {
+            // There is no MFA here. IAM User Guide, "AWS global condition context keys": only sessions have the key.
+            context.set("aws:MultiFactorAuthPresent", "false");
+            // A session of which no more is known than its name is taken to be a new one.
+            if let Some(issued) = self.session.map(|session| session.issued).or(self.at) {
+                context.set("aws:TokenIssueTime", format!("{issued:.0}"));
+            }
+        }
+        let Some(session) = self.session else {
+            return;
+        };
+        for tag in &session.tags {
+            context.set(format!("aws:PrincipalTag/{}", tag.key), &*tag.value);
+        }
+        if let Some(identity) = &session.source_identity {
+            context.set("aws:SourceIdentity", &**identity);
+        }
+    }
+}
+
+/// The name of a user, or of a session.
+fn last_name(caller: &Caller) -> &str {
+    caller.arn().rsplit('/').next().unwrap_or_default()
 }
 
 /// Why a request is refused of which [`network`] cannot tell the VPC, as audit logs and explanations have it.
@@ -541,3 +644,6 @@ fn located<'a>(
         domains: arn::domain(own_region, own_account, "*"),
     })
 }
+
+#[cfg(test)]
+mod tests;

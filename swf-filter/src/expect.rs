@@ -49,6 +49,8 @@ fn examine(
         resource: request.resource.as_deref(),
         endpoint: expectation.endpoint.as_deref(),
         body: request.body.as_deref().map(str::as_bytes),
+        // What is met today has to be met at the next boot.
+        at: None,
         context: &request.context,
     });
     let question = question(host, vpc, expectation.from)?;

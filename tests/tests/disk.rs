@@ -1,15 +1,19 @@
 //! Disks that are full, and disks that cannot be written any more: what is enforced goes on, and nothing is left in pieces.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 use swf_filter_tests::disk::Disk;
 use swf_filter_tests::frames::Frame;
 use swf_filter_tests::process::run;
+use swf_filter_tests::require;
 use swf_filter_tests::wire::Wire;
 use swf_filter_tests::world::World;
+use tempfile::TempDir;
 
 const HOST: &str = "198.51.100.10";
 const CLIENT: &str = "192.0.2.1";
@@ -171,4 +175,82 @@ fn policy_files_on_a_full_disk_stay_whole() -> Result<()> {
 #[test]
 fn policy_files_on_a_read_only_disk_stay_whole() -> Result<()> {
     policy_files_stay_whole("read-only-policies", READ_ONLY)
+}
+
+/// The listener's settings, of which commands about keys ask for the places only.
+const LISTENER: &str = r#"version = 1
+[[listener]]
+name = "one"
+listen = ["127.0.0.1:443"]
+host = "swf"
+certificates = [{ chain = "/a.pem", key = "/a.key" }]
+upstream = "swf"
+[[upstream]]
+name = "swf"
+addresses = ["http://127.0.0.1:80"]
+identity = "headers"
+[paths]
+"#;
+const ALICE: &str = "arn:aws:iam::111122223333:user/alice";
+
+/// Keys of access keys that are replaced where `which` of the two directories cannot be written.
+fn access_keys_stay_readable(binary: &OsStr, which: &str, damage: Damage) -> Result<()> {
+    let folder = TempDir::with_prefix("swft-")?;
+    let [state, keys] = ["state", "keys"].map(|name| folder.path().join(name));
+    let settings = folder.path().join("listener.toml");
+    let paths = format!("state = {state:?}\nkeys = {keys:?}\n");
+    fs::write(&settings, format!("{LISTENER}{paths}"))?;
+    let disk = Disk::at(&folder.path().join(which))?;
+    let ask = |arguments: &[&str]| {
+        let mut command = Command::new(binary);
+        command.arg("--listener-config").arg(&settings);
+        command.args(["--output", "json", "keys"]).args(arguments);
+        command.output()
+    };
+    let [spoil, mend] = damage;
+    ensure!(ask(&["create", ALICE])?.status.success());
+    let listed = ask(&["list"])?.stdout;
+    let old = fs::read(keys.join("store.key"))?;
+
+    spoil(&disk)?;
+    let refused = ask(&["rekey"])?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    let place = folder.path().join(which);
+    ensure!(
+        !refused.status.success() && said.contains(&*place.to_string_lossy()),
+        "{said}"
+    );
+    ensure!(
+        ask(&["list"])?.stdout == listed,
+        "the store opens as before"
+    );
+    for directory in [&state, &keys] {
+        let left = names(directory)?;
+        ensure!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");
+    }
+
+    mend(&disk)?;
+    let rekeyed = ask(&["rekey"])?;
+    ensure!(rekeyed.stdout == b"{\"access_keys\":1}\n", "{rekeyed:?}");
+    ensure!(ask(&["list"])?.stdout == listed);
+    let new = fs::read(keys.join("store.key"))?;
+    ensure!(new.len() == old.len() && new != old);
+    Ok(())
+}
+
+#[test]
+fn access_keys_whose_key_cannot_be_replaced_stay_readable() -> Result<()> {
+    let Some(binary) = std::env::var_os("SWF_FILTER_BIN") else {
+        require::skip("needs SWF_FILTER_BIN: run `cargo xtask test`");
+        return Ok(());
+    };
+    if !require::root() {
+        return Ok(());
+    }
+    for which in ["state", "keys"] {
+        for damage in [FULL, READ_ONLY] {
+            access_keys_stay_readable(&binary, which, damage)?;
+        }
+    }
+    Ok(())
 }

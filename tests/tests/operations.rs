@@ -61,7 +61,7 @@ const BEFORE: [&str; 2] = [
 const EDIT: &str = "sed -i s/203.0.113.0/198.18.0.0/ /etc/swf-filter/policy.d/10-payments.toml";
 
 /// What commands have to say, by how they begin.
-const SAYS: [(&str, &str); 20] = [
+const SAYS: [(&str, &str); 21] = [
     ("swf-filter check", "ok: 1 host"),
     ("swf-filter status", "eth9             driver"),
     ("runuser -u swf-listener", "ok: 1 listener, 1 upstream"),
@@ -86,6 +86,7 @@ const SAYS: [(&str, &str); 20] = [
     ("swf-filter keys create alice", "secret access key"),
     ("swf-filter keys list --user alice", "active"),
     ("swf-filter keys disable", "is inactive"),
+    ("swf-filter keys rekey", "a new key seals the store"),
     ("swf-filter doctor  ", "checks"),
     ("swf-filter doctor --output json", "\"findings\":"),
 ];

@@ -49,7 +49,7 @@ pub enum Kind {
 /// Whether requests have a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Presence {
-    /// No request to an SWF host has it, at AWS as here. Requests for a role may.
+    /// No request to an SWF host has it. Requests for a role may.
     Never,
     /// Requests may have it.
     Possible,
@@ -198,7 +198,8 @@ enum Global {
 /// The keys that AWS has for all services, and two of our own.
 ///
 /// IAM User Guide, "AWS global condition context keys". A request that a client signs and sends itself has none of the
-/// keys that AWS sets on calls between its services.
+/// keys that AWS sets on calls between its services, and nobody here has those of MFA and federation. What is possible has
+/// to be filled in [`Judge::context`](crate::judge::Judge::context) or from a call: else a Deny on it would never deny.
 const GLOBAL: &[(&str, Kind, Global)] = &[
     ("aws:AssumedRoot", Kind::Bool, Global::Never),
     ("aws:CalledVia", Kind::Text, Global::Never),
@@ -213,8 +214,8 @@ const GLOBAL: &[(&str, Kind, Global)] = &[
     ),
     ("aws:Ec2InstanceSourceVpc", Kind::Text, Global::Unknowable),
     ("aws:EpochTime", Kind::Date, Global::Possible),
-    ("aws:FederatedProvider", Kind::Text, Global::Possible),
-    ("aws:MultiFactorAuthAge", Kind::Number, Global::Possible),
+    ("aws:FederatedProvider", Kind::Text, Global::Never),
+    ("aws:MultiFactorAuthAge", Kind::Number, Global::Never),
     ("aws:MultiFactorAuthPresent", Kind::Bool, Global::Possible),
     ("aws:PrincipalAccount", Kind::Text, Global::Possible),
     ("aws:PrincipalArn", Kind::Arn, Global::Possible),
@@ -255,3 +256,6 @@ const GLOBAL: &[(&str, Kind, Global)] = &[
     ("swf-filter:TlsCipherSuite", Kind::Text, Global::Possible),
     ("swf-filter:TlsVersion", Kind::Text, Global::Possible),
 ];
+
+#[cfg(test)]
+mod tests;

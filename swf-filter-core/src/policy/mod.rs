@@ -23,7 +23,9 @@ pub use self::lint::{Lint, lint};
 pub use self::parse::{Followed, followed, parse, parse_always_allow};
 pub use self::problem::{Kind, Problem, Problems, Severity};
 pub use self::source::{Place, SourceFile, SourceIndex};
+use crate::credentials::{Prefix, unique_id};
 use crate::iam;
+use crate::iam::principal::role_name;
 use crate::prefix::PrefixList;
 use crate::swf::Action;
 
@@ -156,8 +158,8 @@ pub struct Identity {
     pub account: Arc<str>,
     /// Its ARN.
     pub arn: Arc<str>,
-    /// Its unique id, as in `aws:userid`.
-    pub id: Option<Arc<str>>,
+    /// Its unique id: the one that is stated, or else one that is made from its ARN.
+    pub id: Arc<str>,
     /// Its tags.
     pub tags: Vec<(Arc<str>, Arc<str>)>,
     /// Its policies.
@@ -168,6 +170,18 @@ pub struct Identity {
     pub trust: Option<Arc<iam::Document>>,
     /// Seconds that sessions of it last at most, if it is a role.
     pub max_session_duration: i64,
+}
+
+impl Identity {
+    /// Its unique id, if that is stated.
+    #[must_use]
+    pub fn stated_id(&self) -> Option<&Arc<str>> {
+        let prefix = match role_name(&self.arn) {
+            Some(_) => Prefix::Role,
+            None => Prefix::User,
+        };
+        Some(&self.id).filter(|id| ***id != *unique_id(prefix, &self.arn))
+    }
 }
 
 /// A packet to a host, perhaps with a request, and what has to become of both.

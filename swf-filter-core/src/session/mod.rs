@@ -1,7 +1,8 @@
 //! Temporary credentials, which nobody keeps: all that is to be known of them is in their token, sealed.
 //!
 //! Any host that holds a key of the [`Ring`] can open a token, and none has to remember it. So a session cannot be taken
-//! back before it expires, but for what it rests on: without its user or role in the policy, nobody is let in with it.
+//! back before it expires, but for what it rests on: without its user or role in the policy, nobody is let in with it. It
+//! is to the unique id of these that it is bound, since another may have the name later.
 //! A store of sessions was the alternative; it would have to be shared by all hosts, and asked for each request.
 
 mod ring;
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 pub use self::ring::{KeyId, LONGEST_TOKEN, Ring, RingFault, TokenFault};
 use crate::iam::authorize::Index;
 use crate::iam::principal::Caller;
-use crate::iam::{Context, Kind, parse};
+use crate::iam::{Kind, parse};
 use crate::policy::{Problems, SourceFile};
 use crate::sigv4::Secret;
 
@@ -26,6 +27,8 @@ pub struct Session {
     pub secret: Secret,
     /// A session of a role, with the role's full ARN; or the user that asked for them.
     pub caller: Caller,
+    /// The unique id that the user or role had when they were made, for [`Judge::check_id`](crate::judge::Judge::check_id).
+    pub unique_id: Box<str>,
     /// The access key of the user that asked for them. AWS lets a session outlive that key; whoever keeps keys may end it.
     /// None for a session of a role.
     pub parent: Option<Box<str>>,
@@ -66,19 +69,6 @@ impl Session {
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now >= self.expires
-    }
-
-    /// Adds what a session tells to what is known of its caller's requests.
-    pub fn extend<'a>(&'a self, context: &mut Context<'a>) {
-        context.set("aws:TokenIssueTime", self.issued.to_string());
-        // There is no MFA here. IAM User Guide, "AWS global condition context keys": only sessions have the key.
-        context.set("aws:MultiFactorAuthPresent", "false");
-        for tag in &self.tags {
-            context.set(format!("aws:PrincipalTag/{}", tag.key), &*tag.value);
-        }
-        if let Some(identity) = &self.source_identity {
-            context.set("aws:SourceIdentity", &**identity);
-        }
     }
 
     /// The document that limits the session, for [`Judge::call`](crate::judge::Judge::call). One that cannot be read, as

@@ -125,7 +125,7 @@ impl Ring {
 
 /// What stands before what is sealed: the version of [`Inside`], and the key's id, with the highest byte first.
 const HEAD: usize = 1 + size_of::<KeyId>();
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 fn head(id: KeyId) -> [u8; HEAD] {
     let [a, b, c, d] = id.to_be_bytes();
@@ -144,6 +144,7 @@ struct Inside<'a> {
     secret: &'a str,
     caller: &'a str,
     role: Option<&'a str>,
+    unique_id: &'a str,
     parent: Option<&'a str>,
     /// Seconds since 1970.
     issued: i64,
@@ -162,6 +163,7 @@ impl Inside<'_> {
             secret: session.secret.expose(),
             caller: session.caller.arn(),
             role: session.caller.role().map(|role| &**role),
+            unique_id: &session.unique_id,
             parent: session.parent.as_deref(),
             issued: session.issued.as_second(),
             expires: session.expires.as_second(),
@@ -199,6 +201,7 @@ impl Inside<'_> {
             access_key_id: inside.access_key_id.into(),
             secret: Secret::new(inside.secret.to_owned()),
             caller,
+            unique_id: inside.unique_id.into(),
             parent: inside.parent.map(Box::from),
             issued: Timestamp::from_second(inside.issued).ok()?,
             expires: Timestamp::from_second(inside.expires).ok()?,

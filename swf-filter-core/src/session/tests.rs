@@ -13,6 +13,7 @@ fn session() -> Session {
         access_key_id: "ASIAAAAAAAAAAAAAAAAA".into(),
         secret: Secret::new("a secret of forty characters, of no use.".into()),
         caller: caller.with_role(WORKER.into()),
+        unique_id: "AROAWORKER".into(),
         parent: None,
         issued: Timestamp::from_second(1_700_000_000).unwrap(),
         expires: Timestamp::from_second(1_700_003_600).unwrap(),
@@ -51,16 +52,18 @@ fn any_session() -> impl Strategy<Value = Session> {
         option::of("AKIA[A-Z2-7]{16}"),
         option::of(".{1,200}"),
         option::of("[a-z]{2,64}"),
+        "[A-Z0-9]{4,21}",
     );
     let times = (any::<i32>(), any::<i32>());
     (texts, times, vec(tag, 0..5), any::<bool>()).prop_map(|(texts, times, tags, is_user)| {
-        let (access_key_id, secret, parent, policy, source_identity) = texts;
+        let (access_key_id, secret, parent, policy, source_identity, unique_id) = texts;
         let text = |text: Option<String>| text.map(Box::from);
         let user = Caller::from_arn("arn:aws:iam::111122223333:user/a/b").unwrap();
         Session {
             access_key_id: access_key_id.into(),
             secret: Secret::new(secret),
             caller: if is_user { user } else { session().caller },
+            unique_id: unique_id.into(),
             parent: text(parent),
             issued: Timestamp::from_second(times.0.into()).unwrap(),
             expires: Timestamp::from_second(times.1.into()).unwrap(),
@@ -86,7 +89,7 @@ proptest! {
         let ring = ring(&[(1, 1)]);
         let mut token = token;
         prop_assert!(ring.open(&String::from_utf8_lossy(&token), ID).is_err());
-        token.splice(0..0, [1, 0, 0, 0, 1]);
+        token.splice(0..0, [2, 0, 0, 0, 1]);
         let token = base64::engine::general_purpose::STANDARD.encode(token);
         prop_assert_eq!(ring.open(&token, ID).unwrap_err(), TokenFault::Altered);
     }
@@ -214,7 +217,7 @@ fn a_document_that_cannot_be_read_denies() {
             caller: &session.caller,
             action: Action::ListDomains.into(),
             resource: "arn:aws:swf:us-east-1:111122223333:/domain/*",
-            context: &Context::default(),
+            context: &crate::iam::Context::default(),
         };
         authorize(&policies, request).reason
     };
@@ -225,31 +228,4 @@ fn a_document_that_cannot_be_read_denies() {
         assert_eq!(decide(policy), Reason::ExplicitDeny, "{policy}");
     }
     assert!(session().index().is_none());
-}
-
-#[test]
-fn a_session_tells_of_itself() {
-    let mut context = Context::default();
-    context.set("aws:PrincipalTag/team", "of the role");
-    context.set("aws:PrincipalTag/desk", "of the role");
-    let tag = |key: &str| Tag {
-        key: key.into(),
-        value: "of the session".into(),
-        reach: Reach::Own,
-    };
-    let session = Session {
-        tags: vec![tag("Team")],
-        source_identity: Some("alice".into()),
-        ..session()
-    };
-    session.extend(&mut context);
-    for (key, value) in [
-        ("aws:principaltag/team", "of the session"),
-        ("aws:principaltag/desk", "of the role"),
-        ("aws:tokenissuetime", "2023-11-14T22:13:20Z"),
-        ("aws:multifactorauthpresent", "false"),
-        ("aws:sourceidentity", "alice"),
-    ] {
-        assert_eq!(context.single(key), Some(value), "{key}");
-    }
 }

@@ -3,12 +3,12 @@
 use std::array;
 use std::borrow::Cow;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::canonical::{BodyHash, Head, names_in, text};
 use super::fault::{Fault, Part};
 use super::key::{Secret, SigningKey};
-use super::time::{basic, later, of_date_field, written};
+use super::time::{basic, of_date_field, written};
 use super::{QueryForm, Rules};
 
 /// Where a signature stands.
@@ -17,10 +17,7 @@ pub enum Form {
     /// In the `Authorization` header field.
     Header,
     /// In the query.
-    Query {
-        /// For how long it holds.
-        expires: SignedDuration,
-    },
+    Query,
 }
 
 /// What a request says of its signature. Nothing of it is sure.
@@ -50,8 +47,8 @@ pub struct Checked<'a> {
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const TERMINATOR: &str = "aws4_request";
 
-/// Seven days.
-const MOST_EXPIRES: i64 = 604_800;
+/// Seven days: the most that signers may write. It does not make a signature hold longer.
+const MOST_EXPIRES: u32 = 604_800;
 
 impl<'a> Claim<'a> {
     /// Takes apart what a request says of its signature.
@@ -167,13 +164,12 @@ impl<'a> Claim<'a> {
         let time = basic(&sent).ok_or_else(|| Fault::Date { text: sent.clone() })?;
         let is_number = expires.bytes().all(|digit| digit.is_ascii_digit());
         let seconds = expires.parse().ok().filter(|_| is_number);
-        let seconds = seconds.filter(|seconds| (1..=MOST_EXPIRES).contains(seconds));
-        let seconds = seconds.ok_or(Fault::Expires { text: expires })?;
+        if !seconds.is_some_and(|seconds| (1..=MOST_EXPIRES).contains(&seconds)) {
+            return Err(Fault::Expires { text: expires });
+        }
         Ok(Self {
             head,
-            form: Form::Query {
-                expires: SignedDuration::from_secs(seconds),
-            },
+            form: Form::Query,
             algorithm: algorithm.into(),
             credential: credential.into(),
             signed: signed.into(),
@@ -196,7 +192,7 @@ impl<'a> Claim<'a> {
     pub fn canonical_request(&self, rules: &Rules, body: BodyHash) -> Vec<u8> {
         let unsigned = match self.form {
             Form::Header => None,
-            Form::Query { .. } => Some("X-Amz-Signature"),
+            Form::Query => Some("X-Amz-Signature"),
         };
         self.head
             .canonical(&self.signed, unsigned, rules.path, body)
@@ -212,12 +208,11 @@ impl<'a> Claim<'a> {
     }
 
     /// Holds the claim against what can be known without the caller's secret.
+    ///
+    /// A signature holds for as long wherever it stands. STS takes no notice of `X-Amz-Expires` either, which
+    /// would otherwise let whoever has seen a request send it again for seven days.
     pub fn check(self, rules: &'a Rules, now: Timestamp) -> Result<Checked<'a>, Fault> {
-        let until = match self.form {
-            Form::Header => self.time,
-            Form::Query { expires } => later(self.time, expires),
-        };
-        if let Some(fault) = Fault::of_time(self.time, until, now, rules.skew) {
+        if let Some(fault) = Fault::of_time(self.time, now, rules.skew) {
             return Err(fault);
         }
         self.check_signed()?;

@@ -63,8 +63,8 @@ pub enum Fault {
     /// It comes too late.
     #[error("it was signed for a time before {}", written(*.since))]
     Expired {
-        /// Until when it held.
-        until: Timestamp,
+        /// The time of the request.
+        time: Timestamp,
         /// The earliest that is taken now.
         since: Timestamp,
         /// The time now.
@@ -193,11 +193,11 @@ impl Fault {
                      '{scope}' != '{day}', from '{time}'."
                 ),
             ),
-            Self::Expired { until, since, now } => (
+            Self::Expired { time, since, now } => (
                 INVALID,
                 format!(
                     "Signature expired: {} is now earlier than {} ({} - {}.)",
-                    written(*until),
+                    written(*time),
                     written(*since),
                     written(*now),
                     minutes(now.duration_since(*since)),
@@ -257,16 +257,11 @@ impl Fault {
     }
 
     /// A request that comes too early or too late.
-    pub(super) fn of_time(
-        time: Timestamp,
-        until: Timestamp,
-        now: Timestamp,
-        skew: SignedDuration,
-    ) -> Option<Self> {
+    pub(super) fn of_time(time: Timestamp, now: Timestamp, skew: SignedDuration) -> Option<Self> {
         let (first, last) = (earlier(now, skew), later(now, skew));
-        if until < first {
+        if time < first {
             let since = first;
-            Some(Self::Expired { until, since, now })
+            Some(Self::Expired { time, since, now })
         } else if time > last {
             let until = last;
             Some(Self::TooEarly { time, until, now })

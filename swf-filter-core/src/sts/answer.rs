@@ -3,9 +3,6 @@
 use std::fmt::{self, Write};
 
 use super::decide::Outcome;
-use crate::credentials::{Prefix, unique_id};
-use crate::iam::principal::{Caller, CallerKind};
-use crate::policy::Identity;
 use crate::session::Session;
 
 /// The `Content-Type` of all answers.
@@ -96,21 +93,6 @@ impl Answer {
             status,
             body: format!("<ErrorResponse xmlns=\"{NAMESPACE}\">{error}{id}</ErrorResponse>"),
         }
-    }
-}
-
-/// The unique id of a caller, as in `aws:userid`. The identity is the user, or the session's role.
-pub(super) fn user_id(identity: &Identity, caller: &Caller) -> String {
-    let id = |prefix| match &identity.id {
-        Some(id) => id.to_string(),
-        None => unique_id(prefix, &identity.arn),
-    };
-    match caller.kind() {
-        CallerKind::Session => {
-            let name = caller.arn().rsplit('/').next().unwrap_or_default();
-            format!("{}:{name}", id(Prefix::Role))
-        }
-        CallerKind::Root | CallerKind::User => id(Prefix::User),
     }
 }
 

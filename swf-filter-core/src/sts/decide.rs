@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Action;
-use super::answer::user_id;
 use super::call::{AssumeRole, Call};
 use super::fault::Fault;
 use crate::credentials::{Prefix, access_key_id, secret};
@@ -95,7 +94,7 @@ impl Outcome {
 
 /// Decides a call.
 ///
-/// `context` is that of [`Judge::context`] for the caller; what a session tells is added here.
+/// `context` is that of [`Judge::context`] for the caller.
 pub fn decide(
     judge: &Judge,
     call: &Call,
@@ -110,11 +109,14 @@ pub fn decide(
         return Err(Fault::Expired);
     }
     let identity = judge.identity(caller).ok_or(Fault::UnknownCaller)?;
+    if session.is_some_and(|session| judge.check_id(caller, &session.unique_id).is_err()) {
+        return Err(Fault::UnknownCaller);
+    }
     match call {
         Call::AssumeRole(wish) => assume(judge, wish, asker, context, now, lots),
         Call::GetCallerIdentity => Ok(Outcome::GetCallerIdentity {
             caller: caller.clone(),
-            user_id: user_id(identity, caller),
+            user_id: judge.user_id(caller).into_owned(),
         }),
         Call::GetSessionToken { seconds } => match asker {
             Asker::Session(_) => Err(Fault::BySession),
@@ -124,7 +126,7 @@ pub fn decide(
             } => Ok(Outcome::GetSessionToken {
                 session: Box::new(Session {
                     parent: Some(parent.into()),
-                    ..new(caller.clone(), *seconds, now, lots)
+                    ..new(caller.clone(), identity, *seconds, now, lots)
                 }),
             }),
         },
@@ -151,7 +153,7 @@ fn assume(
     let role = role.ok_or_else(|| denied(Action::AssumeRole, None))?;
     let tags = tags(&wish.tags, session)?;
     let source_identity = source_identity(wish, session)?;
-    let context = asked(wish, source_identity, role, session, context);
+    let context = asked(wish, source_identity, role, context);
     let limit = session.and_then(Session::index);
     // What is handed on needs the permission as what is new does: IAM User Guide, "Pass session tags in AWS STS", and "Monitor
     // and control actions taken with assumed roles".
@@ -179,13 +181,13 @@ fn assume(
     let packed = packed(wish.policy.as_deref(), &tags)?;
     let caller = caller_of(role, &wish.session_name).ok_or(Fault::UnknownCaller)?;
     Ok(Outcome::AssumeRole {
-        user_id: user_id(role, &caller),
+        user_id: judge.user_id(&caller).into_owned(),
         packed,
         session: Box::new(Session {
             policy: wish.policy.clone(),
             source_identity: source_identity.map(Box::from),
             tags,
-            ..new(caller, wish.seconds, now, lots)
+            ..new(caller, role, wish.seconds, now, lots)
         }),
     })
 }
@@ -195,13 +197,9 @@ fn asked<'a>(
     wish: &'a AssumeRole,
     source_identity: Option<&'a str>,
     role: &'a Identity,
-    session: Option<&'a Session>,
     context: &Context<'a>,
 ) -> Context<'a> {
     let mut context = context.clone();
-    if let Some(session) = session {
-        session.extend(&mut context);
-    }
     context.set("aws:ResourceAccount", &*role.account);
     for (key, value) in &role.tags {
         context.set(format!("iam:ResourceTag/{key}"), &**value);
@@ -283,14 +281,15 @@ fn caller_of(role: &Identity, session_name: &str) -> Option<Caller> {
     )
 }
 
-/// A session without anything that was asked for.
-fn new(caller: Caller, seconds: i64, now: Timestamp, lots: Lots) -> Session {
+/// A session of a user or role, without anything that was asked for.
+fn new(caller: Caller, identity: &Identity, seconds: i64, now: Timestamp, lots: Lots) -> Session {
     let issued = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let until = issued.saturating_add(SignedDuration::from_secs(seconds));
     Session {
         access_key_id: access_key_id(Prefix::Temporary, lots.id).into(),
         secret: secret(lots.secret),
         caller,
+        unique_id: Box::from(&*identity.id),
         parent: None,
         issued,
         expires: until.unwrap_or(issued),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde::Serialize;
-use swf_filter_core::policy::Policy;
+use swf_filter_core::policy::{Identity, Policy};
 
 use super::show::Show;
 use super::{Arguments, listener_paths};
@@ -43,6 +43,8 @@ pub(super) enum Keys {
         /// Its id.
         id: String,
     },
+    /// Seal the access keys with a new key, in place of that in `store.key`.
+    Rekey,
     /// Seal session tokens with a new key from now on.
     Rotate {
         /// How many of the keys before still open tokens; none ends all sessions.
@@ -64,6 +66,13 @@ struct Created {
 #[derive(Serialize)]
 struct Deleted {
     deleted: KeyInfo,
+}
+
+/// What `keys rekey` prints.
+#[derive(Serialize)]
+struct Rekeyed {
+    /// How many access keys are in the store.
+    access_keys: usize,
 }
 
 /// What `keys rotate` prints.
@@ -118,12 +127,14 @@ impl Show for Vec<KeyInfo> {
             return "there are no access keys\n".to_owned();
         }
         let lines = self.iter().map(|key| {
+            let id = key.user_id.iter().map(|id| format!(" ({})", visible(id)));
             format!(
-                "{:<20}  {:<8}  {:<20}  {}\n",
+                "{:<20}  {:<8}  {:<20}  {}{}\n",
                 key.access_key_id,
                 status(key.status),
                 key.created,
-                visible(&key.user)
+                visible(&key.user),
+                id.collect::<String>()
             )
         });
         let title = format!(
@@ -131,6 +142,15 @@ impl Show for Vec<KeyInfo> {
             "ACCESS KEY ID", "STATUS", "CREATED"
         );
         std::iter::once(title).chain(lines).collect()
+    }
+}
+
+impl Show for Rekeyed {
+    fn show(&self) -> String {
+        let count = self.access_keys;
+        format!(
+            "a new key seals the store, which has {count} access keys; the key before opens nothing any more\n"
+        )
     }
 }
 
@@ -170,6 +190,9 @@ impl Arguments {
             Keys::Delete { id } => self.print(&Deleted {
                 deleted: store.delete(id)?,
             }),
+            Keys::Rekey => self.print(&Rekeyed {
+                access_keys: store.rekey()?,
+            }),
             Keys::Rotate { keep } => {
                 let opens = rotate(&places, *keep)?;
                 self.print(&Rotated {
@@ -182,9 +205,9 @@ impl Arguments {
 
     fn create(&self, store: &Store, user: &str) -> Result<()> {
         let policy = self.policy();
-        let (user, warnings) = resolve(policy, user)?;
+        let Resolved { arn, id, warnings } = resolve(policy, user)?;
         let created = Created {
-            key: store.create(&user, Timestamp::now())?,
+            key: store.create(&arn, id.as_deref(), Timestamp::now())?,
             warnings,
         };
         if let Err(error) = self.print(&created) {
@@ -210,23 +233,44 @@ fn is_of(arn: &str, user: &str) -> bool {
     arn == user || arn.rsplit_once('/').is_some_and(|(_, name)| name == user)
 }
 
-/// The ARN of a user, and what is doubtful about it.
-fn resolve(policy: Result<Policy>, user: &str) -> Result<(String, Vec<String>)> {
+/// Whom an access key is for.
+#[derive(Debug)]
+struct Resolved {
+    /// The ARN of a user.
+    arn: String,
+    /// The unique id that the policy states.
+    id: Option<String>,
+    /// What is doubtful about it.
+    warnings: Vec<String>,
+}
+
+impl Resolved {
+    fn known(user: &Identity) -> Self {
+        Self {
+            arn: user.arn.to_string(),
+            id: user.stated_id().map(|id| id.to_string()),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+fn resolve(policy: Result<Policy>, user: &str) -> Result<Resolved> {
     if !user.starts_with("arn:") {
         let policy = policy.with_context(|| {
             format!("cannot tell the ARN of `{user}` without a policy; give the ARN")
         })?;
         let users = policy.principals.users.iter();
-        let found: Vec<&str> = users
-            .filter(|known| *known.name == *user)
-            .map(|known| &*known.arn)
-            .collect();
+        let found: Vec<&Identity> = users.filter(|known| *known.name == *user).collect();
         return match *found {
-            [arn] => Ok((arn.to_owned(), Vec::new())),
+            [known] => Ok(Resolved::known(known)),
             [] => Err(anyhow!("the policy has no user `{user}`")),
             _ => Err(anyhow!(
                 "the policy has several users `{user}`: {}; give the ARN",
-                found.join(", ")
+                found
+                    .iter()
+                    .map(|known| &*known.arn)
+                    .collect::<Vec<_>>()
+                    .join(", ")
             )),
         };
     }
@@ -236,9 +280,11 @@ fn resolve(policy: Result<Policy>, user: &str) -> Result<(String, Vec<String>)> 
         )],
         Ok(policy) => {
             let principals = &policy.principals;
-            let is_known = principals.users.iter().any(|known| *known.arn == *user);
+            if let Some(known) = principals.users.iter().find(|known| *known.arn == *user) {
+                return Ok(Resolved::known(known));
+            }
             // Without accounts there are no users in the policy, and documents tell by ARN alone.
-            if is_known || principals.accounts.is_empty() {
+            if principals.accounts.is_empty() {
                 Vec::new()
             } else {
                 vec![format!(
@@ -247,7 +293,11 @@ fn resolve(policy: Result<Policy>, user: &str) -> Result<(String, Vec<String>)> 
             }
         }
     };
-    Ok((user.to_owned(), warnings))
+    Ok(Resolved {
+        arn: user.to_owned(),
+        id: None,
+        warnings,
+    })
 }
 
 #[cfg(test)]
@@ -276,7 +326,9 @@ mod tests {
     #[test]
     fn a_name_stands_for_the_only_user_who_has_it() {
         let resolve = |user| resolve(Ok(policy(&format!("{ACCOUNTS}{USERS}"))), user);
-        assert_eq!(resolve("alice").unwrap(), (ALICE.to_owned(), Vec::new()));
+        let alice = resolve("alice").unwrap();
+        assert_eq!((&*alice.arn, alice.id), (ALICE, None));
+        assert!(alice.warnings.is_empty());
         let error = resolve("bob").unwrap_err().to_string();
         assert!(error.contains("111122223333:user/bob, arn:aws:iam::444455556666:user/bob"));
         assert!(resolve("carol").is_err());
@@ -286,15 +338,27 @@ mod tests {
     fn a_name_needs_a_policy_and_an_arn_does_not() {
         let unreadable = || Err(anyhow!("no such file"));
         assert!(resolve(unreadable(), "alice").is_err());
-        let (arn, warnings) = resolve(unreadable(), ALICE).unwrap();
-        assert_eq!(arn, ALICE);
-        assert!(warnings[0].contains("no such file"));
+        let alice = resolve(unreadable(), ALICE).unwrap();
+        assert_eq!((&*alice.arn, alice.id), (ALICE, None));
+        assert!(alice.warnings[0].contains("no such file"));
+    }
+
+    #[test]
+    fn a_key_is_bound_to_the_id_that_the_policy_states() {
+        let users = "[[user]]\nname = \"alice\"\naccount = \"111122223333\"\npath = \"/team/\"\nid = \"AIDAONE\"\n";
+        for user in ["alice", ALICE] {
+            let resolved = resolve(Ok(policy(&format!("{ACCOUNTS}{users}"))), user).unwrap();
+            assert_eq!(resolved.id.as_deref(), Some("AIDAONE"), "{user}");
+        }
     }
 
     #[test]
     fn a_user_whom_the_policy_does_not_have_is_warned_of() {
         let users = format!("{ACCOUNTS}{USERS}");
-        let warnings = |text: &str, user| resolve(Ok(policy(text)), user).unwrap().1.len();
+        let warnings = |text: &str, user| {
+            let resolved = resolve(Ok(policy(text)), user).unwrap();
+            resolved.warnings.len()
+        };
         assert_eq!(warnings(&users, ALICE), 0);
         assert_eq!(warnings(&users, "arn:aws:iam::111122223333:user/alice"), 1);
         assert_eq!(warnings("", "arn:aws:iam::111122223333:user/alice"), 0);

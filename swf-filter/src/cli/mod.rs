@@ -545,6 +545,7 @@ impl Arguments {
             resource: packet.resource.as_deref(),
             endpoint: packet.vpce.as_deref(),
             body: body.as_deref(),
+            at: Some(Timestamp::now()),
             context: &packet.context,
         });
         let question = Question {

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use anyhow::{Result, anyhow};
+use jiff::Timestamp;
 use swf_filter_core::compile::Zone;
 use swf_filter_core::iam::authorize::{Decider, Decision};
-use swf_filter_core::judge::{Judge, Ruled, Ruling, UNKNOWN_NETWORK, network};
+use swf_filter_core::judge::{Judge, Ruled, Ruling, Shown, UNKNOWN_NETWORK, network};
 use swf_filter_core::policy::{Fault, Policy, Vpc};
 use swf_filter_core::swf::{Action, TokenCache, made_up_call};
 
@@ -24,6 +25,8 @@ pub struct Request<'a> {
     pub endpoint: Option<&'a str>,
     /// What it sends: JSON. Tells the domain and SWF's condition keys.
     pub body: Option<&'a [u8]>,
+    /// When it is made, if that is to count.
+    pub at: Option<Timestamp>,
     /// Condition keys and their values.
     pub context: &'a [(String, String)],
 }
@@ -62,7 +65,15 @@ pub(super) fn explain(
         );
         return Ok(explanation);
     };
-    let mut context = judge.context(host, &caller, network);
+    // Of the rest of a request, which only `context` can tell, nothing is made up.
+    let shown = Shown {
+        at: request.at,
+        referers: Vec::new(),
+        session: None,
+        tls: None,
+        user_agents: Vec::new(),
+    };
+    let mut context = judge.context(host, &caller, network, shown);
     if action.is_decision() {
         context = context.of_decision();
     }

@@ -89,7 +89,7 @@ fn follow(
     explanation.string_to_sign = Some(claim.string_to_sign(rules, body));
     explanation.form = Some(match claim.form() {
         Form::Header => "header",
-        Form::Query { .. } => "query",
+        Form::Query => "query",
     });
     let checked = claim.check(rules, setting.at)?;
     explanation.access_key_id = Some(checked.access_key_id().to_owned());

@@ -37,6 +37,8 @@ pub struct Keys {
 pub struct UserKey {
     /// The ARN of the user.
     pub user: Arc<str>,
+    /// The unique id that the policy stated for the user when the key was made, if it did.
+    pub user_id: Option<Box<str>>,
     /// The secret access key.
     pub secret: Secret,
     /// Whether it may be used.

@@ -58,9 +58,18 @@ impl Places {
 
     /// The files that change when keys do.
     #[must_use]
-    pub fn watched(&self) -> [PathBuf; 2] {
-        let session_keys = self.key_file(SESSION_KEYS);
-        [self.store.clone(), session_keys.path().to_owned()]
+    pub fn watched(&self) -> [PathBuf; 3] {
+        let [store_key, session_keys] =
+            [STORE_KEY, SESSION_KEYS].map(|name| self.key_file(name).path().to_owned());
+        [self.store.clone(), store_key, session_keys]
+    }
+
+    /// The same places without what systemd hands over, which cannot be changed.
+    pub(super) fn own(&self) -> Self {
+        Self {
+            credentials: None,
+            ..self.clone()
+        }
     }
 
     /// The directory of the store.

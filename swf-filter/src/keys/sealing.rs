@@ -23,6 +23,8 @@ use crate::files::{make_own, write_whole};
 pub const KEEP: usize = 2;
 /// How many keys of session tokens there may be.
 const MOST_KEYS: usize = 64;
+/// How many keys the store may have.
+const STORE_KEYS: usize = 2;
 /// Bytes of a line of `session.keys` at most: a number, a blank, base64, an end of line.
 const LINE: usize = 10 + 1 + KEY.div_ceil(3) * 4 + 1;
 /// How long another command may hold a lock.
@@ -92,32 +94,46 @@ fn read_session_keys(file: &KeyFile) -> Result<Option<Vec<Numbered>>, KeysError>
     }
 }
 
-/// The key of the store, and where it was read.
-pub(super) fn store_key(places: &Places) -> Result<(SealingKey, KeyFile), KeysError> {
+/// A key of the store.
+pub(super) type StoreKey = Zeroizing<[u8; KEY]>;
+
+/// The keys of the store, and where they were read. The first seals, all open: there are two while one replaces the other.
+pub(super) fn store_keys(places: &Places) -> Result<(Vec<StoreKey>, KeyFile), KeysError> {
     let file = places.key_file(STORE_KEY);
-    let bytes = file.read(KEY)?.ok_or_else(|| KeysError::NoKey {
-        path: file.path().to_owned(),
-        store: places.store().to_owned(),
-    })?;
-    let key = bytes
-        .as_slice()
-        .try_into()
-        .map_err(|_| KeysError::BadKeys {
+    let bytes = file
+        .read(STORE_KEYS * KEY)?
+        .ok_or_else(|| KeysError::NoKey {
             path: file.path().to_owned(),
-            expected: "32 bytes",
+            store: places.store().to_owned(),
         })?;
-    Ok((SealingKey::new(key), file))
+    let (keys, rest) = bytes.as_chunks::<KEY>();
+    if !rest.is_empty() || !(1..=STORE_KEYS).contains(&keys.len()) {
+        return Err(KeysError::BadKeys {
+            path: file.path().to_owned(),
+            expected: "32 bytes, or 64 while one key replaces another",
+        });
+    }
+    Ok((keys.iter().copied().map(Zeroizing::new).collect(), file))
 }
 
 /// Makes the key of the store if there is none.
 pub(super) fn make_store_key(places: &Places) -> Result<(), KeysError> {
-    let file = places.key_file(STORE_KEY);
-    if file.path().exists() {
+    if places.key_file(STORE_KEY).path().exists() {
         return Ok(());
     }
-    let key = Zeroizing::new(random::<KEY>()?);
-    let path = file.path().to_owned();
-    write_whole(&path, &[&*key]).map_err(|error| KeysError::Unwritable { path, error })
+    write_store_keys(places, &[&new_store_key()?])
+}
+
+/// A new key of the store.
+pub(super) fn new_store_key() -> Result<StoreKey, KeysError> {
+    Ok(Zeroizing::new(random()?))
+}
+
+/// Writes the keys of the store.
+pub(super) fn write_store_keys(places: &Places, keys: &[&StoreKey]) -> Result<(), KeysError> {
+    let path = places.key_file(STORE_KEY).path().to_owned();
+    let parts: Vec<&[u8]> = keys.iter().map(|key| key.as_slice()).collect();
+    write_whole(&path, &parts).map_err(|error| KeysError::Unwritable { path, error })
 }
 
 /// Random bytes.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::iter;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -9,18 +10,23 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use swf_filter_core::iam::principal::{Caller, CallerKind};
+use swf_filter_core::seal::SealingKey;
 use swf_filter_core::sigv4::Secret;
 use zeroize::Zeroizing;
 
-use super::places::{KeyFile, Places};
-use super::sealing::{lock, make_store_key, random, store_key};
+use super::places::{KeyFile, Places, STORE_KEY};
+use super::sealing::{
+    StoreKey, lock, make_store_key, new_store_key, random, store_keys, write_store_keys,
+};
 use super::{Keys, KeysError, Status, UserKey};
-use crate::files::{open_regular, write_whole};
+use crate::files::{Stamp, open_regular, write_whole};
 
 /// Access keys of a user at most, as at AWS (quotas of IAM, access keys assigned to an IAM user).
 pub const PER_USER: usize = 2;
 /// First bytes of the file, which are sealed with it. The number is that of the format.
-const FORMAT: &[u8; 26] = b"swf-filter access keys 01\n";
+pub(super) const FORMAT: &[u8; 26] = b"swf-filter access keys 02\n";
+/// Those of the format before, which had no ids of users.
+pub(super) const FORMAT_1: &[u8; 26] = b"swf-filter access keys 01\n";
 /// Bytes of the store at most: some 300,000 keys.
 const MAX_BYTES: u64 = 64 << 20;
 /// Bytes of `store.mark` at most: a number and an end of line.
@@ -44,6 +50,8 @@ pub struct KeyInfo {
     pub access_key_id: String,
     /// The ARN of its user.
     pub user: String,
+    /// The unique id of the user that it is bound to; none if the policy stated none when it was made.
+    pub user_id: Option<String>,
     /// Whether it may be used.
     pub status: Status,
     /// When it was made, RFC 3339.
@@ -74,14 +82,56 @@ struct Contents {
     keys: Vec<Stored>,
 }
 
+/// A store that was opened.
+#[derive(Default)]
+struct Opened {
+    contents: Contents,
+    /// The key that opened it, and where that was read; none if there is no store.
+    key: Option<(StoreKey, KeyFile)>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Stored {
     id: String,
     user: String,
+    user_id: Option<String>,
     secret: Zeroizing<String>,
     status: Status,
     /// In seconds of Unix time.
     created: i64,
+}
+
+/// What is sealed in [`FORMAT_1`].
+#[derive(Deserialize)]
+struct Contents1 {
+    number: u64,
+    keys: Vec<Stored1>,
+}
+
+#[derive(Deserialize)]
+struct Stored1 {
+    id: String,
+    user: String,
+    secret: Zeroizing<String>,
+    status: Status,
+    created: i64,
+}
+
+impl From<Contents1> for Contents {
+    fn from(before: Contents1) -> Self {
+        let keys = before.keys.into_iter().map(|key| Stored {
+            id: key.id,
+            user: key.user,
+            user_id: None,
+            secret: key.secret,
+            status: key.status,
+            created: key.created,
+        });
+        Self {
+            number: before.number,
+            keys: keys.collect(),
+        }
+    }
 }
 
 impl Stored {
@@ -89,6 +139,7 @@ impl Stored {
         KeyInfo {
             access_key_id: self.id.clone(),
             user: self.user.clone(),
+            user_id: self.user_id.clone(),
             status: self.status,
             created: Timestamp::from_second(self.created)
                 .unwrap_or_default()
@@ -106,11 +157,23 @@ impl Store {
 
     /// All keys, in the order in which they were made.
     pub fn list(&self) -> Result<Vec<KeyInfo>, KeysError> {
-        Ok(self.read()?.keys.iter().map(Stored::info).collect())
+        Ok(self
+            .read()?
+            .contents
+            .keys
+            .iter()
+            .map(Stored::info)
+            .collect())
     }
 
-    /// Makes a key for a user, given by ARN, and what it is sealed with if that is not there.
-    pub fn create(&self, user: &str, now: Timestamp) -> Result<NewKey, KeysError> {
+    /// Makes a key for a user, given by ARN, and what it is sealed with if that is not there. With the unique id of the
+    /// user, the key is for nobody else who has that ARN later.
+    pub fn create(
+        &self,
+        user: &str,
+        user_id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<NewKey, KeysError> {
         let is_user = Caller::from_arn(user).is_ok_and(|caller| caller.kind() == CallerKind::User);
         if !is_user {
             return Err(KeysError::NotUser { text: user.into() });
@@ -123,6 +186,7 @@ impl Store {
             let key = Stored {
                 id: key_id(random()?),
                 user: user.to_owned(),
+                user_id: user_id.map(str::to_owned),
                 secret: Zeroizing::new(STANDARD.encode(*secret)),
                 status: Status::Active,
                 created: now.as_second(),
@@ -150,12 +214,32 @@ impl Store {
         self.change(|keys| Ok(keys.remove(place(keys, id)?).info()))
     }
 
+    /// Seals the store with a new key, and forgets the one before. Gives how many access keys are in it.
+    ///
+    /// Both are in `store.key` while the store is replaced, so that wherever this ends, what is there opens. The next
+    /// change of the store, or this once more, then does what is left.
+    pub fn rekey(&self) -> Result<usize, KeysError> {
+        let own = Self::new(self.places.own());
+        let _lock = lock(own.places.state())?;
+        let Opened { contents, key } = own.read()?;
+        let new = new_store_key()?;
+        let old = key.iter().map(|(old, _)| old);
+        write_store_keys(
+            &own.places,
+            &iter::once(&new).chain(old).collect::<Vec<_>>(),
+        )?;
+        let count = contents.keys.len();
+        own.replace(contents)?;
+        Ok(count)
+    }
+
     /// All keys, for looking up.
     pub(super) fn keys(&self) -> Result<Keys, KeysError> {
-        let contents = self.read()?;
+        let Opened { contents, .. } = self.read()?;
         let keys = contents.keys.iter().map(|key| {
             let known = UserKey {
                 user: Arc::from(&*key.user),
+                user_id: key.user_id.as_deref().map(Box::from),
                 secret: Secret::new(String::clone(&key.secret)),
                 status: key.status,
             };
@@ -173,36 +257,61 @@ impl Store {
         change: impl FnOnce(&mut Vec<Stored>) -> Result<T, KeysError>,
     ) -> Result<T, KeysError> {
         let _lock = lock(self.places.state())?;
-        let mut contents = self.read()?;
+        let Opened { mut contents, .. } = self.read()?;
         let answer = change(&mut contents.keys)?;
-        contents.number += 1;
         make_store_key(&self.places)?;
+        self.replace(contents)?;
+        Ok(answer)
+    }
+
+    /// Writes what is now in the store, as one change more.
+    fn replace(&self, mut contents: Contents) -> Result<(), KeysError> {
+        contents.number += 1;
         // First what is certain now, then the store, then the new number: wherever this ends, what is there is accepted.
         if self.mark()?.is_none() {
             self.write_mark(contents.number - 1)?;
         }
-        self.write(&contents)?;
+        let (keys, file) = store_keys(&self.places)?;
+        let Some((sealing, others)) = keys.split_first() else {
+            unreachable!("there is no file without a key");
+        };
+        self.write(&contents, &SealingKey::new(**sealing))?;
         self.write_mark(contents.number)?;
-        Ok(answer)
+        match file {
+            KeyFile::Own(_) if !others.is_empty() => write_store_keys(&self.places, &[sealing]),
+            KeyFile::Credential(_) | KeyFile::Own(_) => Ok(()),
+        }
     }
 
     /// What is in the store: nothing, if there never was one.
-    fn read(&self) -> Result<Contents, KeysError> {
+    fn read(&self) -> Result<Opened, KeysError> {
+        loop {
+            let before = self.stamps();
+            match self.read_once() {
+                // Another command replaced the key between two looks.
+                Err(KeysError::Altered { .. }) if self.stamps() != before => {}
+                read => return read,
+            }
+        }
+    }
+
+    fn stamps(&self) -> [Stamp; 2] {
+        let key = self.places.key_file(STORE_KEY);
+        [self.places.store(), key.path()].map(Stamp::of)
+    }
+
+    fn read_once(&self) -> Result<Opened, KeysError> {
         // Before the store, which another command may replace meanwhile: it then is newer than the number, never older.
         let mark = self.mark()?;
-        let (contents, key) = match open_regular(self.places.store()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (Contents::default(), None),
-            file => {
-                let file = file.map_err(|error| self.unreadable(error))?;
-                let (contents, key) = self.open(file)?;
-                (contents, Some(key))
-            }
+        let opened = match open_regular(self.places.store()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Opened::default(),
+            file => self.open(file.map_err(|error| self.unreadable(error))?)?,
         };
-        let found = contents.number;
-        let expected = match (mark, key) {
+        let found = opened.contents.number;
+        let expected = match (mark, &opened.key) {
             (Some(expected), _) => expected,
             // The number is written before the first store is: it was in the meantime, or somebody removed it.
-            (None, Some(KeyFile::Own(_))) if self.mark()?.is_none() => {
+            (None, Some((_, KeyFile::Own(_)))) if self.mark()?.is_none() => {
                 return Err(KeysError::NoMark {
                     mark: self.places.mark(),
                     path: self.places.store().to_owned(),
@@ -220,10 +329,10 @@ impl Store {
                 mark: self.places.mark(),
             });
         }
-        Ok(contents)
+        Ok(opened)
     }
 
-    fn open(&self, file: File) -> Result<(Contents, KeyFile), KeysError> {
+    fn open(&self, file: File) -> Result<Opened, KeysError> {
         let mut bytes = Vec::new();
         file.take(MAX_BYTES + 1)
             .read_to_end(&mut bytes)
@@ -232,24 +341,34 @@ impl Store {
             path: self.places.store().to_owned(),
             expected,
         };
-        let sealed = bytes
-            .strip_prefix(FORMAT)
+        let (format, sealed) = [FORMAT, FORMAT_1]
+            .into_iter()
+            .find_map(|format| Some((format, bytes.strip_prefix(format)?)))
             .ok_or_else(|| bad("a store of access keys of this version"))?;
-        let (key, file) = store_key(&self.places)?;
-        let text = key.open(FORMAT, sealed).map_err(|_| KeysError::Altered {
+        let (keys, file) = store_keys(&self.places)?;
+        let mut opened = keys
+            .into_iter()
+            .filter_map(|key| Some((SealingKey::new(*key).open(format, sealed).ok()?, key)));
+        let (text, key) = opened.next().ok_or_else(|| KeysError::Altered {
             path: self.places.store().to_owned(),
             key: file.path().to_owned(),
         })?;
-        let contents = postcard::from_bytes(&text)
-            .map_err(|_| bad("a store of access keys that this version can read"))?;
-        Ok((contents, file))
+        let contents = if format == FORMAT {
+            postcard::from_bytes(&text)
+        } else {
+            postcard::from_bytes::<Contents1>(&text).map(Contents::from)
+        };
+        let contents =
+            contents.map_err(|_| bad("a store of access keys that this version can read"))?;
+        let key = Some((key, file));
+        Ok(Opened { contents, key })
     }
 
-    fn write(&self, contents: &Contents) -> Result<(), KeysError> {
-        let (key, _) = store_key(&self.places)?;
+    fn write(&self, contents: &Contents, key: &SealingKey) -> Result<(), KeysError> {
         // With room for all of it: a vector that grows would leave copies of secrets behind.
         let room = contents.keys.iter().fold(16, |room, key| {
-            room + key.id.len() + key.user.len() + key.secret.len() + 32
+            let user_id = key.user_id.as_deref().map_or(0, str::len);
+            room + key.id.len() + key.user.len() + user_id + key.secret.len() + 32
         });
         let text = postcard::to_extend(contents, Vec::with_capacity(room));
         let text = Zeroizing::new(text.map_err(|error| self.unwritable(io::Error::other(error)))?);
@@ -280,7 +399,7 @@ impl Store {
     }
 
     fn is_credential(&self) -> bool {
-        let file = self.places.key_file(super::places::STORE_KEY);
+        let file = self.places.key_file(STORE_KEY);
         matches!(file, KeyFile::Credential(_))
     }
 

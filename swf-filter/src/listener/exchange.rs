@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Bytes};
-use hyper::header::{AsHeaderName, CONTENT_TYPE, HeaderMap, USER_AGENT};
+use hyper::header::{AsHeaderName, CONTENT_TYPE, HeaderMap, REFERER, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use jiff::Timestamp;
 use swf_filter_core::iam::principal::Caller;
 use swf_filter_core::iam::{Context, Meter};
-use swf_filter_core::judge::{Network, Ruling};
+use swf_filter_core::judge::{Network, Ruling, Shown};
 use swf_filter_core::policy::{Effect, HostDocuments};
 use swf_filter_core::session::Session;
 use swf_filter_core::sigv4::{BodyHash, Claim, Head, QueryForm, Rules};
@@ -351,12 +351,8 @@ impl Connection {
         signer: &Signer,
         call: &Call,
     ) -> Result<Ruling, Refusal> {
-        let mut context = self.context(arrived, facts, signer)?;
-        let session = signer.session.as_deref();
-        if let Some(session) = session {
-            session.extend(&mut context);
-        }
-        let limit = session.and_then(Session::index);
+        let context = self.context(arrived, facts, signer)?;
+        let limit = signer.session.as_deref().and_then(Session::index);
         Ok(arrived.policy.judge.call(
             arrived.host,
             &signer.caller,
@@ -410,8 +406,13 @@ impl Connection {
             checked.derive(credentials.secret())
         });
         checked.verify(&key, BodyHash::of(&arrived.body))?;
-        let (caller, session) = credentials.into_caller(&arrived.policy.judge)?;
+        let judge = &arrived.policy.judge;
+        let id = credentials.unique_id().map(Box::<str>::from);
+        let (caller, session) = credentials.into_caller(judge)?;
         record.principal = Some(Arc::clone(caller.arn()));
+        if let Some(id) = id {
+            judge.check_id(&caller, &id)?;
+        }
         Ok(Signer {
             caller,
             access_key_id: access_key_id.into(),
@@ -434,7 +435,7 @@ impl Connection {
         }
     }
 
-    /// What is known of a request, but for what its body and session tell.
+    /// What is known of a request, but for what its body tells.
     fn context<'a>(
         &'a self,
         arrived: &'a Arrived,
@@ -442,18 +443,20 @@ impl Connection {
         signer: &'a Signer,
     ) -> Result<Context<'a>, Refusal> {
         let network = facts.network.ok_or(Refusal::NoNetwork)?;
+        let fields = |name| {
+            let values = arrived.head.headers.get_all(name).iter();
+            values.map(|value| String::from_utf8_lossy(value.as_bytes()))
+        };
+        let shown = Shown {
+            at: Some(Timestamp::now()),
+            referers: fields(REFERER).collect(),
+            session: signer.session.as_deref(),
+            tls: Some([self.tls.version, self.tls.suite]),
+            user_agents: fields(USER_AGENT).collect(),
+        };
         let judge = &arrived.policy.judge;
-        let context = judge.context(arrived.host, &signer.caller, network);
-        let mut context = context.metered(facts.meter);
-        let now = Timestamp::now();
-        context.set("aws:CurrentTime", format!("{now:.0}"));
-        context.set("aws:EpochTime", now.as_second().to_string());
-        context.set("swf-filter:TlsVersion", self.tls.version);
-        context.set("swf-filter:TlsCipherSuite", self.tls.suite);
-        if let Some(agent) = header(&arrived.head.headers, USER_AGENT) {
-            context.set("aws:UserAgent", agent);
-        }
-        Ok(context)
+        let context = judge.context(arrived.host, &signer.caller, network, shown);
+        Ok(context.metered(facts.meter))
     }
 
     async fn carry_out(&self, approved: Approved, record: &mut Record) -> Result<Outcome, Refusal> {

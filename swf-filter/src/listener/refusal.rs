@@ -129,7 +129,10 @@ impl Refusal {
             Self::ExpiredToken => "expired-token",
             Self::Head(_) => "bad-head",
             Self::NoNetwork => UNKNOWN_NETWORK,
-            Self::NoCaller(_) | Self::NotJudged(Refused::UnknownCaller { .. }) => "unknown-caller",
+            Self::NoCaller(_)
+            | Self::NotJudged(Refused::AnotherCaller { .. } | Refused::UnknownCaller { .. }) => {
+                "unknown-caller"
+            }
             Self::NoPolicy => "no-policy",
             Self::NoRandomness(_) => "no-randomness",
             Self::NoRoom => "too-many-bodies",
@@ -182,7 +185,11 @@ impl Refusal {
             Self::Signature(fault) => Some(fault.clone().into()),
             Self::Sts(fault) => Some(fault.clone()),
             Self::Token(fault) => Some((*fault).into()),
-            Self::UnknownKey { .. } | Self::NoCaller(_) => Some(sts::Fault::UnknownCaller),
+            Self::UnknownKey { .. }
+            | Self::NoCaller(_)
+            | Self::NotJudged(Refused::AnotherCaller { .. } | Refused::UnknownCaller { .. }) => {
+                Some(sts::Fault::UnknownCaller)
+            }
             _ => None,
         }
     }

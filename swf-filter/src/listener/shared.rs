@@ -121,6 +121,14 @@ impl Credentials {
         }
     }
 
+    /// The unique id of the user or role that they were made for, if they are bound to it.
+    pub(super) fn unique_id(&self) -> Option<&str> {
+        match self {
+            Self::Session(session) => Some(&session.unique_id),
+            Self::User(key) => key.user_id.as_deref(),
+        }
+    }
+
     /// Who has them. To be asked once a signature was verified.
     pub(super) fn into_caller(
         self,

@@ -77,6 +77,7 @@ impl<'a> Caller<'a> {
             ("aws:principalarn", _) => Value::Is(&identity.arn),
             ("aws:principaltype", Self::User(_)) => Value::Is("User"),
             ("aws:principaltype", _) => Value::Is("AssumedRole"),
+            ("aws:userid", Self::User(_)) => Value::Is(&identity.id),
             ("aws:username", Self::User(_)) => Value::Is(&identity.name),
             ("aws:username", _) => Value::Missing,
             (_, Self::User(_)) => match key.strip_prefix("aws:principaltag/") {
@@ -95,5 +96,5 @@ impl<'a> Caller<'a> {
 /// Whether it matters to a condition who the caller is.
 pub(super) fn is_personal(condition: &Condition) -> bool {
     let key = condition.key.name();
-    key.starts_with("aws:principal") || key == "aws:username"
+    key.starts_with("aws:principal") || key == "aws:userid" || key == "aws:username"
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::compile::{Class, Generation, Tables, compile};
 use crate::iam::Context;
-use crate::judge::{Judge, Network, network};
+use crate::judge::{Judge, Network, Shown, network};
 use crate::policy::{self, Policy, SourceFile, Vpc};
 use crate::swf::Action;
 use swf_filter_common::verdict::Sources;
@@ -152,9 +152,11 @@ fn other_condition() -> impl Strategy<Value = (String, String, Value)> {
                 "aws:PrincipalTag/domain",
                 "aws:PrincipalTag/other",
                 "aws:PrincipalType",
+                "aws:userid",
                 "aws:username",
             ]),
             one_of(vec![
+                json!("AIDA*"),
                 json!("orders"),
                 json!("User"),
                 json!("true"),
@@ -371,7 +373,7 @@ fn is_allowed(judge: &Judge, at: Network<'_>) -> bool {
                 .expect("a host with documents");
             for action in ACTIONS {
                 for list in [None, Some("one")] {
-                    let mut context: Context = judge.context(0, &caller, at);
+                    let mut context: Context = judge.context(0, &caller, at, Shown::default());
                     if let Some(list) = list {
                         context.set("swf:taskList.name", list);
                     }

@@ -331,7 +331,8 @@ impl Lint {
                 "it is denied already; remove the entry, or the one in `deny` if it is only to be tried".into()
             }
             Self::NeverPresent { .. } => {
-                "AWS sets it on calls between its services, or for another service; take the condition out if this is not what you want".into()
+                "AWS sets it on calls between its services, for another service, or for MFA and federation, which there are not here; \
+                 take the condition out if this is not what you want".into()
             }
             Self::OpenAtPacket { .. } => {
                 "give the statement a condition on the network too; until then every source passes the packet gate, and requests are judged one by one".into()

@@ -10,6 +10,7 @@ use super::super::{Account, Fault, Identity, Place, Principals, Problem, Problem
 use super::attached::Library;
 use super::document::{Document, Table, Text, integer};
 use super::names::Names;
+use crate::credentials::{Prefix, unique_id};
 use crate::iam::Kind;
 use crate::iam::principal::is_account;
 
@@ -125,9 +126,9 @@ impl Reader<'_, '_, '_, '_> {
         let tags = tags(table, problems);
         let id = table.text("id", problems);
         let (name, account) = (name?, account?);
-        let kind = match table.block {
-            Block::Role => "role",
-            _ => "user",
+        let (kind, prefix) = match table.block {
+            Block::Role => ("role", Prefix::Role),
+            _ => ("user", Prefix::User),
         };
         let arn: Arc<str> = format!("arn:aws:iam::{account}:{kind}{}{}", path?, name.value).into();
         let place = table.index.place(name.span.clone());
@@ -147,8 +148,11 @@ impl Reader<'_, '_, '_, '_> {
             name: name.value.into(),
             origin: table.place().origin,
             account,
+            id: match id {
+                Some(text) => text.value.into(),
+                None => unique_id(prefix, &arn).into(),
+            },
             arn,
-            id: id.map(|text| text.value.into()),
             tags,
             policies,
             boundary,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::iam::Context;
 use crate::iam::principal::Caller;
-use crate::judge::Judge;
+use crate::judge::{Judge, Network, Shown};
 use crate::policy::{SourceFile, parse};
 use crate::session::{Reach, Session, Tag};
 
@@ -89,6 +89,9 @@ fn session_of(arn: &str, judge: &Judge) -> Session {
     Session {
         access_key_id: "ASIACALLING".into(),
         secret: crate::credentials::secret([1; 30]),
+        unique_id: judge
+            .identity(&judge.caller(arn).expect("a caller"))
+            .map_or_else(Box::default, |identity| Box::from(&*identity.id)),
         caller: judge.caller(arn).expect("a caller"),
         parent: None,
         issued: now(),
@@ -129,16 +132,17 @@ fn assume(
     let judge = judge(setting);
     let call = Call::AssumeRole(Box::new(wish));
     let caller = Caller::from_arn(caller).expect("a caller");
-    let mut context = judge.context(
-        0,
-        &caller,
-        crate::judge::Network::Public([192, 0, 2, 7].into()),
-    );
-    context.set("aws:RequestedRegion", "us-east-1");
     let mut session = session_of(caller.arn(), &judge);
     session.policy = setting.session.as_ref().map(|own| document(own).into());
     alter(&mut session);
     let is_user = caller.role().is_none();
+    let shown = Shown {
+        session: (!is_user).then_some(&session),
+        ..Shown::default()
+    };
+    let network = Network::Public([192, 0, 2, 7].into());
+    let mut context = judge.context(0, &caller, network, shown);
+    context.set("aws:RequestedRegion", "us-east-1");
     let asker = if is_user {
         Asker::User {
             access_key_id: "AKIAALICE",

@@ -233,10 +233,14 @@ fn the_session_is_what_was_asked_for() {
     assert_eq!(session.source_identity, wish.source_identity);
     assert!(session.index().is_some());
     let judge = judge(&setting);
-    let network = crate::judge::Network::Public([192, 0, 2, 7].into());
-    let mut context = judge.context(0, &session.caller, network);
+    let network = Network::Public([192, 0, 2, 7].into());
+    let context = judge.context(0, &session.caller, network, Shown::default());
     assert_eq!(context.single("aws:principaltag/team"), Some("orders"));
-    session.extend(&mut context);
+    let shown = Shown {
+        session: Some(session),
+        ..Shown::default()
+    };
+    let context = judge.context(0, &session.caller, network, shown);
     for (key, value) in [
         ("aws:principaltag/team", "sales"),
         ("aws:principalarn", WORKER),

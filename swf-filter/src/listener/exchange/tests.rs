@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use http_body_util::{BodyExt, Full};
 use hyper::http::request::Builder;
+use swf_filter_core::credentials::{Prefix, unique_id};
+use swf_filter_core::judge::Judge;
 use swf_filter_core::session::Ring;
 use swf_filter_core::sigv4::{Secret, SigningKey};
 use tempfile::TempDir;
@@ -13,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::keys::{self, Keys, NewKey, Places, Store};
 use crate::listener::audit::{Audit, Entry, Journal, Targets, Writing};
-use crate::listener::policy::tests::enforced;
+use crate::listener::policy::tests::{enforced, enforced_with};
 use crate::listener::settings::{Http, Settings};
 use crate::listener::shared::ListenerCounters;
 use crate::listener::upstream::Upstream;
@@ -72,7 +74,7 @@ async fn stage(behind: Behind) -> Stage {
     let settings = Settings::load(&path("listener.toml")).unwrap();
     let places = Places::with_credentials(&settings.paths, None);
     let store = Store::new(places.clone());
-    let key = store.create(ALICE, Timestamp::now()).unwrap();
+    let key = store.create(ALICE, None, Timestamp::now()).unwrap();
     keys::rotate(&places, 2).unwrap();
     let (audit, writing) = Audit::start(&Targets {
         file: Some(path("audit.jsonl")),
@@ -319,6 +321,154 @@ async fn keys_that_are_disabled_and_sources_that_are_denied_get_nothing() {
     assert_eq!(reasons[2..], ["unknown-access-key", "no-policy"]);
 }
 
+const WORKER: &str = "[[role]]\nname = \"worker\"\n";
+
+fn worker(judge: &Judge) -> Session {
+    let caller = "arn:aws:sts::111122223333:assumed-role/worker/one";
+    let caller = judge.caller(caller).unwrap();
+    let now = Timestamp::now();
+    Session {
+        access_key_id: "ASIAAAAAAAAAAAAAAAAA".into(),
+        secret: Secret::new("right".to_owned()),
+        unique_id: Box::from(&*judge.identity(&caller).unwrap().id),
+        caller,
+        parent: None,
+        issued: now,
+        expires: now + jiff::SignedDuration::from_secs(60),
+        policy: None,
+        source_identity: Some("alice".into()),
+        tags: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_request_shows_can_be_denied() {
+    let stage = stage(Behind::Answers).await;
+    let deny = |condition: &str| {
+        let document = format!(
+            r#"{{"Version": "2012-10-17", "Statement": [
+            {{"Effect": "Allow", "Action": "swf:*", "Principal": "*", "Resource": "*"}},
+            {{"Effect": "Deny", "Action": "swf:*", "Principal": "*", "Resource": "*", "Condition": {condition}}}]}}"#
+        );
+        let policy = enforced_with(8, WORKER, &document);
+        stage.policy.send_replace(Some(Arc::new(policy)));
+    };
+    let by_alice = |referers: &[&str]| {
+        let mut request = stage.signed(TARGET, ORDERS);
+        let headers = request.headers_mut();
+        headers.insert("user-agent", "curl/8".parse().unwrap());
+        for referer in referers {
+            headers.append("referer", referer.parse().unwrap());
+        }
+        stage.ask(request)
+    };
+    let by_worker = || {
+        let session = worker(&stage.policy.borrow().as_deref().unwrap().judge);
+        let token = stage.connection.shared.seal(&session).unwrap();
+        let id = &session.access_key_id;
+        stage.ask(signed(TARGET, ORDERS, id, &session.secret, &token))
+    };
+    let denied = (400, "AccessDeniedException".to_owned());
+    let allowed = (200, String::new());
+
+    let good = "https://good.example/";
+    let own = "https://bad.example/";
+    deny(r#"{"StringEquals": {"aws:Referer": "https://bad.example/"}}"#);
+    assert_eq!(by_alice(&[good]).await, allowed);
+    assert_eq!(by_alice(&[]).await, allowed);
+    assert_eq!(by_alice(&[own]).await, denied);
+    assert_eq!(by_alice(&[good, own]).await, denied);
+    deny(r#"{"StringLike": {"aws:userid": "AROA*:one"}}"#);
+    assert_eq!(by_worker().await, denied);
+    assert_eq!(by_alice(&[]).await, allowed);
+    deny(r#"{"StringLike": {"aws:userid": "AROA*:two"}}"#);
+    assert_eq!(by_worker().await, allowed);
+
+    let of_all = [
+        "aws:CurrentTime",
+        "aws:EpochTime",
+        "aws:SourceIp",
+        "aws:userid",
+        "swf-filter:TlsCipherSuite",
+        "swf-filter:TlsVersion",
+    ];
+    let of_alice = ["aws:Referer", "aws:UserAgent", "aws:username"];
+    let of_worker = [
+        "aws:MultiFactorAuthPresent",
+        "aws:SourceIdentity",
+        "aws:TokenIssueTime",
+    ];
+    for key in [&of_all[..], &of_alice, &of_worker].concat() {
+        deny(&format!(r#"{{"Null": {{"{key}": "false"}}}}"#));
+        let is_denied = [
+            by_alice(&[good]).await == denied,
+            by_worker().await == denied,
+        ];
+        let expected = [!of_worker.contains(&key), !of_alice.contains(&key)];
+        assert_eq!(is_denied, expected, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_do_not_come_alive_for_another_of_the_name() {
+    let stage = stage(Behind::Answers).await;
+    let document = r#"{"Version": "2012-10-17", "Statement": {
+        "Effect": "Allow", "Action": "swf:*", "Principal": "*", "Resource": "*"}}"#;
+    let enforce = |more: &str| {
+        let policy = Arc::new(enforced_with(8, more, document));
+        stage.policy.send_replace(Some(Arc::clone(&policy)));
+        policy
+    };
+    let denied = (400, "AccessDeniedException".to_owned());
+    let allowed = (200, String::new());
+    // A role without an id, and then one with an id, another id, and none again.
+    let ids = ["", "id = \"AROAONE\"", "id = \"AROATWO\""];
+    let roles = ids.map(|id| format!("{WORKER}{id}\n"));
+    for made in &roles {
+        let session = worker(&enforce(made).judge);
+        let token = stage.connection.shared.seal(&session).unwrap();
+        let ask = || {
+            let id = &session.access_key_id;
+            stage.ask(signed(TARGET, ORDERS, id, &session.secret, &token))
+        };
+        for role in &roles {
+            enforce(role);
+            let expected = if role == made { &allowed } else { &denied };
+            assert_eq!(ask().await, *expected, "made for {made}, asked with {role}");
+        }
+        enforce("");
+        assert_eq!(ask().await, denied);
+    }
+    // A user's keys, of which one was made when no id was stated: it is the name's, whatever the id.
+    let user = |id: &str| format!("[[user]]\nname = \"carol\"\n{id}\n");
+    let carol = "arn:aws:iam::111122223333:user/carol";
+    let now = Timestamp::now();
+    let [bound, loose] =
+        [Some("AIDAONE"), None].map(|id| stage.store.create(carol, id, now).unwrap());
+    let shared = &stage.connection.shared;
+    let places = Places::with_credentials(&shared.settings.paths, None);
+    shared.replace_keys(shared.keys.load().reload(&places).unwrap());
+    for (id, of_bound) in [
+        ("id = \"AIDAONE\"", &allowed),
+        ("id = \"AIDATWO\"", &denied),
+        ("", &denied),
+    ] {
+        enforce(&user(id));
+        for (key, expected) in [(&bound, of_bound), (&loose, &allowed)] {
+            let secret = Secret::new(key.secret_access_key.to_string());
+            let request = signed(TARGET, ORDERS, &key.info.access_key_id, &secret, "");
+            assert_eq!(stage.ask(request).await, *expected, "{:?} {id}", key.info);
+        }
+    }
+    let records = stage.records();
+    let reasons = records.iter().filter(|record| record.status == Some(400));
+    assert!(reasons.clone().count() > 0);
+    for record in reasons {
+        assert_eq!(&*record.reason, "unknown-caller");
+        assert!(record.principal.is_some());
+    }
+}
+
 #[tokio::test]
 async fn names_that_swf_would_not_take_are_told_to_who_signed_them() {
     let stage = stage(Behind::Answers).await;
@@ -447,6 +597,7 @@ async fn that_a_session_is_over_is_told_to_whoever_has_its_secret_only() {
         access_key_id: "ASIAAAAAAAAAAAAAAAAA".into(),
         secret: Secret::new("right".to_owned()),
         caller: Caller::from_arn(ALICE).unwrap(),
+        unique_id: unique_id(Prefix::User, ALICE).into(),
         parent: None,
         issued: expires - jiff::SignedDuration::from_secs(900),
         expires,

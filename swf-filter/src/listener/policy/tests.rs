@@ -31,6 +31,10 @@ const DOCUMENT: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect": "All
     "Resource": "arn:aws:swf:us-east-1:111122223333:/domain/orders"}}"#;
 
 fn report(generation: u64, host: &str) -> PolicyReport {
+    report_of(generation, host, DOCUMENT)
+}
+
+fn report_of(generation: u64, host: &str, document: &str) -> PolicyReport {
     let file = |name: &str, text: &str| File {
         name: name.into(),
         text: text.as_bytes().into(),
@@ -38,7 +42,7 @@ fn report(generation: u64, host: &str) -> PolicyReport {
     let sources = Sources {
         always_allow: Vec::<Listed>::new(),
         policy: vec![file("a.toml", host)],
-        named: vec![file("swf.json", DOCUMENT)],
+        named: vec![file("swf.json", document)],
     };
     let info = PolicyInfo {
         generation,
@@ -52,6 +56,11 @@ fn report(generation: u64, host: &str) -> PolicyReport {
 /// A policy in which alice may do everything with the domain `orders`.
 pub(in crate::listener) fn enforced(generation: u64) -> Enforced {
     Enforced::new(&report(generation, HOST)).unwrap()
+}
+
+/// The same, with more blocks and another document.
+pub(in crate::listener) fn enforced_with(generation: u64, more: &str, document: &str) -> Enforced {
+    Enforced::new(&report_of(generation, &format!("{HOST}{more}"), document)).unwrap()
 }
 
 fn passes(policy: &Enforced, arrival: &Arrival) -> bool {
