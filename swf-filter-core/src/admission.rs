@@ -3,14 +3,16 @@
 //! For a connection that came straight from its client this is what the packet gate decided, in the generation in force now. For
 //! one that came through a trusted proxy it is what the packet gate would have decided, had the client come by itself.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use swf_filter_common::abi::Class;
 use swf_filter_common::verdict::Sources as _;
 
 use crate::compile::{Generation, Ingress, List, Tables, Zone};
 use crate::policy::{Effect, Entry, Host, Mode, Policy, Source, Vpc};
+use crate::prefix::table::Numbered;
 
 /// From where a source comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,20 +131,19 @@ fn by_table(generation: &Generation, host: usize, zone: usize, address: IpAddr) 
 /// For whom no more than the VPC is known, and an address that is not in it: a balancer's perhaps, which opens nothing. What is
 /// denied stays denied. What documents say of it is for the request.
 fn by_vpc(policy: &Policy, host: &Host, vpc: usize, address: IpAddr) -> Decided {
-    let is_own = |entry: &&Entry| entry.source == Source::Vpc(vpc);
-    let is_address = |entry: &&Entry| match &entry.source {
-        Source::Prefixes(prefixes) => prefixes.longest(address).is_some(),
-        Source::Set(set) => policy
-            .sets
-            .get(*set)
-            .is_some_and(|set| set.prefixes.longest(address).is_some()),
-        Source::Vpc(_) => false,
-    };
-    let mut deny = host.deny.iter();
-    if let Some(entry) = deny.find(|entry| is_own(entry) || is_address(entry)) {
+    let Tabled { allow, deny } = host.lists.0.get_or_init(|| Tabled::of(host));
+    let set = deny.sets.iter().find(|(_, set)| {
+        let set = policy.sets.get(*set);
+        set.is_some_and(|set| set.contains(address))
+    });
+    let of_vpc = deny.vpcs.get(&vpc).copied();
+    let first = deny.prefixes.first(address).into_iter().chain(of_vpc);
+    let first = first.chain(set.map(|(number, _)| *number)).min();
+    if let Some(entry) = first.and_then(|number| host.deny.get(number)) {
         return (Effect::Drop, List::Deny, Arc::clone(&entry.text));
     }
-    if let Some(entry) = host.allow.iter().find(is_own) {
+    let first = allow.vpcs.get(&vpc);
+    if let Some(entry) = first.and_then(|number| host.allow.get(*number)) {
         return (Effect::Pass, List::Allow, Arc::clone(&entry.text));
     }
     let effect = if host.documents.is_some() && host.allow.is_empty() {
@@ -153,10 +154,70 @@ fn by_vpc(policy: &Policy, host: &Host, vpc: usize, address: IpAddr) -> Decided 
     (effect, List::Default, "default".into())
 }
 
+/// A host's lists as [`by_vpc`] looks them up: made when that is first asked, as a host without endpoints never needs them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lists(OnceLock<Tabled>);
+
+#[derive(Clone, Debug)]
+struct Tabled {
+    allow: Entries,
+    deny: Entries,
+}
+
+/// The entries of a list by their sources, each with its place in the list.
+#[derive(Clone, Debug)]
+struct Entries {
+    prefixes: Numbered,
+    /// Each set once, in the order of the list.
+    sets: Vec<(usize, usize)>,
+    /// Where each VPC stands first.
+    vpcs: HashMap<usize, usize>,
+}
+
+impl Tabled {
+    fn of(host: &Host) -> Self {
+        Self {
+            // Nothing is asked of it but its VPCs: what an address opens is for the packet gate.
+            allow: Entries::of(&host.allow, |source| matches!(source, Source::Vpc(_))),
+            deny: Entries::of(&host.deny, |_| true),
+        }
+    }
+}
+
+impl Entries {
+    fn of(list: &[Entry], is_asked: fn(&Source) -> bool) -> Self {
+        let sources = list.iter().map(|entry| &entry.source).enumerate();
+        let sources = sources.filter(|(_, source)| is_asked(source));
+        let prefixes = sources.clone().filter_map(|(number, source)| match source {
+            Source::Prefixes(prefixes) => Some((number, prefixes)),
+            Source::Set(_) | Source::Vpc(_) => None,
+        });
+        let mut known = HashSet::new();
+        let mut sets = Vec::new();
+        let mut vpcs = HashMap::new();
+        for (number, source) in sources.clone() {
+            match source {
+                Source::Prefixes(_) => {}
+                Source::Set(set) if known.insert(*set) => sets.push((number, *set)),
+                Source::Set(_) => {}
+                Source::Vpc(vpc) => {
+                    vpcs.entry(*vpc).or_insert(number);
+                }
+            }
+        }
+        Self {
+            prefixes: Numbered::of(prefixes),
+            sets,
+            vpcs,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;
 
+    use proptest::prelude::*;
     use swf_filter_common::abi::NONE_U16;
 
     use super::*;
@@ -280,5 +341,72 @@ mod tests {
             verdict(1, 1, "192.0.2.1"),
             (Effect::Pass, Mode::Audit, List::Default)
         );
+    }
+
+    /// As the lists read, entry by entry.
+    fn slow(policy: &Policy, host: &Host, vpc: usize, address: IpAddr) -> Decided {
+        let is_own = |entry: &&Entry| entry.source == Source::Vpc(vpc);
+        let is_address = |entry: &&Entry| match &entry.source {
+            Source::Prefixes(prefixes) => prefixes.longest(address).is_some(),
+            Source::Set(set) => policy.sets[*set].prefixes.longest(address).is_some(),
+            Source::Vpc(_) => false,
+        };
+        let mut deny = host.deny.iter();
+        if let Some(entry) = deny.find(|entry| is_own(entry) || is_address(entry)) {
+            return (Effect::Drop, List::Deny, Arc::clone(&entry.text));
+        }
+        match host.allow.iter().find(is_own) {
+            Some(entry) => (Effect::Pass, List::Allow, Arc::clone(&entry.text)),
+            None => (host.default, List::Default, "default".into()),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_vpc_is_asked_for_as_its_lists_read(
+            allow in entries(),
+            deny in entries(),
+            vpc in 0..2usize,
+            low in 0..8u8,
+        ) {
+            let text = format!(
+                "version = 1\n[[host]]\nname = \"h\"\naddresses = [\"198.51.100.10\"]\n\
+                 allow = {allow:?}\ndeny = {deny:?}\n\
+                 [[set]]\nname = \"s\"\ncidrs = [\"192.0.2.2/31\", \"192.0.2.3\", \"2001:db8::4/126\"]\n\
+                 [[set]]\nname = \"t\"\ncidrs = [\"192.0.2.6\"]\n\
+                 [[vpc]]\nid = \"v\"\ncidrs = [\"10.0.0.0/16\"]\nvlans = [7]\n\
+                 [[vpc]]\nid = \"w\"\ncidrs = [\"10.1.0.0/16\"]\nvlans = [8]\n"
+            );
+            let file = SourceFile {
+                name: "a.toml".into(),
+                bytes: text.into_bytes().into(),
+            };
+            let policy = parse(&[file], &mut |_| Err(io::ErrorKind::NotFound.into())).unwrap();
+            let host = &policy.hosts[0];
+            let v4 = IpAddr::from([192, 0, 2, low]);
+            let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(low)]);
+            for address in [v4, v6] {
+                prop_assert_eq!(
+                    by_vpc(&policy, host, vpc, address),
+                    slow(&policy, host, vpc, address)
+                );
+            }
+        }
+    }
+
+    fn entries() -> impl Strategy<Value = Vec<&'static str>> {
+        let texts = [
+            "192.0.2.0/30",
+            "192.0.2.1",
+            "192.0.2.1-192.0.2.5",
+            "192.0.2.5",
+            "2001:db8::/125",
+            "2001:db8::1",
+            "set:s",
+            "set:t",
+            "vpc:v",
+            "vpc:w",
+        ];
+        prop::sample::subsequence(texts.to_vec(), 0..6).prop_shuffle()
     }
 }

@@ -300,7 +300,7 @@ impl Judge {
         context.set("aws:PrincipalArn", &**role.unwrap_or(caller.arn()));
         if let Some(Known { identity, .. }) = known {
             for (key, value) in &identity.tags {
-                context.set(format!("aws:PrincipalTag/{key}"), &**value);
+                context.add(format!("aws:PrincipalTag/{key}"), &**value);
             }
         }
         context.set("aws:userid", self.user_id(caller));

@@ -3,6 +3,7 @@
 //! Families never mix: a [`Prefix`] is generic over its address integer, so that an IPv4 prefix cannot be compared
 //! with an IPv6 one. Text is read in [`text`](crate::prefix::text); `ipnetwork` appears only where prefixes are shown.
 
+pub mod table;
 pub mod text;
 
 use core::fmt;
@@ -199,7 +200,7 @@ pub fn aggregate<A: Address>(prefixes: &mut Vec<Prefix<A>>) {
 }
 
 /// Prefixes of both families, kept apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PrefixList {
     /// IPv4 prefixes, in the order they were written.
     pub v4: Vec<Prefix<u32>>,
@@ -223,12 +224,16 @@ impl PrefixList {
     /// The longest prefix that an address lies in.
     #[must_use]
     pub fn longest(&self, address: IpAddr) -> Option<IpNetwork> {
-        let v4 = self.v4.iter().map(|prefix| IpNetwork::from(*prefix));
-        let v6 = self.v6.iter().map(|prefix| IpNetwork::from(*prefix));
-        v4.chain(v6)
-            .filter(|network| network.contains(address))
-            .max_by_key(IpNetwork::prefix)
+        match address {
+            IpAddr::V4(address) => longest(&self.v4, address.to_bits()).map(IpNetwork::from),
+            IpAddr::V6(address) => longest(&self.v6, address.to_bits()).map(IpNetwork::from),
+        }
     }
+}
+
+fn longest<A: Address>(prefixes: &[Prefix<A>], address: A) -> Option<Prefix<A>> {
+    let holding = prefixes.iter().filter(|prefix| prefix.contains(address));
+    holding.copied().max_by_key(|prefix| prefix.length())
 }
 
 #[cfg(test)]

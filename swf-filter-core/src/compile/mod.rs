@@ -26,6 +26,7 @@ pub use self::lookup::Tables;
 pub use self::paint::Row;
 pub use self::turn::{Turn, turns};
 pub use self::zone::{Ingress, Zone};
+use crate::admission::Lists;
 use crate::iam;
 use crate::policy::limits::{self, Limit};
 use crate::policy::{self, Effect, Entry, Mode, Origin, Policy, Ports, Source};
@@ -168,6 +169,7 @@ pub fn compile(policy: &Policy) -> Result<Generation, TooLarge> {
         let statements = statements.unwrap_or_default();
         let verdicts = gate.as_ref().map(|gate| gate.verdicts(&zones));
         let audited = Audited::of(host);
+        let everywhere = everywhere(&listed, audited);
         let default_ordinal = fit(listed.len() + statements.len(), Limit::Rules)?;
         let tables = members
             .iter()
@@ -177,7 +179,13 @@ pub fn compile(policy: &Policy) -> Result<Generation, TooLarge> {
                 let judged = gate.as_ref().zip(verdicts);
                 let judged =
                     judged.map(|(gate, verdicts)| judged_rows(host, gate, verdicts, listed.len()));
-                compiler.table(&listed, &judged.unwrap_or_default(), members, audited)
+                compiler.table(
+                    &listed,
+                    &everywhere,
+                    &judged.unwrap_or_default(),
+                    members,
+                    audited,
+                )
             })
             .collect::<Result<_, _>>()?;
         rules.extend(listed.iter().map(|(list, entry)| Rule {
@@ -244,6 +252,7 @@ pub fn drop_everything(always_allow: Vec<Entry>, origin: Origin) -> Result<Gener
         deny: Vec::new(),
         documents: None,
         trusted_proxies: Vec::new(),
+        lists: Lists::default(),
     };
     let policy = Policy {
         hosts: vec![host],
@@ -391,11 +400,12 @@ impl Compiler<'_> {
     fn table(
         &mut self,
         listed: &[(List, &Entry)],
+        everywhere: &Everywhere,
         judged: &Judged,
         members: &Members<'_>,
         audited: Audited,
     ) -> Result<u16, TooLarge> {
-        let key = self.key(listed, judged, members, audited);
+        let key = self.key(everywhere, judged, members);
         if let Some(number) = self.known.get(&key) {
             return Ok(*number);
         }
@@ -420,31 +430,15 @@ impl Compiler<'_> {
     }
 
     /// What a table depends on: which sources stand at which place of which list. Two hosts with equal lists have equal keys.
-    fn key(
-        &self,
-        listed: &[(List, &Entry)],
-        judged: &Judged,
-        members: &Members<'_>,
-        audited: Audited,
-    ) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[audited as u8]);
-        for (ordinal, (list, entry)) in listed.iter().enumerate() {
-            if !self.matches_in(members, &entry.source) {
-                continue;
-            }
-            hasher.update(&ordinal.to_le_bytes());
-            hasher.update(&[*list as u8]);
-            match &entry.source {
-                Source::Prefixes(prefixes) => {
-                    hash_prefixes(&mut hasher, prefixes);
-                }
-                Source::Set(set) => {
-                    hasher.update(b"set").update(&set.to_le_bytes());
-                }
-                Source::Vpc(vpc) => {
-                    hasher.update(b"vpc").update(&vpc.to_le_bytes());
-                }
+    fn key(&self, everywhere: &Everywhere, judged: &Judged, members: &Members<'_>) -> [u8; 32] {
+        let mut hasher = everywhere.hasher.clone();
+        for (ordinal, list, vpc) in &everywhere.vpcs {
+            if self.is_member(members, *vpc) {
+                hasher
+                    .update(&ordinal.to_le_bytes())
+                    .update(&[*list as u8])
+                    .update(b"vpc")
+                    .update(&vpc.to_le_bytes());
             }
         }
         for (ordinal, class, prefixes) in judged {
@@ -490,12 +484,13 @@ impl Compiler<'_> {
     fn matches_in(&self, members: &Members<'_>, source: &Source) -> bool {
         match source {
             Source::Prefixes(_) | Source::Set(_) => true,
-            Source::Vpc(vpc) => self
-                .policy
-                .vpcs
-                .get(*vpc)
-                .is_some_and(|vpc| members.contains(&*vpc.id)),
+            Source::Vpc(vpc) => self.is_member(members, *vpc),
         }
+    }
+
+    fn is_member(&self, members: &Members<'_>, vpc: usize) -> bool {
+        let vpc = self.policy.vpcs.get(vpc);
+        vpc.is_some_and(|vpc| members.contains(&*vpc.id))
     }
 
     fn prefixes_of<'b>(&'b self, source: &'b Source) -> &'b PrefixList {
@@ -514,6 +509,35 @@ impl Compiler<'_> {
             Source::Vpc(vpc) => self.policy.vpcs.get(*vpc).map_or(&NONE, |vpc| &vpc.cidrs),
         }
     }
+}
+
+/// What the tables of a host in all zones have in common, so that a long list is read once and not for each zone.
+struct Everywhere {
+    /// What does not depend on the zone.
+    hasher: blake3::Hasher,
+    /// The entries that match in some zones: the place of each, its list and its VPC.
+    vpcs: Vec<(usize, List, usize)>,
+}
+
+fn everywhere(listed: &[(List, &Entry)], audited: Audited) -> Everywhere {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[audited as u8]);
+    let mut vpcs = Vec::new();
+    for (ordinal, (list, entry)) in listed.iter().enumerate() {
+        if let Source::Vpc(vpc) = &entry.source {
+            vpcs.push((ordinal, *list, *vpc));
+            continue;
+        }
+        hasher.update(&ordinal.to_le_bytes()).update(&[*list as u8]);
+        match &entry.source {
+            Source::Prefixes(prefixes) => hash_prefixes(&mut hasher, prefixes),
+            Source::Set(set) => {
+                hasher.update(b"set").update(&set.to_le_bytes());
+            }
+            Source::Vpc(_) => {}
+        }
+    }
+    Everywhere { hasher, vpcs }
 }
 
 fn hash_prefixes(hasher: &mut blake3::Hasher, prefixes: &PrefixList) {

@@ -115,6 +115,7 @@ fn small_policy<A: Universe>(lists: &[Chosen; 4]) -> Policy {
         deny: entries(&deny, &lists[1]),
         documents: None,
         trusted_proxies: Vec::new(),
+        lists: crate::admission::Lists::default(),
     };
     Policy {
         hosts: vec![host],

@@ -79,6 +79,20 @@ impl ArnPattern {
             .flat_map(Pattern::variables)
     }
 
+    /// The only ARN that it matches, if there is one only.
+    pub(super) fn as_literal(&self) -> Option<String> {
+        let parts = self.parts.as_deref()?.iter();
+        let texts: Vec<&str> = parts.map(Pattern::as_literal).collect::<Option<_>>()?;
+        let (_, before) = texts.split_last()?;
+        // What is compared with it is split at its first colons.
+        (!before.iter().any(|text| text.contains(':'))).then(|| texts.join(":"))
+    }
+
+    /// The pattern of the last part; none if it matches whatever there is.
+    pub(super) fn name(&self) -> Option<&Pattern> {
+        self.parts.as_deref()?.last()
+    }
+
     /// Whether `arn` matches. What has not six parts matches `*` only.
     #[must_use]
     pub fn matches(&self, arn: &str, context: &Context<'_>) -> bool {
@@ -91,6 +105,18 @@ impl ArnPattern {
                 .next()
                 .is_some_and(|part| pattern.matches(part, context))
         })
+    }
+}
+
+impl AsRef<Self> for ArnPattern {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl AsRef<ArnPattern> for ResourcePattern {
+    fn as_ref(&self) -> &ArnPattern {
+        &self.0
     }
 }
 

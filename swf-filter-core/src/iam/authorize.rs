@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 pub use super::index::Index;
+use super::lists::Principals;
 use super::principal::{Caller, CallerKind, Principal, role_name};
 use super::{Asked, Choice, Effect, Statement};
 use crate::policy::Origin;
@@ -302,6 +303,7 @@ impl Index {
             };
             match statement.effect {
                 Effect::Allow => {
+                    request.context.spend(Principals::work(request.caller));
                     found.allow.push(decider);
                     found.grants |= statement.grants(request.caller);
                     found.names_caller |= statement.names(request.caller);
@@ -322,12 +324,15 @@ impl Statement {
             context,
         } = request;
         context.spend(STATEMENT);
+        if self.principals.is_some() {
+            context.spend(Principals::work(caller));
+        }
         self.actions.contains(action)
             && self.is_about(caller, bounded)
             && self
                 .resources
                 .as_ref()
-                .is_none_or(|choice| choice.meets(|pattern| pattern.matches(resource, context)))
+                .is_none_or(|choice| choice.meets(|patterns| patterns.matches(resource, context)))
             && self
                 .conditions
                 .iter()
@@ -343,15 +348,13 @@ impl Statement {
             || self
                 .principals
                 .as_ref()
-                .is_none_or(|choice| choice.meets(|principal| principal.matches(caller)))
+                .is_none_or(|choice| choice.meets(|principals| principals.match_caller(caller)))
     }
 
     /// Whether the caller is meant by more than its account.
     pub(crate) fn grants(&self, caller: &Caller) -> bool {
         match &self.principals {
-            Some(Choice::Of(principals)) => {
-                principals.iter().any(|principal| principal.grants(caller))
-            }
+            Some(Choice::Of(principals)) => principals.grant(caller),
             _ => true,
         }
     }
@@ -359,9 +362,7 @@ impl Statement {
     /// Whether its `Principal` is the caller as a user or session.
     pub(crate) fn names(&self, caller: &Caller) -> bool {
         match &self.principals {
-            Some(Choice::Of(principals)) => {
-                principals.iter().any(|principal| principal.names(caller))
-            }
+            Some(Choice::Of(principals)) => principals.name(caller),
             _ => false,
         }
     }
@@ -372,13 +373,24 @@ const STATEMENT: usize = 16;
 
 /// What to look a statement up by for its callers; none means any.
 pub(crate) fn principals_of(statement: &Statement) -> Vec<Option<&str>> {
-    named(statement.principals.as_ref(), |principal| match principal {
-        Principal::Account { id, .. } => Some(&**id),
+    let Some(Choice::Of(principals)) = &statement.principals else {
+        return vec![None];
+    };
+    let names: Option<Vec<_>> = principals
+        .iter()
+        .map(|principal| name_of(principal).map(Some))
+        .collect();
+    names.unwrap_or_else(|| vec![None])
+}
+
+fn name_of(principal: &Principal) -> Option<&str> {
+    match principal {
+        Principal::Account { id, .. } => Some(id),
         Principal::Arn(arn) => Some(role_name(arn).unwrap_or(arn)),
         // It matches nobody, so it may stand anywhere that is not looked up often.
         Principal::Other { text, .. } => Some(text),
         Principal::Anyone => None,
-    })
+    }
 }
 
 /// What statements about a caller are looked up by.
@@ -386,19 +398,4 @@ pub(crate) fn principals_for(caller: &Caller) -> impl Iterator<Item = Option<&st
     let role = caller.role().map(|role| role_name(role));
     let principals = [None, Some(&**caller.arn()), Some(&**caller.account())];
     principals.into_iter().chain(role)
-}
-
-/// What the patterns of a choice name, or that they name anything.
-fn named<'a, T, S: AsRef<str> + ?Sized + 'a>(
-    choice: Option<&'a Choice<T>>,
-    name: impl Fn(&'a T) -> Option<&'a S>,
-) -> Vec<Option<&'a str>> {
-    let Some(Choice::Of(patterns)) = choice else {
-        return vec![None];
-    };
-    let names: Option<Vec<_>> = patterns
-        .iter()
-        .map(|pattern| name(pattern).map(|name| Some(name.as_ref())))
-        .collect();
-    names.unwrap_or_else(|| vec![None])
 }

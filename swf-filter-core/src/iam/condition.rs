@@ -1,5 +1,6 @@
 //! Conditions: an operator, a key, and the values that it is compared with.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,9 +8,10 @@ use super::addresses::AddressSet;
 use super::arn::ArnPattern;
 use super::context::Context;
 use super::key::Key;
-use super::pattern::Pattern;
+use super::lists::{Arns, Patterns};
 use super::value;
 use crate::policy::Origin;
+use crate::policy::fault::nearest;
 
 /// One key of one operator of a `Condition`.
 #[derive(Clone, Debug)]
@@ -144,9 +146,9 @@ pub enum Values {
     /// Addresses.
     Addresses(AddressSet),
     /// Patterns of ARNs.
-    Arns(Vec<ArnPattern>),
+    Arns(Arns<ArnPattern>),
     /// Bytes.
-    Binary(Vec<Vec<u8>>),
+    Binary(HashSet<Vec<u8>>),
     /// Truth values.
     Bools(Vec<bool>),
     /// Points in time, in nanoseconds since 1970.
@@ -156,7 +158,7 @@ pub enum Values {
     /// Numbers.
     Numbers(Vec<f64>),
     /// Patterns of texts.
-    Texts(Vec<Pattern>),
+    Texts(Patterns),
 }
 
 impl Condition {
@@ -196,13 +198,10 @@ impl Condition {
 impl Values {
     /// Whether one of them matches `value`. What is of another type matches none.
     fn match_any(&self, operator: Operator, value: &str, context: &Context<'_>) -> bool {
-        // Patterns pay for themselves: each may look at the value in full.
         context.spend(value.len() + self.count());
         match self {
             Self::Addresses(set) => value::contains(set, value),
-            Self::Arns(patterns) => patterns
-                .iter()
-                .any(|pattern| is_arn(value) && pattern.matches(value, context)),
+            Self::Arns(patterns) => is_arn(value) && patterns.matches(value, context),
             Self::Binary(wanted) => {
                 value::binary(value).is_some_and(|value| wanted.contains(&value))
             }
@@ -214,24 +213,19 @@ impl Values {
             Self::Missing(_) => false,
             Self::Numbers(wanted) => value::number(value)
                 .is_some_and(|value| wanted.iter().any(|wanted| operator.relates(&value, wanted))),
-            Self::Texts(patterns) => patterns
-                .iter()
-                .any(|pattern| pattern.matches(value, context)),
+            Self::Texts(patterns) => patterns.matches(value, context),
         }
     }
 }
 
 impl Values {
-    /// How many there are; addresses are looked up as one.
+    /// How many are looked at, besides patterns, which pay for themselves.
     fn count(&self) -> usize {
         match self {
-            Self::Addresses(_) => 1,
-            Self::Arns(list) => list.len(),
-            Self::Binary(list) => list.iter().map(Vec::len).sum(),
+            Self::Addresses(_) | Self::Arns(_) | Self::Binary(_) | Self::Texts(_) => 1,
             Self::Bools(list) | Self::Missing(list) => list.len(),
             Self::Dates(list) => list.len(),
             Self::Numbers(list) => list.len(),
-            Self::Texts(list) => list.len(),
         }
     }
 }
@@ -275,6 +269,24 @@ impl Operator {
             missing,
             quantifier,
         })
+    }
+
+    /// The operator that a text was most likely meant to be.
+    pub(super) fn meant(text: &str) -> Option<String> {
+        let whole: Vec<String> = Self::names()
+            .flat_map(|name| {
+                ["", "ForAllValues:", "ForAnyValue:"]
+                    .into_iter()
+                    .flat_map(move |prefix| {
+                        ["", "IfExists"].map(|suffix| format!("{prefix}{name}{suffix}"))
+                    })
+            })
+            .filter(|name| Self::from_name(name).is_some())
+            .collect();
+        let ignoring_case = whole.iter().find(|name| name.eq_ignore_ascii_case(text));
+        ignoring_case
+            .cloned()
+            .or_else(|| nearest(text, whole.iter().map(String::as_str)).map(str::to_owned))
     }
 
     /// The names of all tests, without prefix and suffix.

@@ -1,6 +1,7 @@
 //! What is known of a request, as condition keys with their values.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::meter::Meter;
 
@@ -64,6 +65,17 @@ impl<'a> Context<'a> {
             .iter()
             .filter(move |(own, _)| own.eq_ignore_ascii_case(key))
             .map(|(_, value)| &**value)
+    }
+
+    /// How many values there are, of all keys together.
+    pub(super) fn count(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The keys, in lower case.
+    pub(super) fn keys(&self) -> BTreeSet<String> {
+        let keys = self.values.iter().map(|(key, _)| key.to_ascii_lowercase());
+        keys.collect()
     }
 
     /// The value of a key that has exactly one.

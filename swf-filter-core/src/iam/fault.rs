@@ -3,9 +3,11 @@
 use thiserror::Error;
 
 use super::Kind;
+use super::condition::Operator;
 use super::key::{self, NotKey};
 use super::limits::Limit;
 use super::pattern::Wrong;
+use crate::policy::fault::nearest;
 use crate::prefix::text::excerpt;
 
 /// What makes a policy document wrong. Messages are for operators, as those of [`Fault`](crate::policy::Fault).
@@ -98,8 +100,6 @@ pub enum DocumentFault {
     Operator {
         /// The text.
         text: String,
-        /// An operator that looks like it.
-        nearest: Option<String>,
     },
     /// A key never holds what the operator compares.
     #[error("`{operator}` cannot compare `{key}`, which is {}", holds(*.kind))]
@@ -142,8 +142,6 @@ pub enum DocumentFault {
         place: Place,
         /// The element.
         element: String,
-        /// One that looks like it.
-        nearest: Option<&'static str>,
     },
     /// A value cannot be read as what the operator compares.
     #[error("`{}` is not {}", excerpt(.text), .expected)]
@@ -246,6 +244,13 @@ impl Place {
         }
     }
 
+    /// The element that a name was most likely meant to be.
+    fn meant(self, name: &str) -> Option<&'static str> {
+        let mut elements = self.elements().iter().copied();
+        let ignoring_case = elements.find(|element| element.eq_ignore_ascii_case(name));
+        ignoring_case.or_else(|| nearest(name, self.elements().iter().copied()))
+    }
+
     fn words(self) -> &'static str {
         match self {
             Self::Document => "a policy document",
@@ -267,17 +272,16 @@ impl DocumentFault {
             Self::ActionUnknown {
                 nearest: Some(nearest),
                 ..
-            }
-            | Self::Operator {
-                nearest: Some(nearest),
-                ..
-            } => return Some(format!("did you mean `{nearest}`?")),
+            } => return Some(did_you_mean(nearest)),
             Self::ActionUnknown {
                 service: Service::Sts,
                 ..
             } => "to assume a role is `sts:AssumeRole`",
             Self::ActionUnknown { .. } => "docs/iam.md lists the actions of SWF",
-            Self::Operator { .. } => "docs/iam.md lists the operators",
+            Self::Operator { text } => match Operator::meant(text) {
+                Some(nearest) => return Some(did_you_mean(&nearest)),
+                None => "docs/iam.md lists the operators",
+            },
             Self::Arn { .. } | Self::NoDomain { .. } => {
                 "write six parts, `arn:aws:swf:REGION:ACCOUNT:/domain/NAME`; several stand in a list"
             }
@@ -288,15 +292,12 @@ impl DocumentFault {
             Self::Empty { .. } => "write at least one, or leave the element out",
             Self::Effect { .. } => "write `Allow` or `Deny`",
             Self::Key {
-                reason: NotKey::Unknown(Some(nearest)),
-                ..
-            } => {
-                return Some(format!("did you mean `{nearest}`?"));
-            }
-            Self::Key {
-                reason: NotKey::Unknown(None),
-                ..
-            } => "docs/iam.md lists the condition keys",
+                text,
+                reason: NotKey::Unknown,
+            } => match key::meant(text) {
+                Some(nearest) => return Some(did_you_mean(&nearest)),
+                None => "docs/iam.md lists the condition keys",
+            },
             Self::Key {
                 reason: NotKey::Unknowable,
                 ..
@@ -321,12 +322,11 @@ impl DocumentFault {
                 limit: Limit::Values,
             } => "split the statement",
             Self::TooMany { .. } => "split the document",
-            Self::Unknown {
-                nearest: Some(nearest),
-                ..
-            } => return Some(format!("did you mean `{nearest}`?")),
-            Self::Unknown { place, .. } => {
-                return Some(format!("write one of `{}`", place.elements().join("`, `")));
+            Self::Unknown { place, element } => {
+                return Some(match place.meant(element) {
+                    Some(nearest) => did_you_mean(nearest),
+                    None => format!("write one of `{}`", place.elements().join("`, `")),
+                });
             }
             Self::Variable {
                 wrong: Wrong::Default,
@@ -362,10 +362,14 @@ fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
+fn did_you_mean(nearest: &str) -> String {
+    format!("did you mean `{nearest}`?")
+}
+
 fn key_message(reason: &NotKey) -> &'static str {
     match reason {
         NotKey::Unknowable => "swf-filter cannot know the condition key ",
-        NotKey::Unknown(_) => "there is no condition key ",
+        NotKey::Unknown => "there is no condition key ",
     }
 }
 

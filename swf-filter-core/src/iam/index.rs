@@ -92,15 +92,19 @@ impl Index {
             let names = [&**caller.account(), &**caller.arn()];
             let shown = |_| names.into_iter().chain(role);
             // Of those who have a boundary, a Deny with `NotPrincipal` spares none.
-            self.principals.narrow(shown, !bounded, found);
+            self.principals.narrow(None, shown, !bounded, found);
             let mut parts = request.resource.splitn(6, ':').skip(4);
             let (account, name) = (parts.next(), parts.next());
             let shown = |part| if part == ACCOUNT { account } else { name }.into_iter();
-            self.resources.narrow(shown, true, found);
-            let shown = |key| request.context.values(key);
-            request.context.spend(self.conditions.work(&shown));
-            request.context.spend_looks(self.conditions.subjects());
-            self.conditions.narrow(shown, true, found);
+            self.resources.narrow(None, shown, true, found);
+            let context = request.context;
+            let shown = |key| context.values(key);
+            // Of many keys that statements ask for, a request has few.
+            let keys = (self.conditions.subjects() > context.count()).then(|| context.keys());
+            let keys = keys.as_ref();
+            context.spend_looks(keys.map_or(self.conditions.subjects(), BTreeSet::len));
+            context.spend(self.conditions.work(keys, &shown));
+            self.conditions.narrow(keys, shown, true, found);
         }
         let numbers = found.into_iter().flat_map(Bits::into_numbers);
         numbers.filter_map(|number| {
@@ -316,22 +320,28 @@ impl Facet {
 
     /// What [`Facet::narrow`] costs at most for what a request shows, in units of work: some words for each text that finds
     /// statements, and each text a few times.
-    fn work<'a, I: Iterator<Item = &'a str>>(&'a self, shown: &impl Fn(&'a str) -> I) -> usize {
-        let subjects = self.needing.keys().chain(self.barring.keys());
-        let texts = subjects.flat_map(|subject| shown(subject));
+    fn work<'a, I: Iterator<Item = &'a str>>(
+        &'a self,
+        shows: Option<&'a BTreeSet<String>>,
+        shown: &impl Fn(&'a str) -> I,
+    ) -> usize {
+        let subjects = each(&self.needing, shows).chain(each(&self.barring, shows));
+        let texts = subjects.flat_map(|(subject, _)| shown(subject));
         texts.map(|text| 4 * text.len() + self.free.words()).sum()
     }
 
-    /// Takes statements out of `found` that what a request shows of a subject does not meet.
+    /// Takes statements out of `found` that what a request shows of a subject does not meet. It shows nothing of other
+    /// subjects than `shows`, if these are given.
     fn narrow<'a, I: Iterator<Item = &'a str>>(
         &'a self,
+        shows: Option<&'a BTreeSet<String>>,
         shown: impl Fn(&'a str) -> I,
         with_bars: bool,
         found: &mut Bits,
     ) {
         if !self.needing.is_empty() {
             let mut met = self.free.clone();
-            for (subject, forms) in &self.needing {
+            for (subject, forms) in each(&self.needing, shows) {
                 for text in shown(subject) {
                     forms.each(text, |posting| posting.put_in(&mut met));
                 }
@@ -339,13 +349,24 @@ impl Facet {
             found.keep(&met);
         }
         if with_bars {
-            for (subject, forms) in &self.barring {
+            for (subject, forms) in each(&self.barring, shows) {
                 for text in shown(subject) {
                     forms.each(text, |posting| posting.take_from(found));
                 }
             }
         }
     }
+}
+
+/// The forms of all subjects, or of some.
+fn each<'a>(
+    all: &'a HashMap<Box<str>, Forms>,
+    some: Option<&'a BTreeSet<String>>,
+) -> impl Iterator<Item = (&'a str, &'a Forms)> {
+    let whole = some.is_none().then_some(all).into_iter().flatten();
+    let whole = whole.map(|(subject, forms)| (&**subject, forms));
+    let some = some.into_iter().flatten();
+    whole.chain(some.filter_map(|subject| Some((&**subject, all.get(&**subject)?))))
 }
 
 /// Forms of one subject, with the statements that ask for them.

@@ -60,8 +60,8 @@ pub enum Presence {
 pub enum NotKey {
     /// AWS has such a key, and swf-filter has no way to learn its value.
     Unknowable,
-    /// There is no such key; perhaps this one is meant.
-    Unknown(Option<String>),
+    /// There is no such key.
+    Unknown,
 }
 
 impl Key {
@@ -86,17 +86,15 @@ impl Key {
         match name.split_once(':') {
             Some(("swf", _)) if swf::is_condition_key(&name) => key(Kind::Text, Presence::Possible),
             Some(("sts", _)) if is_sts(&name) => key(Kind::Text, Presence::Never),
-            Some(("aws" | "sts" | "swf" | "swf-filter", _)) | None => {
-                Err(NotKey::Unknown(meant(text)))
-            }
+            Some(("aws" | "sts" | "swf" | "swf-filter", _)) | None => Err(NotKey::Unknown),
             // Keys of other services: in documents that are shared with them.
             Some((service, rest)) if is_word(service) && !rest.is_empty() => {
                 match nearest(service, ["aws", "sts", "swf", "swf-filter"]) {
-                    Some(_) if meant(text).is_some() => Err(NotKey::Unknown(meant(text))),
+                    Some(_) if meant(text).is_some() => Err(NotKey::Unknown),
                     _ => key(Kind::Text, Presence::Never),
                 }
             }
-            Some(_) => Err(NotKey::Unknown(None)),
+            Some(_) => Err(NotKey::Unknown),
         }
     }
 
@@ -161,7 +159,7 @@ fn find(name: &str) -> Option<(&'static str, Kind, Global)> {
 }
 
 /// The key that was most likely meant.
-fn meant(text: &str) -> Option<String> {
+pub(super) fn meant(text: &str) -> Option<String> {
     let name = text.to_ascii_lowercase();
     let names = || {
         let globals = GLOBAL.iter().map(|(name, ..)| *name);

@@ -13,6 +13,7 @@ pub mod fault;
 mod index;
 pub mod key;
 pub mod limits;
+pub mod lists;
 mod meter;
 mod parse;
 pub mod pattern;
@@ -20,6 +21,7 @@ pub mod principal;
 mod print;
 mod value;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 pub use self::arn::ArnPattern;
@@ -27,10 +29,10 @@ use self::arn::ResourcePattern;
 pub use self::condition::Condition;
 pub use self::context::Context;
 pub use self::fault::DocumentFault;
+use self::lists::{Arns, Principals};
 pub use self::meter::Meter;
 pub use self::parse::parse;
 pub use self::pattern::Pattern;
-use self::principal::Principal;
 use crate::policy::Origin;
 use crate::sts;
 use crate::swf::Action;
@@ -112,39 +114,47 @@ pub struct Statement {
     /// What it does to a request that it matches.
     pub effect: Effect,
     /// Whose requests; none in an identity policy.
-    pub principals: Option<Choice<Principal>>,
+    pub principals: Option<Choice<Principals>>,
     /// Which actions.
     pub actions: Actions,
     /// Which resources; none in a trust policy.
-    pub resources: Option<Choice<ResourcePattern>>,
+    pub resources: Option<Choice<Arns<ResourcePattern>>>,
     /// What must hold besides, all of it.
     pub conditions: Vec<Condition>,
 }
 
 /// `Action` and `NotAction`, `Principal` and `NotPrincipal`, `Resource` and `NotResource`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice<T> {
+pub enum Choice<L> {
     /// One of these.
-    Of(Vec<T>),
+    Of(L),
     /// None of these.
-    Not(Vec<T>),
+    Not(L),
 }
 
-impl<T> Choice<T> {
-    /// The patterns, whichever way they are meant.
+impl<L> Choice<L> {
+    /// The list, whichever way it is meant.
     #[must_use]
-    pub fn patterns(&self) -> &[T] {
+    pub fn list(&self) -> &L {
         match self {
-            Self::Of(patterns) | Self::Not(patterns) => patterns,
+            Self::Of(list) | Self::Not(list) => list,
         }
     }
 
-    /// Whether what `matches` finds, or fails to find, is meant.
-    pub fn meets(&self, matches: impl FnMut(&T) -> bool) -> bool {
+    /// Whether what `matches` finds in the list, or fails to find, is meant.
+    pub fn meets(&self, matches: impl FnOnce(&L) -> bool) -> bool {
         match self {
-            Self::Of(patterns) => patterns.iter().any(matches),
-            Self::Not(patterns) => !patterns.iter().any(matches),
+            Self::Of(list) => matches(list),
+            Self::Not(list) => !matches(list),
         }
+    }
+}
+
+impl<L: Deref> Choice<L> {
+    /// The patterns, whichever way they are meant.
+    #[must_use]
+    pub fn patterns(&self) -> &L::Target {
+        self.list()
     }
 }
 
@@ -173,7 +183,7 @@ impl From<sts::Action> for Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actions {
     /// As written.
-    pub patterns: Choice<Arc<str>>,
+    pub patterns: Choice<Vec<Arc<str>>>,
     /// Those of SWF that they come to.
     pub set: ActionSet,
     /// Those of STS that they come to.

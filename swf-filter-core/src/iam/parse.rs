@@ -19,6 +19,7 @@ use super::condition::{Condition, Operator, Test, TextForm, Values};
 use super::fault::{DocumentFault, Place, Service};
 use super::key::{self, Key};
 use super::limits::{self, Limit};
+use super::lists::{Arns, Patterns, Principals};
 use super::pattern::{BadVariable, Case, Pattern, Variables, Wildcards};
 use super::principal::{Principal, is_account, is_path};
 use super::{
@@ -248,8 +249,8 @@ impl Reader<'_, '_> {
         not_element: &'static str,
     ) -> Option<Choice<&'o ObjectProp<'t>>> {
         match (member(object, element), member(object, not_element)) {
-            (Some(plain), None) => Some(Choice::Of(vec![plain])),
-            (None, Some(negated)) => Some(Choice::Not(vec![negated])),
+            (Some(plain), None) => Some(Choice::Of(plain)),
+            (None, Some(negated)) => Some(Choice::Not(negated)),
             (None, None) => {
                 self.report(DocumentFault::Missing { element }, span(object));
                 None
@@ -275,14 +276,8 @@ impl Reader<'_, '_> {
         not_element: &'static str,
     ) -> Option<(bool, Vec<Text<'o>>)> {
         match self.choice(object, element, not_element)? {
-            Choice::Of(props) => {
-                let prop = props.first()?;
-                Some((false, self.texts(element, &prop.value)))
-            }
-            Choice::Not(props) => {
-                let prop = props.first()?;
-                Some((true, self.texts(not_element, &prop.value)))
-            }
+            Choice::Of(prop) => Some((false, self.texts(element, &prop.value))),
+            Choice::Not(prop) => Some((true, self.texts(not_element, &prop.value))),
         }
     }
 
@@ -314,7 +309,7 @@ impl Reader<'_, '_> {
         })
     }
 
-    fn resources(&mut self, object: &Object<'_>) -> Option<Choice<ResourcePattern>> {
+    fn resources(&mut self, object: &Object<'_>) -> Option<Choice<Arns<ResourcePattern>>> {
         if self.kind == Kind::Trust {
             self.refuse(object, &["Resource", "NotResource"]);
             return None;
@@ -330,10 +325,10 @@ impl Reader<'_, '_> {
                 Err(not_arn) => self.not_arn(not_arn, &text),
             }
         }
-        Some(choice_of(negated, patterns))
+        Some(choice_of(negated, Arns::new(patterns)))
     }
 
-    fn principals(&mut self, object: &Object<'_>) -> Option<Choice<Principal>> {
+    fn principals(&mut self, object: &Object<'_>) -> Option<Choice<Principals>> {
         if self.kind == Kind::Identity {
             self.refuse(object, &["Principal", "NotPrincipal"]);
             return None;
@@ -341,7 +336,7 @@ impl Reader<'_, '_> {
         let choice = self.choice(object, "Principal", "NotPrincipal")?;
         let negated = matches!(choice, Choice::Not(_));
         let element = if negated { "NotPrincipal" } else { "Principal" };
-        let value = &choice.patterns().first()?.value;
+        let value = &choice.list().value;
         let mut principals = Vec::new();
         if let Value::StringLit(text) = value {
             if text.value == "*" {
@@ -350,7 +345,7 @@ impl Reader<'_, '_> {
                 let text = text.value.to_string();
                 self.report(DocumentFault::Principal { text }, span(value));
             }
-            return Some(choice_of(negated, principals));
+            return Some(choice_of(negated, Principals::new(principals)));
         }
         let Value::Object(members) = value else {
             self.wrong_type(element, "`\"*\"` or an object", value);
@@ -374,7 +369,7 @@ impl Reader<'_, '_> {
                 }
             }
         }
-        Some(choice_of(negated, principals))
+        Some(choice_of(negated, Principals::new(principals)))
     }
 
     fn conditions(&mut self, object: &Object<'_>) -> Vec<Condition> {
@@ -389,10 +384,7 @@ impl Reader<'_, '_> {
             let name = prop.name.as_str();
             let operator = Operator::from_name(name);
             if operator.is_none() {
-                let fault = DocumentFault::Operator {
-                    text: name.into(),
-                    nearest: meant(name),
-                };
+                let fault = DocumentFault::Operator { text: name.into() };
                 self.report(fault, span(&prop.name));
             }
             let Some(keys) = self.object(name, &prop.value) else {
@@ -439,15 +431,14 @@ impl Reader<'_, '_> {
     }
 
     fn key(&mut self, name: &str, at: Range<usize>) -> Option<Key> {
-        let key = Key::new(name);
-        if let Err(reason) = &key {
-            let fault = DocumentFault::Key {
-                text: name.into(),
-                reason: reason.clone(),
-            };
-            self.report(fault, at);
+        match Key::new(name) {
+            Ok(key) => Some(key),
+            Err(reason) => {
+                let text = name.into();
+                self.report(DocumentFault::Key { text, reason }, at);
+                None
+            }
         }
-        key.ok()
     }
 
     fn values(&mut self, operator: Operator, texts: &[Text<'_>]) -> Option<Values> {
@@ -481,11 +472,11 @@ impl Reader<'_, '_> {
                         Err(not_arn) => self.not_arn(not_arn, text),
                     }
                 }
-                Some(Values::Arns(patterns))
+                Some(Values::Arns(Arns::new(patterns)))
             }
             Test::Binary => self
                 .each(texts, "base64", value::binary)
-                .map(Values::Binary),
+                .map(|list| Values::Binary(list.into_iter().collect())),
             Test::Bool => self
                 .each(texts, "`true` or `false`", value::boolean)
                 .map(Values::Bools),
@@ -518,7 +509,7 @@ impl Reader<'_, '_> {
                         Err(bad) => self.bad_variable(&bad, text),
                     }
                 }
-                Some(Values::Texts(patterns))
+                Some(Values::Texts(Patterns::new(patterns, case)))
             }
         }
     }
@@ -602,7 +593,6 @@ impl Reader<'_, '_> {
                 let fault = DocumentFault::Unknown {
                     place,
                     element: name.into(),
-                    nearest: near_element(name, place),
                 };
                 self.report(fault, span(&prop.name));
             }
@@ -755,11 +745,11 @@ fn span(node: &impl Ranged) -> Range<usize> {
     range.start..range.end
 }
 
-fn choice_of<T>(negated: bool, patterns: Vec<T>) -> Choice<T> {
+fn choice_of<L>(negated: bool, list: L) -> Choice<L> {
     if negated {
-        Choice::Not(patterns)
+        Choice::Not(list)
     } else {
-        Choice::Of(patterns)
+        Choice::Of(list)
     }
 }
 
@@ -878,33 +868,6 @@ fn comparable(test: Test, kind: key::Kind) -> bool {
         // A date may be given as a number of seconds.
         (Test::Number(_), kind) => matches!(kind, key::Kind::Date | key::Kind::Number),
     }
-}
-
-/// The operator that was most likely meant.
-fn meant(text: &str) -> Option<String> {
-    let whole: Vec<String> = Operator::names()
-        .flat_map(|name| {
-            ["", "ForAllValues:", "ForAnyValue:"]
-                .into_iter()
-                .flat_map(move |prefix| {
-                    ["", "IfExists"].map(|suffix| format!("{prefix}{name}{suffix}"))
-                })
-        })
-        .filter(|name| Operator::from_name(name).is_some())
-        .collect();
-    let ignoring_case = whole.iter().find(|name| name.eq_ignore_ascii_case(text));
-    ignoring_case
-        .cloned()
-        .or_else(|| nearest(text, whole.iter().map(String::as_str)).map(str::to_owned))
-}
-
-fn near_element(name: &str, place: Place) -> Option<&'static str> {
-    let elements = place.elements();
-    elements
-        .iter()
-        .find(|element| element.eq_ignore_ascii_case(name))
-        .copied()
-        .or_else(|| nearest(name, elements.iter().copied()))
 }
 
 fn lower_first(text: &str) -> String {

@@ -195,16 +195,18 @@ impl Pattern {
     /// Where `context` has no work left, nothing matches; whoever judges by it has to ask whether that is so.
     #[must_use]
     pub fn matches(&self, subject: &str, context: &Context<'_>) -> bool {
+        context.spend(subject.len()) && self.matches_folded(&fold(subject, self.case), context)
+    }
+
+    /// The same for a subject that is in lower case already if case does not count.
+    pub(super) fn matches_folded(&self, subject: &str, context: &Context<'_>) -> bool {
         if !context.spend(1 + self.text.len() + subject.len()) {
             return false;
         }
-        if self.case == Case::Keep
-            && let [Piece::Literal(literal)] = &*self.pieces
-        {
-            return **literal == *subject;
+        match &*self.pieces {
+            [Piece::Literal(literal)] => **literal == *subject,
+            _ => self.match_folded(subject, context).is_some(),
         }
-        let subject = fold(subject, self.case);
-        self.match_folded(&subject, context).is_some()
     }
 
     /// `Some` if the pattern matches.
@@ -293,6 +295,7 @@ impl Pattern {
             Piece::AnyOne | Piece::AnyRun => Some(None),
             Piece::Literal(literal) => Some(Some(Cow::Borrowed(literal))),
             Piece::Variable { key, default } => {
+                context.spend_looks(1);
                 let value = context.single(key).or(default.as_deref())?;
                 context.spend(value.len());
                 Some(Some(fold(value, self.case)))
@@ -387,7 +390,8 @@ fn flush(literal: &mut String, case: Case, pieces: &mut Vec<Piece>) {
     }
 }
 
-fn fold(text: &str, case: Case) -> Cow<'_, str> {
+/// A text as patterns hold it.
+pub(super) fn fold(text: &str, case: Case) -> Cow<'_, str> {
     match case {
         Case::Fold => text.chars().flat_map(char::to_lowercase).collect(),
         Case::Keep => text.into(),

@@ -170,25 +170,6 @@ impl fmt::Display for Caller {
 }
 
 impl Principal {
-    /// Whether `caller` is meant.
-    #[must_use]
-    pub fn matches(&self, caller: &Caller) -> bool {
-        match self {
-            Self::Anyone => true,
-            Self::Account { id, .. } => *id == caller.account,
-            Self::Arn(arn) => {
-                *arn == caller.arn || caller.role().is_some_and(|role| is_same_role(arn, role))
-            }
-            Self::Other { .. } => false,
-        }
-    }
-
-    /// Whether `caller` is meant by more than its account. What an account may do, its own documents hand on.
-    #[must_use]
-    pub fn grants(&self, caller: &Caller) -> bool {
-        !matches!(self, Self::Account { .. }) && self.matches(caller)
-    }
-
     /// The ARN, if it names one user, role or session.
     #[must_use]
     pub(crate) fn arn(&self) -> Option<&Arc<str>> {
@@ -196,12 +177,6 @@ impl Principal {
             Self::Arn(arn) => Some(arn),
             _ => None,
         }
-    }
-
-    /// Whether it is `caller`, as a user or session, that is named, and not its role or account.
-    #[must_use]
-    pub fn names(&self, caller: &Caller) -> bool {
-        matches!(self, Self::Arn(arn) if *arn == caller.arn)
     }
 }
 
@@ -211,13 +186,6 @@ pub fn role_name(arn: &str) -> Option<&str> {
     // The path of a user may hold anything, `:role/` too.
     let path = arn.splitn(6, ':').nth(5)?.strip_prefix("role/")?;
     path.rsplit('/').next()
-}
-
-/// Whether two ARNs name one role. That of a session leaves the path out.
-fn is_same_role(arn: &str, other: &str) -> bool {
-    role_name(arn).is_some()
-        && role_name(arn) == role_name(other)
-        && account_of(arn) == account_of(other)
 }
 
 /// The account in an ARN.

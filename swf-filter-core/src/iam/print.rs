@@ -27,7 +27,9 @@ fn statement(statement: &Statement) -> Value {
     }
     members.insert("Effect".into(), statement.effect.name().into());
     if let Some(principals) = &statement.principals {
-        insert(&mut members, "Principal", principals, principal_list);
+        insert(&mut members, "Principal", principals, |list| {
+            principal_list(list)
+        });
     }
     insert(
         &mut members,
@@ -46,11 +48,11 @@ fn statement(statement: &Statement) -> Value {
     members.into()
 }
 
-fn insert<T>(
+fn insert<L>(
     members: &mut Map<String, Value>,
     element: &str,
-    choice: &Choice<T>,
-    value: impl FnOnce(&[T]) -> Value,
+    choice: &Choice<L>,
+    value: impl FnOnce(&L) -> Value,
 ) {
     let (prefix, patterns) = match choice {
         Choice::Of(patterns) => ("", patterns),

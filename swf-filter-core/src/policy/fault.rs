@@ -508,8 +508,16 @@ impl Fault {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many times a word was searched for.
+    pub(crate) static SEARCHES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// The word of `words` that `text` was most likely meant to be.
 pub fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    #[cfg(test)]
+    SEARCHES.set(SEARCHES.get() + 1);
     let length = text.chars().take(NAME + 1).count();
     let furthest = (length / 3).max(1);
     words
@@ -563,6 +571,7 @@ fn too_many_help(limit: Limit) -> &'static str {
         Limit::Prefixes => "write ranges as whole prefixes, or join prefixes that are neighbours",
         Limit::Rules => "move entries to a set; a `set:` entry counts as one",
         Limit::SetFile => "split the file into several sets",
+        Limit::Tags => "take out those that no document asks for; AWS has no more of them either",
     }
 }
 

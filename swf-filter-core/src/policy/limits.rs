@@ -33,6 +33,9 @@ pub const WIDEST_V6: u8 = 16;
 /// Characters of a name or id.
 pub const NAME: usize = 64;
 
+/// Tags of one user or role: IAM User Guide, "IAM and AWS STS quotas".
+pub const TAGS: usize = 50;
+
 /// A limit that can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
@@ -58,6 +61,8 @@ pub enum Limit {
     Rules,
     /// [`SET_FILE`].
     SetFile,
+    /// [`TAGS`].
+    Tags,
     /// [`ZONES`].
     Zones,
 }
@@ -77,6 +82,7 @@ impl Limit {
             Self::Prefixes => PREFIXES,
             Self::Rules => RULES,
             Self::SetFile => SET_FILE,
+            Self::Tags => TAGS,
             Self::Zones => ZONES,
         }
     }
@@ -97,6 +103,7 @@ impl fmt::Display for Limit {
             Self::Prefixes => "prefixes in one table",
             Self::Rules => "rules",
             Self::SetFile => "bytes in one set file",
+            Self::Tags => "tags of one user or role",
             Self::Zones => "zones",
         })
     }

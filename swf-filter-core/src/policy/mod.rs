@@ -13,7 +13,7 @@ pub mod source;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,7 @@ use crate::credentials::{Prefix, unique_id};
 use crate::iam;
 use crate::iam::principal::role_name;
 use crate::prefix::PrefixList;
+use crate::prefix::table::Numbered;
 use crate::swf::Action;
 
 /// Where something stands in a policy file. Lines and columns count from 1, columns in characters.
@@ -89,6 +90,8 @@ pub struct Host {
     pub documents: Option<HostDocuments>,
     /// Sources that speak for others: they always pass, and requests are judged by whom they speak for.
     pub trusted_proxies: Vec<Entry>,
+    /// What its lists say of VPCs and of single addresses, once that is asked for.
+    pub(crate) lists: crate::admission::Lists,
 }
 
 /// What makes a host's requests subject to policy documents.
@@ -257,6 +260,19 @@ pub struct Set {
     pub file: Option<Arc<str>>,
     /// When a change of the file comes into force.
     pub upkeep: Upkeep,
+    /// Its prefixes, once an address is looked up in them.
+    pub(crate) table: OnceLock<Numbered>,
+}
+
+impl Set {
+    /// Whether an address lies in one of its prefixes. The first call sorts them.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let table = self
+            .table
+            .get_or_init(|| Numbered::of([(0, &self.prefixes)].into_iter()));
+        table.first(address).is_some()
+    }
 }
 
 /// When a change of a set file comes into force.
@@ -281,7 +297,7 @@ pub struct Entry {
 }
 
 /// What an entry matches.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Source {
     /// An address, a prefix, or a range split into prefixes.
     Prefixes(PrefixList),

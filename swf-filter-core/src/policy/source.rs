@@ -115,13 +115,19 @@ impl<'a> SourceIndex<'a> {
         let column = usize::try_from(origin.column)
             .unwrap_or_default()
             .saturating_sub(1);
-        let rest = self.file.bytes.get(line..).unwrap_or_default();
+        let before = self.characters_before(line) + column;
+        // The last chunk that starts before the character or with it, as lines may be as long as files.
+        let chunk = self.characters.partition_point(|known| *known <= before);
+        let near = line.max(chunk.saturating_sub(1) * STRIDE);
+        let near = near.min(self.file.bytes.len());
+        let left = before.saturating_sub(self.characters_before(near));
+        let rest = self.file.bytes.get(near..).unwrap_or_default();
         let skipped = rest
             .iter()
             .enumerate()
             .filter(|(_, byte)| starts_character(**byte))
-            .nth(column);
-        let start = line + skipped.map_or(rest.len(), |(offset, _)| offset);
+            .nth(left);
+        let start = near + skipped.map_or(rest.len(), |(offset, _)| offset);
         let token = token_length(self.file.bytes.get(start..).unwrap_or_default());
         Place {
             origin: origin.clone(),
@@ -178,3 +184,29 @@ fn saturate(count: usize) -> u32 {
 
 /// Small enough to count quickly, large enough that the index is small beside the file.
 const STRIDE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_a_source_gave_out_is_found_in_lines_of_any_length(
+            parts in prop::collection::vec(("[a\u{e9}\u{1d11e},]{0,3}", 0..900usize), 1..9),
+        ) {
+            let parts = parts.iter().map(|(part, times)| part.repeat(*times));
+            let text = parts.collect::<Vec<_>>().join("\n");
+            let file = SourceFile {
+                name: "a.toml".into(),
+                bytes: text.as_bytes().into(),
+            };
+            let index = SourceIndex::new(&file);
+            let starts = text.char_indices().map(|(start, _)| start).step_by(97);
+            for start in starts.chain([text.len()]) {
+                prop_assert_eq!(index.find(&index.origin(start)).span.start, start);
+            }
+        }
+    }
+}

@@ -208,8 +208,16 @@ fn encode(bytes: &[u8], slash: Slash, text: &mut Vec<u8>) {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(*byte),
             b'/' if slash == Slash::Keep => text.push(b'/'),
-            _ => text.extend(format!("%{byte:02X}").bytes()),
+            _ => text.extend([b'%', digit(byte >> 4), digit(byte & 15)]),
         }
+    }
+}
+
+/// A hexadecimal digit.
+fn digit(value: u8) -> u8 {
+    match value {
+        0..=9 => b'0' + value,
+        _ => b'A' - 10 + value,
     }
 }
 

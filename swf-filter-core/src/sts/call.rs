@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::fault::Fault;
 use crate::prefix::text::excerpt;
@@ -155,11 +156,16 @@ impl<'a> Form<'a> {
             if value.is_empty() && LISTS.contains(&&*name) {
                 continue;
             }
-            let shown = excerpt(&name);
-            if parameters.insert(name, value).is_some() {
-                return Err(Fault::Form {
-                    wrong: format!("the parameter {shown} is there twice"),
-                });
+            match parameters.entry(name) {
+                Entry::Occupied(twice) => {
+                    let name = excerpt(twice.key());
+                    return Err(Fault::Form {
+                        wrong: format!("the parameter {name} is there twice"),
+                    });
+                }
+                Entry::Vacant(free) => {
+                    free.insert(value);
+                }
             }
         }
         Ok(Self { parameters })
@@ -171,21 +177,15 @@ impl<'a> Form<'a> {
 
     /// Takes all parameters of a list: what follows its name and a dot, with the value.
     fn take_all(&mut self, list: &str) -> impl Iterator<Item = (String, Cow<'a, str>)> {
-        let is_own = |name: &str| {
+        let is_own = move |name: &Cow<'a, str>, _: &mut Cow<'a, str>| {
             name.strip_prefix(list)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        let names: Vec<_> = self.parameters.keys().cloned().collect();
-        let own: Vec<_> = names
-            .into_iter()
-            .filter(|name| is_own(name))
-            .filter_map(|name| {
-                let value = self.parameters.remove(&name)?;
-                let rest = name.get(list.len() + 1..).unwrap_or_default();
-                Some((rest.to_owned(), value))
-            })
-            .collect();
-        own.into_iter()
+        let own = self.parameters.extract_if(.., is_own);
+        own.map(move |(name, value)| {
+            let rest = name.get(list.len() + 1..).unwrap_or_default();
+            (rest.to_owned(), value)
+        })
     }
 
     fn text(&mut self, name: &'static str, rule: &Rule) -> Result<Option<Box<str>>, Fault> {

@@ -45,8 +45,7 @@ const NAMES: &str = "/domain/?*";
 /// find the classes of such patterns, it is not known whether they match.
 pub(super) fn classes(patterns: &[&Pattern], steps: &mut Steps) -> HashSet<Class> {
     if patterns.iter().all(|pattern| is_plain(pattern)) {
-        let known = Automaton::new(patterns).run(&mut Steps::unlimited());
-        return known.unwrap_or_default();
+        return plain_classes(patterns);
     }
     if let Some(classes) = Automaton::new(patterns).run(steps) {
         return classes;
@@ -73,10 +72,6 @@ pub(super) fn classes(patterns: &[&Pattern], steps: &mut Steps) -> HashSet<Class
 pub(super) struct Steps(usize);
 
 impl Steps {
-    fn unlimited() -> Self {
-        Self(usize::MAX)
-    }
-
     fn take(&mut self, steps: usize) -> Option<()> {
         let left = self.0.checked_sub(steps);
         self.0 = left.unwrap_or_default();
@@ -87,6 +82,93 @@ impl Steps {
 impl Default for Steps {
     fn default() -> Self {
         Self(16 << 20)
+    }
+}
+
+/// The classes that plain patterns make: one for each of their texts, one for what starts with it and is none of the others,
+/// and one for what starts with none of them.
+///
+/// In their order, what starts with a text follows it. So the starts of one text are at hand when it is looked at, and all
+/// takes as long as sorting, besides what the classes hold. An automaton would go through each character of each.
+fn plain_classes(patterns: &[&Pattern]) -> HashSet<Class> {
+    let mut all: Vec<Plain> = patterns
+        .iter()
+        .copied()
+        .enumerate()
+        .map(Plain::of)
+        .collect();
+    all.sort_unstable();
+    let whatever = all
+        .iter()
+        .filter(|one| one.end == End::Open && DOMAIN.starts_with(&one.text));
+    let mut classes = HashSet::from([class_of(whatever)]);
+    let mut around: Vec<&Plain> = Vec::new();
+    for same in all.chunk_by(|one, other| one.text == other.text) {
+        let Some(text) = same.first().map(|one| &*one.text) else {
+            continue;
+        };
+        while (around.last()).is_some_and(|outer| !text.starts_with(&*outer.text)) {
+            around.pop();
+        }
+        around.extend(same.iter().filter(|one| one.end == End::Open));
+        let Some(name) = text.strip_prefix(DOMAIN) else {
+            continue;
+        };
+        classes.insert(class_of(around.iter().copied()));
+        if !name.is_empty() {
+            let closed = same.iter().filter(|one| one.end == End::Closed);
+            classes.insert(class_of(around.iter().copied().chain(closed)));
+        }
+    }
+    classes
+}
+
+fn class_of<'a>(matching: impl Iterator<Item = &'a Plain>) -> Class {
+    let mut class: Class = matching.map(|one| (one.place, one.certainty)).collect();
+    class.sort_unstable();
+    class
+}
+
+/// What all names of domains start with.
+const DOMAIN: &str = "/domain/";
+
+/// A plain pattern, by its text.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Plain {
+    text: String,
+    end: End,
+    place: usize,
+    certainty: Certainty,
+}
+
+/// Whether a plain pattern goes on after its text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Closed,
+    Open,
+}
+
+impl Plain {
+    fn of((place, pattern): (usize, &Pattern)) -> Self {
+        let characters = pattern.symbols().map_while(|symbol| match symbol {
+            Symbol::Character(character) => Some(character),
+            Symbol::One | Symbol::Run => None,
+        });
+        let is_open = pattern.symbols().last() == Some(Symbol::Run);
+        Self {
+            text: characters.collect(),
+            end: if is_open { End::Open } else { End::Closed },
+            place,
+            certainty: certainty_of(pattern),
+        }
+    }
+}
+
+/// How sure it is that a pattern matches where its text does: what a variable stands for may be any.
+fn certainty_of(pattern: &Pattern) -> Certainty {
+    match pattern.variables().next() {
+        Some(_) => Certainty::Possible,
+        None => Certainty::Sure,
     }
 }
 
@@ -135,10 +217,7 @@ impl Automaton {
                 pattern: number,
                 symbol,
             }));
-            automaton.ends.push(match pattern.variables().next() {
-                Some(_) => Certainty::Possible,
-                None => Certainty::Sure,
-            });
+            automaton.ends.push(certainty_of(pattern));
         }
         automaton
     }
@@ -315,7 +394,39 @@ mod tests {
         assert_eq!(of(&texts).len(), 3001);
     }
 
+    #[test]
+    fn long_names_with_a_common_start_take_what_sorting_them_does() {
+        // As states of an automaton, these are some 16 million places.
+        let start = format!("/domain/{}", "x".repeat(1_900));
+        let mut texts: Vec<String> = (0..8_000).map(|n| format!("{start}{n}")).collect();
+        texts.push(format!("{start}*"));
+        let patterns = texts.iter().map(|text| Pattern::glob(text, Case::Keep));
+        let patterns: Vec<Pattern> = patterns.collect();
+        let patterns: Vec<&Pattern> = patterns.iter().collect();
+        let classes = classes(&patterns, &mut Steps(0));
+        assert_eq!(classes.len(), 8_002);
+        assert_eq!(classes.iter().map(Vec::len).sum::<usize>(), 16_001);
+    }
+
     proptest! {
+        #[test]
+        fn plain_classes_are_those_of_the_automaton(
+            texts in prop::collection::vec(
+                "|/|/dom|/domain|/domain/[ab]{0,3}|/other/a", 0..6),
+            ends in prop::collection::vec(prop::sample::select(vec!["", "*", "${aws:username}"]), 6),
+        ) {
+            let texts = texts.iter().zip(ends).map(|(text, end)| format!("{text}{end}"));
+            let patterns = texts.map(|text| {
+                Pattern::new(&text, Wildcards::Match, Variables::Expand, Case::Keep)
+                    .expect("a pattern")
+            });
+            let patterns: Vec<Pattern> = patterns.collect();
+            let patterns: Vec<&Pattern> = patterns.iter().collect();
+            prop_assert!(patterns.iter().all(|pattern| is_plain(pattern)));
+            let known = Automaton::new(&patterns).run(&mut Steps(usize::MAX));
+            prop_assert_eq!(Some(plain_classes(&patterns)), known);
+        }
+
         #[test]
         fn classes_are_those_of_all_short_names(
             texts in prop::collection::vec("[ab*?]{0,4}", 0..4),

@@ -1,5 +1,7 @@
 //! What a request can show of the network that it comes from, and what conditions make of it.
 
+use std::collections::HashSet;
+
 use crate::iam::addresses::{AddressSet, Ranges};
 use crate::iam::condition::{Condition, Sense, Test, TextForm, Values};
 use crate::iam::key::{self, Presence};
@@ -45,10 +47,11 @@ pub(super) struct Reach {
 
 /// The ways in which requests can come out of a zone.
 pub(super) fn views<'a>(policy: &'a Policy, zone: &Zone) -> Vec<View<'a>> {
+    let ids: HashSet<&str> = zone.vpcs.iter().map(|id| &**id).collect();
     let members: Vec<&Vpc> = policy
         .vpcs
         .iter()
-        .filter(|vpc| zone.vpcs.contains(&vpc.id))
+        .filter(|vpc| ids.contains(&*vpc.id))
         .collect();
     let own: Vec<AddressSet> = members
         .iter()

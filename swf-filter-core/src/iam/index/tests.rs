@@ -271,3 +271,54 @@ fn what_cannot_apply_is_not_looked_at() {
         0
     );
 }
+
+#[test]
+fn a_request_is_looked_up_by_its_keys_where_statements_ask_for_more() {
+    let work = |keys: usize| {
+        let statements: Vec<Value> = (0..keys)
+            .map(|number| {
+                let tag = format!("aws:PrincipalTag/T{number}");
+                let (operator, effect) = if number % 2 == 0 {
+                    ("StringEquals", "Allow")
+                } else {
+                    ("StringNotEquals", "Deny")
+                };
+                json!({"Effect": effect, "Principal": "*", "Action": "*", "Resource": "*",
+                       "Condition": {operator: {tag: "yes"}}})
+            })
+            .collect();
+        let index = index(&json!(statements));
+        let caller = Caller::from_arn(CALLERS[0]).expect("a caller");
+        let meter = crate::iam::Meter::new(u64::MAX);
+        let mut context = Context::default().metered(&meter);
+        context.add("AWS:PrincipalTag/t6", "yes");
+        context.add("aws:principaltag/T8", "no");
+        for number in (1..keys).step_by(2) {
+            context.add(format!("aws:PrincipalTag/T{number}"), "yes");
+        }
+        // What is looked up are the few keys of this one.
+        let few = {
+            let mut few = Context::default().metered(&meter);
+            few.add("AWS:PrincipalTag/t6", "yes");
+            few.add("aws:principaltag/T8", "no");
+            few.add("aws:PrincipalTag/T9", "yes");
+            few
+        };
+        let request = |context| Request {
+            caller: &caller,
+            action: Action::ListDomains.into(),
+            resource: "arn:aws:swf:us-east-1:111122223333:/domain/a",
+            context,
+        };
+        for context in [&context, &few] {
+            let [found, all] = both(&index, request(context), false);
+            assert_eq!(found, all);
+        }
+        let before = meter.spent();
+        drop(index.candidates(request(&few), false));
+        meter.spent() - before
+    };
+    let (short, long) = (work(100), work(10_000));
+    // But for the words of a set of twice as many statements, some for each key.
+    assert!(long < short + 8 * 2 * 10_000 / 64, "{short}, {long}");
+}

@@ -3,6 +3,7 @@
 use super::read;
 use crate::iam::Kind;
 use crate::policy::Problem;
+use crate::policy::fault::SEARCHES;
 
 const RIGHT: &str = r#"{
   "Version": "2012-10-17",
@@ -702,5 +703,35 @@ fn what_is_no_document_at_all_is_refused() {
             "{}",
             text.get(..20).unwrap_or(text)
         );
+    }
+}
+
+#[test]
+fn what_was_meant_is_worked_out_for_what_is_shown_only() {
+    let many = |written: &dyn Fn(usize) -> String| {
+        let members: Vec<_> = (0..2_000).map(written).collect();
+        members.join(", ")
+    };
+    let elements = many(&|number| format!("\"Actoin{number}\": 1"));
+    let operators = many(&|number| format!("\"StringEqual{number}\": {{\"aws:userid\": \"a\"}}"));
+    let keys = many(&|number| format!("\"aws:usernam{number}\": \"a\""));
+    for (from, to) in [
+        (
+            "\"Sid\": \"Office\",",
+            format!("\"Sid\": \"Office\", {elements},"),
+        ),
+        (
+            "\"Condition\": {",
+            format!("\"Condition\": {{ {operators},"),
+        ),
+        ("\"Bool\": {", format!("\"Bool\": {{ {keys},")),
+    ] {
+        let text = RIGHT.replacen(from, &to, 1);
+        let before = SEARCHES.get();
+        let problems = read(&text, Kind::Resource).unwrap_err();
+        assert_eq!(problems.list.len() + problems.more, 2_000, "{from}");
+        assert_eq!(SEARCHES.get(), before, "{from}");
+        assert!(problems.list.iter().all(|problem| problem.help().is_some()));
+        assert!(SEARCHES.get() - before <= problems.list.len(), "{from}");
     }
 }

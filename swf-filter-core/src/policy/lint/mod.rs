@@ -8,6 +8,7 @@ mod relations;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use self::kind::{Cover, Extent, Family, Lint, List};
@@ -180,11 +181,13 @@ fn lint_half_claims(vpcs: &[Vpc], findings: &mut Findings<'_>) {
 fn lint_hosts(policy: &Policy, findings: &mut Findings<'_>) {
     let shapes = Shapes::new(policy);
     // Hosts with equal lists are compiled to one table, and are looked into once likewise.
-    let mut known: Vec<(&Host, Vec<Relation>)> = Vec::new();
+    let mut known: HashMap<[Vec<&Source>; 3], Vec<Relation>> = HashMap::new();
     // A policy with more than this is refused when it is compiled.
     let mut left = ALL_PREFIXES;
     for host in &policy.hosts {
-        if let Some((_, relations)) = known.iter().find(|(other, _)| has_lists_of(host, other)) {
+        let lists = [&host.allow, &host.audit, &host.deny];
+        let lists = lists.map(|list| list.iter().map(|entry| &entry.source).collect());
+        if let Some(relations) = known.get(&lists) {
             lint_host(policy, host, relations, findings);
             continue;
         }
@@ -195,15 +198,8 @@ fn lint_hosts(policy: &Policy, findings: &mut Findings<'_>) {
         left -= weight;
         let relations = relate(&shapes, host);
         lint_host(policy, host, &relations, findings);
-        known.push((host, relations));
+        known.insert(lists, relations);
     }
-}
-
-fn has_lists_of(a: &Host, b: &Host) -> bool {
-    let equal = |a: &[Entry], b: &[Entry]| {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.source == b.source)
-    };
-    equal(&a.allow, &b.allow) && equal(&a.audit, &b.audit) && equal(&a.deny, &b.deny)
 }
 
 fn lint_host(policy: &Policy, host: &Host, relations: &[Relation], findings: &mut Findings<'_>) {

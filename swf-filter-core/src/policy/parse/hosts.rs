@@ -12,6 +12,7 @@ use super::entries::{Scope, plain, plain_prefixes, take};
 use super::names::Names;
 use super::ports;
 use super::principals::account_of;
+use crate::admission::Lists;
 use crate::compile::documents::Judged;
 use crate::iam::Kind;
 use crate::prefix::{Address, Prefix, PrefixList};
@@ -91,6 +92,7 @@ impl Reader<'_, '_, '_> {
             deny: self.scope.entries(table, "deny", &mut self.rules, problems),
             documents: self.documents(table, problems),
             trusted_proxies: self.trusted_proxies(table, problems),
+            lists: Lists::default(),
             name,
         };
         if defined {

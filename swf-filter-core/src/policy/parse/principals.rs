@@ -6,6 +6,7 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 use super::super::fault::Block;
+use super::super::limits::{Limit, TAGS};
 use super::super::{Account, Fault, Identity, Place, Principals, Problem, Problems};
 use super::attached::Library;
 use super::document::{Document, Table, Text, integer};
@@ -214,6 +215,11 @@ fn tags(table: &Table<'_>, problems: &mut Problems) -> Vec<(Arc<str>, Arc<str>)>
         table.wrong_type("tags", "a table of texts", value, problems);
         return Vec::new();
     };
+    if members.len() > TAGS {
+        let limit = Limit::Tags;
+        table.report(Fault::TooMany { limit }, value.span(), problems);
+        return Vec::new();
+    }
     let mut seen = HashSet::new();
     let tags = members.iter().filter_map(|(key, value)| {
         let name: &str = key.get_ref().as_ref();

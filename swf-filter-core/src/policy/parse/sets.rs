@@ -1,7 +1,7 @@
 //! `[[set]]` blocks, with their files.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::super::fault::Block;
 use super::super::{Fault, Problem, Problems, Set, SourceFile, Upkeep};
@@ -67,6 +67,7 @@ pub(super) fn read<'a>(
                     prefixes,
                     file,
                     upkeep,
+                    table: OnceLock::new(),
                 });
             }
         }

@@ -40,6 +40,25 @@ fn a_whole_policy_is_linked() {
 }
 
 #[test]
+fn a_user_has_no_more_tags_than_aws_lets_it_have() {
+    let tags = |count: usize| {
+        let tags: Vec<_> = (0..count).map(|tag| format!("t{tag} = \"v\"")).collect();
+        let text = format!(
+            "[[account]]\nid = \"111122223333\"\nname = \"a\"\n\
+             [[user]]\nname = \"u\"\naccount = \"a\"\ntags = {{ {} }}\n",
+            tags.join(", ")
+        );
+        read(&text, b"").map(|policy| policy.principals.users[0].tags.len())
+    };
+    assert_eq!(tags(50), Ok(50));
+    let problem = tags(51).unwrap_err().to_string();
+    assert_eq!(
+        problem,
+        "a.toml:8:8: error: more than 50 tags of one user or role"
+    );
+}
+
+#[test]
 fn set_files_are_held_to_their_bounds() {
     let with = |fields: &str, list: &str| {
         let text = format!("{HOST}[[set]]\nname = \"s\"\n{fields}\n");
