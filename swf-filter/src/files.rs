@@ -1,21 +1,23 @@
 //! Reads policy files: which, in what order, and never more than they may hold. Writes files that are there whole or not at all.
 //! Tells whether a file is still what it was.
 
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, openat, renameat, unlinkat};
+use rustix::io::Errno;
 use swf_filter_core::compile::{Generation, compile};
 use swf_filter_core::policy::{Entry, Policy, SourceFile, limits, lint, parse};
 
 use crate::report::{Input, Rejected, Report};
 use crate::sources::Sources;
-use crate::{confine, expect};
+use crate::{confine, expect, trust};
 
 /// Policy files that are right.
 #[derive(Debug)]
@@ -170,27 +172,15 @@ pub(crate) fn is_policy_file(path: &Path) -> bool {
 pub fn read_limited(path: &Path, limit: usize) -> io::Result<Arc<[u8]>> {
     let mut bytes = Vec::new();
     open_regular(path)?
+        .file
         .take(limit as u64 + 1)
         .read_to_end(&mut bytes)?;
     Ok(bytes.into())
 }
 
-/// Opens a file to be read.
-///
-/// Anything but a regular file is refused before a byte is read: a pipe would block, a device may never end.
-pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(path, flags, Mode::empty());
-    let file = File::from(opened.map_err(|error| confine::advised(error.into()))?);
-    let kind = file.metadata()?.file_type();
-    if kind.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    if !kind.is_file() {
-        let words = "it is not a regular file";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
-    }
-    Ok(file)
+/// Opens a file to be read: a regular one, to which no link leads that another user may have made to have it read (see `trust`).
+pub(crate) fn open_regular(path: &Path) -> io::Result<trust::Opened> {
+    trust::open(path).map_err(confine::advised)
 }
 
 /// What tells one file from another, whatever their names and contents: device and inode.
@@ -270,43 +260,56 @@ enum Access<'a> {
 }
 
 fn write(path: &Path, parts: &[&[u8]], access: Access<'_>) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    make_own(directory)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    make_own(folder)?;
+    // From here on the directory is this one, whatever its path leads to.
+    let directory = trust::directory(folder)?;
+    let directory = directory.as_fd();
+    let name = path.file_name().unwrap_or_default();
     // A hidden file, which no directory of policies is read for, and a name that nobody else gives one.
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".swf-filter");
-    let beside = path.with_file_name(name);
+    let mut beside = OsString::from(".");
+    beside.push(name);
+    beside.push(".swf-filter");
     // One that a crash left may be anybody's to read.
-    remove_if_there(&beside)?;
+    remove_from(directory, &beside)?;
     let mode = match access {
         Access::Like(_) => 0o600,
         Access::New(mode) => mode,
     };
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&beside)?;
-    let written = finish(file, directory, parts, access);
-    let replaced = written.and_then(|()| fs::rename(&beside, path));
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(directory, &beside, flags, Mode::from_raw_mode(mode))?;
+    let written = finish(file.into(), directory, parts, access);
+    let replaced = written.and_then(|()| Ok(renameat(directory, &beside, directory, name)?));
     replaced.inspect_err(|_| {
         // It would only take room, which may be what is missing.
-        let _may_be_read_only = fs::remove_file(&beside);
+        let _may_be_read_only = remove_from(directory, &beside);
     })?;
-    File::open(directory)?.sync_all()
+    Ok(fsync(directory)?)
+}
+
+/// Removes a file of a directory that need not be there.
+fn remove_from(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    match unlinkat(directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes a new file, whose owner and mode are as they should be before anything is in it.
-fn finish(mut file: File, directory: &Path, parts: &[&[u8]], access: Access<'_>) -> io::Result<()> {
+fn finish(
+    mut file: File,
+    directory: BorrowedFd<'_>,
+    parts: &[&[u8]],
+    access: Access<'_>,
+) -> io::Result<()> {
     match access {
         Access::Like(earlier) => {
             fchown(&file, Some(earlier.uid()), Some(earlier.gid()))?;
             file.set_permissions(earlier.permissions())?;
         }
         Access::New(_) if rustix::process::geteuid().is_root() => {
-            let owner = fs::metadata(directory)?;
-            fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+            let owner = fstat(directory)?;
+            fchown(&file, Some(owner.st_uid), Some(owner.st_gid))?;
         }
         Access::New(_) => {}
     }

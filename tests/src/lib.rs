@@ -25,6 +25,7 @@ pub mod manual;
 pub mod model;
 pub mod net;
 pub mod netns;
+pub mod nobody;
 pub mod oracle;
 pub mod packet;
 pub mod process;

@@ -6,21 +6,16 @@ use std::net::Shutdown;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-use swf_filter_tests::process::{self, Child};
+use swf_filter_tests::nobody::{self, NOBODY, as_nobody};
+use swf_filter_tests::process::Child;
 use swf_filter_tests::require;
 use swf_filter_tests::rivals::{Rival, enforced};
 use swf_filter_tests::wait::wait_until;
 use swf_filter_tests::wire::Wire;
 use swf_filter_tests::world::{DEADLINE, World};
 
-/// A user who owns nothing.
-const NOBODY: u32 = 65_534;
 /// Streams of events that those who may not change anything can have at a time.
 const MOST_STREAMS: usize = 32;
 const STATUS: &str = "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -109,20 +104,6 @@ fn post(path: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
     [head.as_bytes(), body].concat()
-}
-
-/// Runs `work` on a thread that is nobody's.
-fn as_nobody<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-    thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            set_thread_groups(&[])?;
-            set_thread_res_gid(gid, gid, gid)?;
-            set_thread_res_uid(uid, uid, uid)?;
-            work()
-        });
-        thread.join().expect("the thread does not panic")
-    })
 }
 
 #[test]
@@ -345,28 +326,15 @@ fn others_may_ask_but_not_change_and_all_is_logged() -> Result<()> {
     };
     target.open_socket()?;
     let world = &target.world;
-    // The binary may lie where nobody can reach it. The copy is made by a process of its own: a file that is open for
-    // writing cannot be run, and a test beside this one may just be starting a child.
-    let binary = world.file("swf-filter");
-    let built = std::env::var_os("SWF_FILTER_BIN").context("the world has it")?;
-    process::run(Command::new("cp").arg(built).arg(&binary))?;
-    fs::set_permissions(&binary, Permissions::from_mode(0o755))?;
     let ask = |arguments: &[&str]| -> Result<(Option<i32>, String)> {
-        let mut command = world.host.command("setpriv");
-        let user = NOBODY.to_string();
-        command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
-        command
-            .arg(&binary)
-            .arg("--config")
-            .arg(world.file("config.toml"));
-        let output = command.args(arguments).output()?;
+        let output = nobody::command(world)?.args(arguments).output()?;
         let said = [output.stdout, output.stderr].concat();
         Ok((output.status.code(), String::from_utf8(said)?))
     };
     let questions: [&[&str]; 4] = [
         &["status"],
         &["rules"],
-        &["diff"],
+        &["history"],
         &["--output", "json", "status"],
     ];
     for question in questions {
@@ -378,6 +346,7 @@ fn others_may_ask_but_not_change_and_all_is_logged() -> Result<()> {
         &["detach"],
         &["detach", "eth1"],
         &["attach"],
+        &["diff"],
     ] {
         let (code, said) = ask(change)?;
         ensure!(code == Some(1), "{change:?}: {said}");

@@ -627,7 +627,7 @@ fn a_directory_is_applied_with_its_files_or_not_at_all() -> Result<()> {
 
     fs::create_dir(stage.shut.join("sets"))?;
     fs::write(stage.shut.join("sets/more.txt"), "198.18.0.0/15\n")?;
-    let other = fs::File::open(stage.world.file("state"))?;
+    let other = fs::File::open(stage.world.file("state/.swf-filter.lock"))?;
     other.lock()?;
     stage.fails(&["apply", &shut], "another swf-filter reads or writes")?;
     // What is read now may be half of one policy, and half of another.

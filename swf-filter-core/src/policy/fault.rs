@@ -462,6 +462,8 @@ impl Fault {
             Self::WithoutDocuments { .. } => "requests to this host are judged by no policy document; attach one".into(),
             Self::DocumentFile { error: io::ErrorKind::PermissionDenied, .. }
             | Self::SetFile { error: io::ErrorKind::PermissionDenied, .. } => NOT_READABLE.into(),
+            Self::DocumentFile { error: io::ErrorKind::InvalidData, .. }
+            | Self::SetFile { error: io::ErrorKind::InvalidData, .. } => LED_ASTRAY.into(),
             Self::DocumentFile { .. } | Self::SetFile { .. } => "a path is relative to the file that names it".into(),
             Self::SessionDuration { .. } => "write a number of seconds from 3600 to 43200: 1 to 12 hours".into(),
             Self::SetWithoutContent => "add `cidrs = [...]`, `file = \"...\"` or both".into(),
@@ -548,6 +550,9 @@ fn did_you_mean(text: &str, words: &[&str]) -> String {
 fn reason(error: io::ErrorKind) -> String {
     match error {
         io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::InvalidData => {
+            "a link or second name that another user may have made leads to it, and not everybody may read it".into()
+        }
         io::ErrorKind::InvalidInput => "it is not a regular file".into(),
         other => other.to_string(),
     }
@@ -574,6 +579,10 @@ fn too_many_help(limit: Limit) -> &'static str {
         Limit::Tags => "take out those that no document asks for; AWS has no more of them either",
     }
 }
+
+/// What to do about a file that others may have led to.
+pub const LED_ASTRAY: &str =
+    "put the file itself there, or let root own the link and its directory";
 
 const INTERFACE_HELP: &str = "write the name of one interface as `ip link` shows it: 1 to 15 bytes without blanks, \
                               `/`, `:` or wildcards; globs stand in config.toml only";

@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 pub use self::claim::Claim;
-pub use self::fault::{Fault, NOT_READABLE};
+pub use self::fault::{Fault, LED_ASTRAY, NOT_READABLE};
 pub use self::lint::{Lint, lint};
 pub use self::parse::{Followed, followed, parse, parse_always_allow};
 pub use self::problem::{Kind, Problem, Problems, Severity};

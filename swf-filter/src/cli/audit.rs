@@ -15,6 +15,7 @@ use swf_filter_core::iam::{Context, Pattern};
 
 use super::{Arguments, Output, listener_paths, unreadable};
 use crate::listener::audit::{Entry, Line, Lines, Verdict};
+use crate::report::{printable_json, visible};
 
 /// How often a followed log is looked at.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -90,7 +91,7 @@ impl Arguments {
             let _unwritable = writeln!(
                 io::stderr(),
                 "note: lines of `{}` that could not be read: {}",
-                path.display(),
+                visible(&path.to_string_lossy()),
                 search.unreadable
             );
         }
@@ -160,8 +161,8 @@ impl<W: Write> Search<W> {
             return None;
         };
         self.filter.takes(&entry).then(|| match self.output {
-            Output::Json => text,
-            Output::Text => format!("{:.3} {entry}", entry.time()),
+            Output::Json => printable_json(&text),
+            Output::Text => visible(&format!("{:.3} {entry}", entry.time())),
         })
     }
 

@@ -14,7 +14,7 @@ use hyper::Method;
 use jiff::SignedDuration;
 use swf_filter_core::compile::List;
 
-use super::install::{Turn, install};
+use super::install::{Turn, directories, install};
 use super::show::{Show, duration, line, warned};
 use super::{Arguments, ssh};
 use crate::config::Config;
@@ -223,13 +223,6 @@ fn wait(why: &str) {
         "waiting up to {} s: {why}",
         PATIENCE.as_secs()
     );
-}
-
-/// The directories that the daemon reads.
-fn directories(config: &Config) -> [PathBuf; 2] {
-    let policy = config.paths.policy.clone();
-    let principals = policy.with_file_name(PRINCIPALS);
-    [policy, principals]
 }
 
 /// Reads and checks a policy directory, and gives its text with the names that files have in the daemon's own.

@@ -1,10 +1,12 @@
 //! `swf-filter listener`, and its part of `swf-filter status`.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use hyper::Method;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::show::{Show, duration, line, warned};
 use super::{Answered, Arguments, runtime};
@@ -49,13 +51,28 @@ impl Arguments {
         self.print(&gates)
     }
 
-    /// None if there is no listener, or none that this user may ask.
+    /// None if there is no listener, or none that this user may ask. What is no answer is told, and keeps nothing else from being shown.
     fn listener_status(&self) -> Option<ListenerStatus> {
         let paths = super::listener_paths(self).ok()?;
         let socket = socket(&paths.listener_run);
-        let asked = client::ask(&socket, Method::GET, "/v1/status", &());
-        let bytes = runtime().ok()?.block_on(asked).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        let asked = async {
+            let asked = client::ask(&socket, Method::GET, "/v1/status", &());
+            match timeout(client::PATIENCE_FOR_LISTENERS, asked).await {
+                Ok(Ok(bytes)) => Ok(Some(serde_json::from_slice(&bytes)?)),
+                Ok(Err(AskError::NoDaemon { .. } | AskError::Denied { .. })) => Ok(None),
+                Ok(Err(error)) => Err(error.into()),
+                Err(_) => bail!("it takes too long"),
+            }
+        };
+        runtime().ok()?.block_on(asked).unwrap_or_else(|error| {
+            let words = format!(
+                "no listener answers as one does on {}: {error:#}",
+                socket.display()
+            );
+            // Nobody is left to be told if standard error cannot be written to.
+            let _unwritable = write!(io::stderr(), "{}", warned(&words));
+            None
+        })
     }
 }
 
@@ -98,7 +115,7 @@ impl Show for ListenerStatus {
         line!(
             text,
             "listener {}, pid {}, up {}",
-            self.version,
+            visible(&self.version),
             self.pid,
             duration(self.uptime_seconds)
         );
@@ -107,7 +124,7 @@ impl Show for ListenerStatus {
                 text,
                 "policy of generation {}, hash {:.16}",
                 policy.generation,
-                policy.hash
+                visible(&policy.hash)
             ),
             None => line!(text, "no policy"),
         }
@@ -123,7 +140,7 @@ impl Show for ListenerStatus {
         let requests: Vec<String> = self
             .requests
             .iter()
-            .map(|(verdict, count)| format!("{count} {verdict}"))
+            .map(|(verdict, count)| format!("{count} {}", visible(verdict)))
             .collect();
         line!(text, "requests: {}", requests.join(", "));
         if self.audit_lost > 0 {
@@ -141,7 +158,7 @@ impl Show for ListenerInfo {
             "listener `{}` for host `{}` on {}: {} connections open, {} accepted",
             visible(&self.name),
             visible(&self.host),
-            self.sockets.join(", "),
+            visible(&self.sockets.join(", ")),
             self.open,
             self.accepted
         );
@@ -151,7 +168,7 @@ impl Show for ListenerInfo {
         ];
         for (what, reasons) in refused {
             for (reason, count) in reasons {
-                line!(text, "  {what}: {count} {reason}");
+                line!(text, "  {what}: {count} {}", visible(reason));
             }
         }
         for certificate in &self.certificates {
@@ -159,7 +176,7 @@ impl Show for ListenerInfo {
                 text,
                 "  certificate for {} until {}",
                 visible(&certificate.names.join(", ")),
-                certificate.expires
+                visible(&certificate.expires)
             );
         }
         text
@@ -174,7 +191,7 @@ impl Show for UpstreamInfo {
             text,
             "upstream `{}` at {} is {health}: {} requests, {} failures",
             visible(&self.name),
-            self.address,
+            visible(&self.address),
             self.requests,
             self.failures
         );

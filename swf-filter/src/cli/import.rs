@@ -271,7 +271,7 @@ impl Arguments {
         let (_, path) = self.policy_path(&asked.target, "vpcs")?;
         let prefixes = vpcs.iter().map(|vpc| vpc.cidrs.len()).sum();
         Ok(ImportReport {
-            files: put(&asked.target, &[output(path, text)])?,
+            files: self.put(&asked.target, &[output(path, text)])?,
             read: prefixes,
             prefixes,
             followed: false,
@@ -304,7 +304,7 @@ impl Arguments {
         // The list first: a policy file that names it is never there without it.
         let outputs = [output(list.clone(), text), output(policy, set.policy())];
         Ok(ImportReport {
-            files: put(&asked.target, &outputs)?,
+            files: self.put(&asked.target, &outputs)?,
             read: imported.read,
             prefixes: imported.prefixes.len(),
             followed: asked.follow,
@@ -334,6 +334,36 @@ impl Arguments {
                 .join(file_name(name)),
         };
         Ok((name.to_owned(), path))
+    }
+
+    /// Puts files in place, if all of them may be there and say what they should.
+    fn put(&self, target: &Target, outputs: &[Output]) -> Result<Vec<Written>> {
+        let directory = outputs.first().and_then(|output| output.path.parent());
+        let directory = directory.context("no directory to write to")?;
+        ensure!(
+            directory.is_dir(),
+            "there is no directory `{}`; make it, or name another with --out",
+            visible(&directory.to_string_lossy())
+        );
+        // Elsewhere there need not be a daemon, nor settings of one.
+        let config = Config::load(&self.config).ok();
+        let _turn = Turn::at(directory, config.as_ref())?;
+        let states = outputs
+            .iter()
+            .map(|output| state(output, target))
+            .collect::<Result<Vec<_>>>()?;
+        check(directory, outputs)?;
+        for (output, state) in outputs.iter().zip(&states) {
+            if *state == State::Written {
+                files::write_public(&output.path, &output.bytes)
+                    .with_context(|| format!("cannot write `{}`", output.shown()))?;
+            }
+        }
+        let written = outputs.iter().zip(states).map(|(output, state)| Written {
+            path: output.path.to_string_lossy().into_owned(),
+            state,
+        });
+        Ok(written.collect())
     }
 }
 
@@ -365,34 +395,6 @@ fn within(path: &Path) -> String {
         "nothing is imported from `{}`",
         visible(&path.to_string_lossy())
     )
-}
-
-/// Puts files in place, if all of them may be there and say what they should.
-fn put(target: &Target, outputs: &[Output]) -> Result<Vec<Written>> {
-    let directory = outputs.first().and_then(|output| output.path.parent());
-    let directory = directory.context("no directory to write to")?;
-    ensure!(
-        directory.is_dir(),
-        "there is no directory `{}`; make it, or name another with --out",
-        visible(&directory.to_string_lossy())
-    );
-    let _turn = Turn::now(directory)?;
-    let states = outputs
-        .iter()
-        .map(|output| state(output, target))
-        .collect::<Result<Vec<_>>>()?;
-    check(directory, outputs)?;
-    for (output, state) in outputs.iter().zip(&states) {
-        if *state == State::Written {
-            files::write_public(&output.path, &output.bytes)
-                .with_context(|| format!("cannot write `{}`", output.shown()))?;
-        }
-    }
-    let written = outputs.iter().zip(states).map(|(output, state)| Written {
-        path: output.path.to_string_lossy().into_owned(),
-        state,
-    });
-    Ok(written.collect())
 }
 
 impl Output {

@@ -6,7 +6,7 @@
 //!
 //! Files behind symbolic links are outside, whatever the link is called, and are left alone.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::thread;
@@ -15,46 +15,34 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use swf_filter_core::policy::limits;
 
-use crate::files::{self, is_policy_file};
+use crate::config::Config;
+use crate::files::{self, PRINCIPALS, is_policy_file};
+use crate::lock::{Afterwards, Lock};
 use crate::report::visible;
 use crate::sources::{Source, Sources};
 
 /// The right to write policy files. Others wait, or are refused, as long as this one is there.
-///
-/// It is a lock on a directory, so that nothing is left behind, and a killed process gives it back. Whoever may open the directory can
-/// take it: only the state directory, which is its owner's alone, is safe from others.
 pub(super) struct Turn(
-    #[expect(dead_code, reason = "it is open, which is all that it is for")] File,
+    #[expect(dead_code, reason = "it is held, which is all that it is for")] Lock,
 );
 
 impl Turn {
-    /// Refused if another has it.
-    pub(super) fn now(directory: &Path) -> Result<Self> {
-        Self::within(Duration::ZERO, directory, |_| {})
-            .context("nothing was changed; do this again once nobody else writes")
+    /// The right to write the daemon's files, which is a lock on its state directory. Refused if another has it.
+    pub(super) fn now(state: &Path) -> Result<Self> {
+        Self::within(Duration::ZERO, state, |_| {}).context(NOTHING_CHANGED)
     }
 
     /// Once no other has it any more, and refused if one has it all the time. `tell` is told once that it has to wait.
-    pub(super) fn within(
-        time: Duration,
-        directory: &Path,
-        tell: impl FnOnce(&str),
-    ) -> Result<Self> {
-        let shown = visible(&directory.to_string_lossy());
-        let file = open(directory).with_context(|| format!("cannot open `{shown}`"))?;
+    pub(super) fn within(time: Duration, state: &Path, tell: impl FnOnce(&str)) -> Result<Self> {
+        let shown = visible(&state.to_string_lossy());
         let deadline = Instant::now() + time;
         let mut tell = Some(tell);
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self(file)),
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| format!("cannot lock `{shown}`"));
-                }
+            let taken = Lock::alone(state, Afterwards::There);
+            if let Some(lock) = taken.with_context(|| format!("cannot lock `{shown}`"))? {
+                return Ok(Self(lock));
             }
-            let why = format!(
-                "another swf-filter reads or writes policy files, and has locked `{shown}`"
-            );
+            let why = busy(&shown);
             ensure!(Instant::now() < deadline, "{why}");
             if let Some(tell) = tell.take() {
                 tell(&why);
@@ -62,20 +50,56 @@ impl Turn {
             thread::sleep(GLANCE);
         }
     }
+
+    /// The right to write to a directory that is `ours`, the daemon's, or another. Refused if another has it.
+    ///
+    /// Who may write to the daemon's directories, but may not lock its state, has to do with a lock there.
+    pub(super) fn at(directory: &Path, ours: Option<&Config>) -> Result<Self> {
+        let is_ours = |config: &&Config| {
+            let real = directory.canonicalize().ok();
+            real.is_some()
+                && directories(config)
+                    .iter()
+                    .any(|one| one.canonicalize().ok() == real)
+        };
+        if let Some(config) = ours.filter(is_ours) {
+            match Self::now(&config.paths.state) {
+                Err(error) if is_denied(&error) => {}
+                turn => return turn,
+            }
+        }
+        let shown = visible(&directory.to_string_lossy());
+        let taken = Lock::alone(directory, Afterwards::Gone);
+        let lock = taken.with_context(|| format!("cannot lock `{shown}`"))?;
+        lock.map(Self)
+            .with_context(|| busy(&shown))
+            .context(NOTHING_CHANGED)
+    }
 }
+
+fn busy(shown: &str) -> String {
+    format!("another swf-filter reads or writes policy files, and has locked `{shown}`")
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    let causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes
+        .into_iter()
+        .any(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+const NOTHING_CHANGED: &str = "nothing was changed; do this again once nobody else writes";
 
 /// How often it is tried to take a turn.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// Opens a directory, which is made if need be, for nobody else.
-fn open(directory: &Path) -> io::Result<File> {
-    match File::open(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            files::make_own(directory)?;
-            File::open(directory)
-        }
-        opened => opened,
-    }
+/// The directories that the daemon reads.
+pub(super) fn directories(config: &Config) -> [PathBuf; 2] {
+    let policy = config.paths.policy.clone();
+    let principals = policy.with_file_name(PRINCIPALS);
+    [policy, principals]
 }
 
 /// Has the files of these directories say what `sources` says, and gives those files outside of them that do not. The caller has

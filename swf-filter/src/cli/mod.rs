@@ -46,7 +46,7 @@ use crate::dataplane::interfaces;
 use crate::explain::{self, Question, Request, Setting};
 use crate::listener;
 use crate::listener::settings::{Paths, Settings};
-use crate::report::{Rejected, visible};
+use crate::report::{Rejected, printable, printable_json, visible};
 use crate::{daemon, dataplane, files};
 
 use self::show::Show;
@@ -203,7 +203,7 @@ struct ExplainPacket {
     /// A condition key of the request with its value; repeat it for more keys, or more values of one.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value, requires = "principal")]
     context: Vec<(String, String)>,
-    /// Ask the loaded kernel program too; the run counts as one packet.
+    /// Ask the loaded kernel program too, as root: the run counts as one packet.
     #[arg(long)]
     live: bool,
 }
@@ -304,10 +304,11 @@ fn ended(error: &anyhow::Error) -> ExitCode {
         _ => None,
     };
     // Nobody is left to be told if standard error cannot be written to.
-    let _unwritable = match report {
-        Some(report) => write!(io::stderr(), "{report}"),
-        None => writeln!(io::stderr(), "error: {error:#}"),
+    let words = match report {
+        Some(report) => report.to_string(),
+        None => format!("error: {error:#}\n"),
     };
+    let _unwritable = write!(io::stderr(), "{}", printable(&words));
     exit_code(error).into()
 }
 
@@ -444,7 +445,12 @@ fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         io::stdin().lock().take(most).read_to_end(&mut bytes)?;
         return Ok(bytes);
     }
-    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    let mut file = File::open(path)?;
+    // A pipe has what its writer has put into it; a file may be another's than who named it has meant.
+    if file.metadata()?.is_file() {
+        file = files::open_regular(path)?.file;
+    }
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -693,13 +699,14 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 fn print_json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string(value)?;
+    let text = printable_json(&serde_json::to_string(value)?);
     Ok(writeln!(io::stdout(), "{text}")?)
 }
 
 fn print_text(answer: &impl Show) -> Result<()> {
-    write!(io::stderr(), "{}", answer.doubts())?;
-    Ok(write!(io::stdout(), "{}", answer.show())?)
+    let doubts = answer.doubts().to_string();
+    write!(io::stderr(), "{}", printable(&doubts))?;
+    Ok(write!(io::stdout(), "{}", printable(&answer.show()))?)
 }
 
 /// An address with or without a port.

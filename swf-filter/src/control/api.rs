@@ -211,9 +211,10 @@ pub struct RuleCount {
     pub bytes: u64,
 }
 
-/// `GET /v1/rules?busiest=50`: what hosts and rules have counted since the last time that anybody asked this, the busiest first.
+/// `GET /v1/rules?busiest=50`: what hosts and rules have counted since the last time that somebody asked this, the busiest first.
 ///
-/// Two who ask at the same time get shorter times, or the same answer. The counts are right for the time that they are given with.
+/// Owners share that time, and all others share another: nobody else shortens what an owner's answer is of. Two who ask at the same time get
+/// shorter times, or the same answer. The counts are right for the time that they are given with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Busiest {
     /// The generation that counted.

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod client;
+mod routes;
 pub(crate) mod server;
 
 use std::path::{Path, PathBuf};

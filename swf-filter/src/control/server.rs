@@ -1,14 +1,15 @@
 //! The daemon's end of the control socket.
 //!
-//! Whoever may connect may ask; changes are for root and the daemon's own user, and are logged with who asked for them. These two are
-//! the *owners*. Others have a share of connections of their own, so that they never keep an owner out, and every step of a connection
+//! [`routes`](super::routes) says who may ask what. Changes are for root and the daemon's own user, and are logged with who asked for them. These
+//! two are the *owners*. Others have a share of connections of their own, so that they never keep an owner out, and every step of a connection
 //! has its time.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as Probe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +23,9 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::fs::{FileType, Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
@@ -36,14 +38,11 @@ use super::api::{
     ApplyRequest, ExplainRequest, Failure, InterfaceRequest, PolicyInfo, PreviewRequest,
     ReloadRequest, RollbackRequest, TryRequest,
 };
+use super::routes::{Body, Endpoint, Route, Weight, Who};
 use crate::files::identity;
-use crate::report::{Rejected, visible};
+use crate::report::{self, Rejected, visible};
 use crate::state::By;
 
-/// Bytes of a request's body at most.
-const MAX_BODY: usize = 256 * 1024;
-/// Bytes of a request's body at most, if it holds the text of a policy, from an owner.
-const MAX_POLICY: usize = 512 << 20;
 /// Bytes of a request's head at most.
 const MAX_HEAD: usize = 32 * 1024;
 /// Connections at a time, of owners and of others each.
@@ -64,11 +63,20 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What the socket can ask of the daemon. Methods block.
 pub(crate) trait Control: Send + Sync + 'static {
     /// Answers a question or carries out a change for somebody, as JSON.
-    fn answer(&self, command: Command, by: By) -> Result<Vec<u8>>;
+    fn answer(&self, command: Command, by: By, audience: Audience) -> Result<Vec<u8>>;
     /// Events from now on, a line of JSON each.
     fn events(&self) -> broadcast::Receiver<Arc<str>>;
     /// Which policy is in force, and each that will be.
     fn generations(&self) -> watch::Receiver<Option<PolicyInfo>>;
+}
+
+/// Who hears an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Everybody else: they hear of files on disk where something is wrong, and not what stands there.
+    Others,
+    /// Root and the daemon's own user.
+    Owners,
 }
 
 /// What is asked.
@@ -91,39 +99,6 @@ pub(crate) enum Command {
     Try(TryRequest),
     Attach(InterfaceRequest),
     Detach(InterfaceRequest),
-}
-
-impl Command {
-    /// Whether it changes what is enforced.
-    fn changes(&self) -> bool {
-        match self {
-            Self::Busiest(_)
-            | Self::Diff
-            | Self::Explain(_)
-            | Self::History
-            | Self::Policy
-            | Self::Rules
-            | Self::Status => false,
-            Self::Apply(_)
-            | Self::Attach(_)
-            | Self::Confirm
-            | Self::Detach(_)
-            // Changes nothing, but may be as large as what does.
-            | Self::Preview(_)
-            | Self::Reload(_)
-            | Self::Rollback(_)
-            | Self::Settle
-            | Self::Try(_) => true,
-        }
-    }
-
-    /// Whether answering takes much time or memory where the policy is large.
-    fn is_large(&self) -> bool {
-        matches!(
-            self,
-            Self::Rules | Self::Busiest(_) | Self::Diff | Self::Policy
-        )
-    }
 }
 
 impl fmt::Display for Command {
@@ -189,13 +164,26 @@ impl Peer {
     fn is_owner(self) -> bool {
         self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
     }
+
+    fn audience(self) -> Audience {
+        if self.is_owner() {
+            Audience::Owners
+        } else {
+            Audience::Others
+        }
+    }
 }
 
-type Body = BoxBody<Bytes, Infallible>;
+type Answer = BoxBody<Bytes, Infallible>;
 
 /// Opens the socket. One that a dead daemon has left is replaced; one that somebody answers on is not.
 pub(crate) fn open(path: &Path) -> Result<UnixListener> {
-    if path.exists() {
+    if let Ok(there) = fs::symlink_metadata(path) {
+        ensure!(
+            there.file_type().is_socket(),
+            "something else than a socket is at {}; name another place, or move it away",
+            path.display()
+        );
         ensure!(
             Probe::connect(path).is_err(),
             "somebody answers on {} already",
@@ -205,8 +193,24 @@ pub(crate) fn open(path: &Path) -> Result<UnixListener> {
     }
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    let_group_connect(path)
+        .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     Ok(listener)
+}
+
+/// Gives a socket its mode. Whoever else may write to its directory may have put something in its place by now, which keeps its own.
+fn let_group_connect(path: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let there = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&there)?;
+    let is_own = FileType::from_raw_mode(stat.st_mode) == FileType::Socket
+        && stat.st_uid == rustix::process::geteuid().as_raw();
+    if !is_own {
+        return Err(io::Error::other("something else took its place"));
+    }
+    // The file itself, whatever its name stands for.
+    let this = format!("/proc/self/fd/{}", there.as_raw_fd());
+    fs::set_permissions(this, fs::Permissions::from_mode(0o660))
 }
 
 /// Answers on the socket at `path` for ever. Should somebody remove it, it is made again.
@@ -360,20 +364,43 @@ impl<C: Control> Visit<C> {
         }
     }
 
-    async fn respond(&self, request: Request<Incoming>, answered: &Notify) -> Response<Body> {
-        if (request.method(), request.uri().path()) == (&Method::GET, "/v1/events") {
-            return self.event_stream();
-        }
-        if (request.method(), request.uri().path()) == (&Method::GET, "/v1/generations") {
-            return self.generation_stream();
-        }
-        let response = self.answer(request).await;
+    async fn respond(&self, request: Request<Incoming>, answered: &Notify) -> Response<Answer> {
+        let (method, uri) = (request.method(), request.uri());
+        let route = Route::of(method.as_str(), uri.path(), uri.query());
+        let Some(route) = route else {
+            let error = format!("there is no {method} {}", uri.path());
+            answered.notify_one();
+            return failure(StatusCode::NOT_FOUND, &error);
+        };
+        let response = match (route.who, self.peer.audience(), route.endpoint) {
+            (Who::Owners(what), Audience::Others, _) => self.refuse(route, what, request).await,
+            (_, _, Endpoint::Events) => return self.event_stream(),
+            (_, _, Endpoint::Generations) => return self.generation_stream(),
+            (_, audience, _) => self.answer(route, request, audience).await,
+        };
         answered.notify_one();
         response
     }
 
+    /// What is for owners, asked by somebody else: they are heard, as far as needed to log it, and told so.
+    async fn refuse(
+        &self,
+        route: &Route,
+        what: &str,
+        request: Request<Incoming>,
+    ) -> Response<Answer> {
+        let Peer { uid, pid } = self.peer;
+        let most = route.body.most().min(Body::Small.most());
+        match timeout(REQUEST_TIME, command(route, request, most)).await {
+            Ok(Ok(command)) => warn!(uid, pid, "refused over the control socket: {command}"),
+            _ => warn!(uid, pid, "refused over the control socket: {}", route.path),
+        }
+        let error = format!("only root and the daemon's own user {what}");
+        failure(StatusCode::FORBIDDEN, &error)
+    }
+
     /// Lines as they come. A client that does not keep up misses some, and the daemon goes on.
-    fn event_stream(&self) -> Response<Body> {
+    fn event_stream(&self) -> Response<Answer> {
         let Ok(permit) = Arc::clone(&self.share.streams).try_acquire_owned() else {
             return too_many_streams();
         };
@@ -394,7 +421,7 @@ impl<C: Control> Visit<C> {
     }
 
     /// Which policy is in force, and each that will be. A client that does not keep up gets the last one.
-    fn generation_stream(&self) -> Response<Body> {
+    fn generation_stream(&self) -> Response<Answer> {
         let Ok(permit) = Arc::clone(&self.share.streams).try_acquire_owned() else {
             return too_many_streams();
         };
@@ -414,18 +441,20 @@ impl<C: Control> Visit<C> {
         response(StatusCode::OK, BodyExt::boxed(StreamBody::new(lines)))
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let method = request.method().clone();
-        let path = request.uri().path().to_owned();
-        let room = Room::of(&path, self.peer);
-        let command = match timeout(room.time, command(&method, &path, request, room)).await {
-            Ok(Ok(Some(command))) => command,
-            Ok(Ok(None)) => {
-                return failure(
-                    StatusCode::NOT_FOUND,
-                    &format!("there is no {method} {path}"),
-                );
-            }
+    async fn answer(
+        &self,
+        route: &Route,
+        request: Request<Incoming>,
+        audience: Audience,
+    ) -> Response<Answer> {
+        let Peer { uid, pid } = self.peer;
+        let time = match route.body {
+            Body::None | Body::Small => REQUEST_TIME,
+            Body::Policy => ANSWER_TIME,
+        };
+        let most = route.body.most();
+        let command = match timeout(time, command(route, request, most)).await {
+            Ok(Ok(command)) => command,
             Ok(Err(error)) => return failure(StatusCode::BAD_REQUEST, &format!("{error:#}")),
             Err(_) => {
                 return failure(
@@ -434,27 +463,18 @@ impl<C: Control> Visit<C> {
                 );
             }
         };
-        if command.changes() {
-            let Peer { uid, pid } = self.peer;
-            if !self.peer.is_owner() {
-                warn!(uid, pid, "refused over the control socket: {command}");
-                return failure(
-                    StatusCode::FORBIDDEN,
-                    "only root and the daemon's own user may change what is enforced",
-                );
-            }
+        if route.effect.is_some() {
             info!(uid, pid, "asked over the control socket: {command}");
         }
-        let _turn = if command.is_large() {
-            self.share.large_answers.acquire().await.ok()
-        } else {
-            None
+        let _turn = match route.weight {
+            Weight::Heavy => self.share.large_answers.acquire().await.ok(),
+            Weight::Light => None,
         };
         let control = Arc::clone(&self.control);
-        let by = self.peer.uid;
-        match spawn_blocking(move || control.answer(command, By::user(by))).await {
+        let answer = spawn_blocking(move || control.answer(command, By::user(uid), audience));
+        match answer.await {
             Ok(Ok(json)) => response(StatusCode::OK, Full::new(json.into()).boxed()),
-            Ok(Err(error)) => failed(&error),
+            Ok(Err(error)) => failed(&error, audience),
             Err(_) => failure(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the daemon failed at this; its log tells more",
@@ -469,82 +489,47 @@ async fn too_late(answered: &Notify) {
     tokio::time::sleep(ANSWER_TIME).await;
 }
 
-/// How large a request's body may be, and how long it may take to arrive.
-#[derive(Clone, Copy)]
-struct Room {
-    bytes: usize,
-    time: Duration,
-}
-
-impl Room {
-    /// Those who may not change anything get none for a policy: it would only take memory.
-    fn of(path: &str, peer: Peer) -> Self {
-        if peer.is_owner() && matches!(path, "/v1/apply" | "/v1/preview" | "/v1/try") {
-            return Self {
-                bytes: MAX_POLICY,
-                time: ANSWER_TIME,
-            };
-        }
-        Self {
-            bytes: MAX_BODY,
-            time: REQUEST_TIME,
-        }
-    }
-}
-
-async fn command(
-    method: &Method,
-    path: &str,
-    request: Request<Incoming>,
-    room: Room,
-) -> Result<Option<Command>> {
-    Ok(Some(match (method, path) {
-        (&Method::GET, "/v1/status") => Command::Status,
-        (&Method::GET, "/v1/rules") => match busiest(request.uri().query())? {
-            Some(most) => Command::Busiest(most),
-            None => Command::Rules,
-        },
-        (&Method::GET, "/v1/diff") => Command::Diff,
-        (&Method::GET, "/v1/policy") => Command::Policy,
-        (&Method::GET, "/v1/history") => Command::History,
-        (&Method::POST, "/v1/explain") => Command::Explain(body(request, room).await?),
-        (&Method::POST, "/v1/apply") => Command::Apply(body(request, room).await?),
-        (&Method::POST, "/v1/confirm") => Command::Confirm,
-        (&Method::POST, "/v1/preview") => Command::Preview(optional_body(request, room).await?),
-        (&Method::POST, "/v1/reload") => Command::Reload(optional_body(request, room).await?),
-        (&Method::POST, "/v1/rollback") => Command::Rollback(optional_body(request, room).await?),
-        (&Method::POST, "/v1/settle") => Command::Settle,
-        (&Method::POST, "/v1/try") => Command::Try(body(request, room).await?),
-        (&Method::POST, "/v1/attach") => Command::Attach(body(request, room).await?),
-        (&Method::POST, "/v1/detach") => Command::Detach(body(request, room).await?),
-        _ => return Ok(None),
-    }))
+async fn command(route: &Route, request: Request<Incoming>, most: usize) -> Result<Command> {
+    Ok(match route.endpoint {
+        Endpoint::Apply => Command::Apply(body(request, most).await?),
+        Endpoint::Attach => Command::Attach(body(request, most).await?),
+        Endpoint::Busiest => Command::Busiest(busiest(route, request.uri().query())?),
+        Endpoint::Confirm => Command::Confirm,
+        Endpoint::Detach => Command::Detach(body(request, most).await?),
+        Endpoint::Diff => Command::Diff,
+        Endpoint::Events | Endpoint::Generations => bail!("a stream takes no commands"),
+        Endpoint::Explain => Command::Explain(body(request, most).await?),
+        Endpoint::History => Command::History,
+        Endpoint::Policy => Command::Policy,
+        Endpoint::Preview => Command::Preview(optional_body(request, most).await?),
+        Endpoint::Reload => Command::Reload(optional_body(request, most).await?),
+        Endpoint::Rollback => Command::Rollback(optional_body(request, most).await?),
+        Endpoint::Rules => Command::Rules,
+        Endpoint::Settle => Command::Settle,
+        Endpoint::Status => Command::Status,
+        Endpoint::Try => Command::Try(body(request, most).await?),
+    })
 }
 
 /// How many of the busiest are asked for: `busiest=50`.
-fn busiest(query: Option<&str>) -> Result<Option<usize>> {
-    let Some(most) = query.and_then(|query| query.strip_prefix("busiest=")) else {
-        return Ok(None);
-    };
-    let most = most
-        .parse()
-        .ok()
-        .filter(|most| (1..=MAX_BUSIEST).contains(most));
-    most.map(Some)
+fn busiest(route: &Route, query: Option<&str>) -> Result<usize> {
+    let most = query.zip(route.query);
+    let most = most.and_then(|(query, start)| query.strip_prefix(start)?.parse().ok());
+    most.filter(|most| (1..=MAX_BUSIEST).contains(most))
         .with_context(|| format!("`busiest` is a number from 1 to {MAX_BUSIEST}"))
 }
 
-async fn body<T: DeserializeOwned>(request: Request<Incoming>, room: Room) -> Result<T> {
-    let bytes = bytes(request, room).await?;
+async fn body<T: DeserializeOwned>(request: Request<Incoming>, most: usize) -> Result<T> {
+    let bytes = bytes(request, most).await?;
     serde_json::from_slice(&bytes).context("the body is not the JSON that this takes")
 }
 
 /// A body that may be left out.
 async fn optional_body<T: DeserializeOwned + Default>(
     request: Request<Incoming>,
-    room: Room,
+    most: usize,
 ) -> Result<T> {
-    let bytes = bytes(request, room).await?;
+    let bytes = bytes(request, most).await?;
     if bytes.is_empty() {
         return Ok(T::default());
     }
@@ -553,36 +538,38 @@ async fn optional_body<T: DeserializeOwned + Default>(
     Ok(body.unwrap_or_default())
 }
 
-async fn bytes(request: Request<Incoming>, room: Room) -> Result<Bytes> {
-    let collected = Limited::new(request.into_body(), room.bytes)
-        .collect()
-        .await;
+async fn bytes(request: Request<Incoming>, most: usize) -> Result<Bytes> {
+    let collected = Limited::new(request.into_body(), most).collect().await;
     let Ok(bytes) = collected else {
-        bail!(
-            "the body cannot be read, or is longer than {} bytes",
-            room.bytes
-        );
+        bail!("the body cannot be read, or is longer than {most} bytes");
     };
     Ok(bytes.to_bytes())
 }
 
-fn too_many_streams() -> Response<Body> {
+fn too_many_streams() -> Response<Answer> {
     failure(
         StatusCode::SERVICE_UNAVAILABLE,
         &format!("{MAX_STREAMS} clients follow the daemon already"),
     )
 }
 
-fn failed(error: &anyhow::Error) -> Response<Body> {
+fn failed(error: &anyhow::Error, audience: Audience) -> Response<Answer> {
     let status = if error.is::<Rejected>() {
         StatusCode::UNPROCESSABLE_ENTITY
     } else {
         StatusCode::INTERNAL_SERVER_ERROR
     };
-    json(status, &Failure::new(error))
+    let failure = match audience {
+        Audience::Others => Failure {
+            error: report::for_others(error),
+            report: None,
+        },
+        Audience::Owners => Failure::new(error),
+    };
+    json(status, &failure)
 }
 
-fn failure(status: StatusCode, error: &str) -> Response<Body> {
+fn failure(status: StatusCode, error: &str) -> Response<Answer> {
     json(
         status,
         &Failure {
@@ -592,12 +579,12 @@ fn failure(status: StatusCode, error: &str) -> Response<Body> {
     )
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Answer> {
     let bytes = serde_json::to_vec(value).unwrap_or_default();
     response(status, Full::new(bytes.into()).boxed())
 }
 
-fn response(status: StatusCode, body: Body) -> Response<Body> {
+fn response(status: StatusCode, body: Answer) -> Response<Answer> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(

@@ -13,6 +13,7 @@ mod interfaces;
 mod operator;
 mod past;
 mod trial;
+mod warning;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -31,9 +32,11 @@ pub(super) use self::follow::Follower;
 
 use self::change::{Cause, Standing};
 use self::hour::Hour;
+use self::warning::Warning;
 use super::seen::Reloads;
 use crate::config::{Config, EngineChoice};
 use crate::control::api::{GenerationInfo, Milliseconds, Operator, PolicyInfo, ReloadReport};
+use crate::control::server::Audience;
 use crate::dataplane::interfaces::named;
 use crate::dataplane::{Active, Counters, Interface, Programs, PublishError, Publisher};
 use crate::files::{self, Loaded};
@@ -61,7 +64,7 @@ pub(super) struct Gate {
     /// What shall be in force, where the files do not say it. Changes only with the publisher's lock held.
     order: watch::Sender<Option<Order>>,
     /// What rules had counted when somebody asked last what they count now.
-    reading: Mutex<Option<busiest::Reading>>,
+    readings: busiest::Readings,
     /// What happened lately.
     hour: Mutex<Hour>,
 }
@@ -85,11 +88,11 @@ struct View {
     notes: BTreeMap<Arc<str>, String>,
     /// Interfaces that an operator took the filter off.
     detached: HashSet<Arc<str>>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     /// Which counts of earlier generations were lost first, and why.
     lost: Option<String>,
     /// Followed files that are refused, and why.
-    stale: BTreeMap<PathBuf, String>,
+    stale: BTreeMap<PathBuf, Warning>,
     received: u64,
     reported_before: u64,
 }
@@ -152,7 +155,7 @@ impl Gate {
             }),
             policy: watch::Sender::default(),
             order: watch::Sender::default(),
-            reading: Mutex::default(),
+            readings: busiest::Readings::default(),
             hour: Mutex::default(),
         })
     }
@@ -215,7 +218,7 @@ impl Gate {
         Ok(ReloadReport {
             changed,
             generation: view.info(),
-            warnings: view.warnings.clone(),
+            warnings: view.told(Audience::Owners),
             milliseconds: Milliseconds {
                 read: times.read,
                 parse: times.parse,
@@ -284,7 +287,7 @@ impl Gate {
                 "{STATE_BEHIND}, and a boot may not enforce this generation; mend that, and `swf-filter reload` writes it once the policy files say it: {error:#}"
             );
             warn!("{words}");
-            self.view().warnings.push(words);
+            self.view().warnings.push(words.into());
         } else if changed && from == Provenance::Text {
             let before = replaced.map_or(placement.number, |replaced| replaced.number);
             self.state.keep(&[placement.number, before]);
@@ -376,6 +379,14 @@ impl Gate {
 }
 
 impl View {
+    /// What is wrong with what is in force.
+    fn told(&self, audience: Audience) -> Vec<String> {
+        let warnings = self.warnings.iter();
+        warnings
+            .map(|warning| warning.to(audience).to_owned())
+            .collect()
+    }
+
     fn policy_info(&self) -> Option<PolicyInfo> {
         let (active, (policy, _)) = self.active.zip(self.sources.as_ref())?;
         Some(PolicyInfo {

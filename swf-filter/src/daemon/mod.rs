@@ -30,10 +30,11 @@ use self::gate::{Follower, Gate};
 use self::seen::Sight;
 use crate::config::{Config, Paths};
 use crate::control::api::{InterfaceReport, PolicyInfo};
-use crate::control::server::{self, Command, Control};
+use crate::control::server::{self, Audience, Command, Control};
 use crate::control::socket;
 use crate::dataplane::interfaces::{self, Interfaces};
 use crate::dataplane::{Events, Kernel, Pins, preflight};
+use crate::lock::Lock;
 use crate::state::{By, Moment, Order};
 use crate::{confine, files, log, observe, service};
 
@@ -71,7 +72,7 @@ fn prepare(paths: &Paths) -> Result<()> {
     fs::create_dir_all(&paths.run)
         .with_context(|| format!("cannot make {}", paths.run.display()))?;
     // A disk that cannot be written is told when something is to be written.
-    let _unwritable = files::make_own(&paths.state);
+    let _unwritable = Lock::prepare(&paths.state);
     Ok(())
 }
 
@@ -352,11 +353,11 @@ impl Daemon {
 }
 
 impl Control for Daemon {
-    fn answer(&self, command: Command, by: By) -> Result<Vec<u8>> {
+    fn answer(&self, command: Command, by: By, audience: Audience) -> Result<Vec<u8>> {
         Ok(match command {
-            Command::Status => serde_json::to_vec(&self.gate.status()?)?,
+            Command::Status => serde_json::to_vec(&self.gate.status(audience)?)?,
             Command::Rules => serde_json::to_vec(&self.gate.rules()?)?,
-            Command::Busiest(most) => serde_json::to_vec(&self.gate.busiest(most)?)?,
+            Command::Busiest(most) => serde_json::to_vec(&self.gate.busiest(most, audience)?)?,
             Command::Diff => serde_json::to_vec(&self.gate.diff()?)?,
             Command::Policy => serde_json::to_vec(&self.gate.policy()?)?,
             Command::Explain(request) => {
@@ -421,7 +422,7 @@ impl Control for Daemon {
 
 impl Daemon {
     fn interface_report(&self) -> Result<Vec<u8>> {
-        let interfaces = self.gate.status()?.interfaces;
+        let interfaces = self.gate.status(Audience::Owners)?.interfaces;
         Ok(serde_json::to_vec(&InterfaceReport { interfaces })?)
     }
 }

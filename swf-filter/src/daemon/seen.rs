@@ -19,6 +19,7 @@ use super::Daemon;
 use super::gate::Gate;
 use crate::control::api::{ReloadInfo, ReloadOutcome, ReloadReport, RuleCount, RuleVerdict};
 use crate::control::client::ask;
+use crate::control::server::Audience;
 use crate::listener::status::ListenerStatus;
 use crate::observe::Observe;
 use crate::observe::gate::{FirstRules, Seen, metrics};
@@ -177,7 +178,7 @@ impl Sight {
     fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = Snapshot {
             time: Timestamp::now().as_millisecond(),
-            status: self.daemon.gate.status()?,
+            status: self.daemon.gate.status(Audience::Others)?,
             hosts: Vec::new(),
             rules: Vec::new(),
             more_rules: 0,
@@ -257,7 +258,7 @@ impl Sight {
 
 impl Observed for Sight {
     fn metrics(&self) -> Result<String> {
-        let mut status = self.daemon.gate.status()?;
+        let mut status = self.daemon.gate.status(Audience::Others)?;
         let lost = status.events.lost;
         status.events.lost = self.lost.fetch_max(lost, Ordering::Relaxed).max(lost);
         // A generation that an earlier daemon pinned may have no names for its rules; all else is still told.

@@ -121,6 +121,14 @@ pub enum KeysError {
         /// What was given.
         text: String,
     },
+    /// A file belongs to somebody who has no business with keys.
+    #[error("`{}` belongs to user {owner}, and has to be root's or its reader's own", path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// The system gives no random numbers.
     #[error("there are no random numbers: {0}")]
     Random(getrandom::Error),

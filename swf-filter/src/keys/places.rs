@@ -1,5 +1,6 @@
 //! Where keys are, and how files of keys are read: by their owner only, and never more than they may hold.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use zeroize::Zeroizing;
 use super::KeysError;
 use crate::files::open_regular;
 use crate::listener::settings::Paths;
+use crate::trust::{Opened, WRITABLE};
 
 /// The directory that systemd puts the credentials of a unit into (systemd.exec(5), `LoadCredential=`).
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -121,21 +123,53 @@ impl KeyFile {
             path: path.to_owned(),
             error,
         };
-        let file = match open_regular(path) {
+        let opened = match open_regular(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(unreadable)?,
+            opened => opened.map_err(unreadable)?,
         };
-        let mode = file.metadata().map_err(unreadable)?.mode();
-        if matches!(self, Self::Own(_)) && mode & OTHERS != 0 {
-            return Err(KeysError::Mode {
-                path: path.to_owned(),
-                mode: mode & PERMISSIONS,
-            });
-        }
+        let closed_to = match self {
+            Self::Credential(_) => 0,
+            Self::Own(_) => OTHERS,
+        };
+        let file = owned(opened, path, closed_to)?;
         // A vector that grows would leave copies of secrets behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
         let read = file.take(limit as u64 + 1).read_to_end(&mut bytes);
         read.map_err(unreadable)?;
         Ok(Some(bytes))
     }
+}
+
+/// The store, to be read. It is sealed, so others may read it; they may not write it.
+pub(super) fn open_store(path: &Path) -> Result<Option<File>, KeysError> {
+    match open_regular(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(KeysError::Unreadable {
+            path: path.to_owned(),
+            error,
+        }),
+        Ok(opened) => owned(opened, path, WRITABLE).map(Some),
+    }
+}
+
+/// A file that nobody else can have put there, and whose mode has none of the bits that it has to be closed to.
+fn owned(opened: Opened, path: &Path, closed_to: u32) -> Result<File, KeysError> {
+    if let Some(owner) = opened.stranger() {
+        return Err(KeysError::Owner {
+            path: path.to_owned(),
+            owner,
+        });
+    }
+    let mode = opened.file.metadata().map(|file| file.mode());
+    let mode = mode.map_err(|error| KeysError::Unreadable {
+        path: path.to_owned(),
+        error,
+    })?;
+    if mode & closed_to != 0 {
+        return Err(KeysError::Mode {
+            path: path.to_owned(),
+            mode: mode & PERMISSIONS,
+        });
+    }
+    Ok(opened.file)
 }

@@ -2,19 +2,22 @@
 
 use std::collections::HashSet;
 use std::fmt::Write;
-use std::fs::{File, TryLockError};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustix::process::geteuid;
 use swf_filter_core::seal::{KEY, SealingKey};
 use zeroize::Zeroizing;
 
 use super::KeysError;
 use super::places::{KeyFile, Places, SESSION_KEYS, STORE_KEY};
-use crate::files::{make_own, write_whole};
+use crate::files::write_whole;
+use crate::lock::{Afterwards, Lock};
 
 /// How many keys of session tokens that were replaced are kept, if nothing else is asked for.
 ///
@@ -29,6 +32,8 @@ const STORE_KEYS: usize = 2;
 const LINE: usize = 10 + 1 + KEY.div_ceil(3) * 4 + 1;
 /// How long another command may hold a lock.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is tried to take one.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// The keys of session tokens with their numbers. The first seals, all open.
 pub fn session_keys(places: &Places) -> Result<Vec<(u32, SealingKey)>, KeysError> {
@@ -144,26 +149,27 @@ pub(super) fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], KeysError> {
 }
 
 /// Keeps other commands out of a directory until the answer is dropped. Readers need no lock: files are replaced whole.
-pub(super) fn lock(directory: &Path) -> Result<File, KeysError> {
+///
+/// Its owner can lock it, too, who may be the listener's user. Root has waited for long enough after a while, and goes on: whoever took the
+/// listener over shall not keep its keys from being replaced.
+pub(super) fn lock(directory: &Path) -> Result<Option<Lock>, KeysError> {
     let unwritable = |error| KeysError::Unwritable {
         path: directory.to_owned(),
         error,
     };
-    make_own(directory).map_err(unwritable)?;
-    let lock = File::open(directory).map_err(unwritable)?;
     let end = Instant::now() + PATIENCE;
     loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::Error(error)) => return Err(unwritable(error)),
-            Err(TryLockError::WouldBlock) if Instant::now() < end => {
-                sleep(Duration::from_millis(5));
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(KeysError::Busy {
-                    path: directory.to_owned(),
-                });
-            }
+        match Lock::alone(directory, Afterwards::Gone).map_err(unwritable)? {
+            Some(lock) => return Ok(Some(lock)),
+            None if Instant::now() < end => sleep(GLANCE),
+            None => break,
         }
     }
+    let owner = fs::metadata(directory).map_err(unwritable)?.uid();
+    if geteuid().is_root() && owner != 0 {
+        return Ok(None);
+    }
+    Err(KeysError::Busy {
+        path: directory.to_owned(),
+    })
 }

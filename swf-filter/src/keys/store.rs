@@ -14,12 +14,12 @@ use swf_filter_core::seal::SealingKey;
 use swf_filter_core::sigv4::Secret;
 use zeroize::Zeroizing;
 
-use super::places::{KeyFile, Places, STORE_KEY};
+use super::places::{KeyFile, Places, STORE_KEY, open_store};
 use super::sealing::{
     StoreKey, lock, make_store_key, new_store_key, random, store_keys, write_store_keys,
 };
 use super::{Keys, KeysError, Status, UserKey};
-use crate::files::{Stamp, open_regular, write_whole};
+use crate::files::{Stamp, write_whole};
 
 /// Access keys of a user at most, as at AWS (quotas of IAM, access keys assigned to an IAM user).
 pub const PER_USER: usize = 2;
@@ -303,9 +303,9 @@ impl Store {
     fn read_once(&self) -> Result<Opened, KeysError> {
         // Before the store, which another command may replace meanwhile: it then is newer than the number, never older.
         let mark = self.mark()?;
-        let opened = match open_regular(self.places.store()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Opened::default(),
-            file => self.open(file.map_err(|error| self.unreadable(error))?)?,
+        let opened = match open_store(self.places.store())? {
+            None => Opened::default(),
+            Some(file) => self.open(file)?,
         };
         let found = opened.contents.number;
         let expected = match (mark, &opened.key) {

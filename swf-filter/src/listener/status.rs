@@ -1,6 +1,8 @@
 //! What the listener says of itself, over a socket in its run directory: `GET /v1/status`.
 
 use std::convert::Infallible;
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +16,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -41,17 +44,21 @@ pub struct ListenerStatus {
     /// The policy that it enforces; none if it has none, and lets nobody in.
     pub policy: Option<PolicyInfo>,
     /// Each `[[listener]]`.
+    #[serde(deserialize_with = "bounded")]
     pub listeners: Vec<ListenerInfo>,
     /// Each address of each `[[upstream]]`.
+    #[serde(deserialize_with = "bounded")]
     pub upstreams: Vec<UpstreamInfo>,
     /// Requests, by what became of them.
+    #[serde(deserialize_with = "bounded")]
     pub requests: Vec<(String, u64)>,
     /// Requests, by action too.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded")]
     pub actions: Vec<ActionCount>,
     /// Records that the audit log did not get.
     pub audit_lost: u64,
     /// What the operator should know, in words.
+    #[serde(deserialize_with = "bounded")]
     pub warnings: Vec<String>,
 }
 
@@ -74,19 +81,23 @@ pub struct ListenerInfo {
     /// The host that it fronts.
     pub host: String,
     /// What it listens on.
+    #[serde(deserialize_with = "bounded")]
     pub sockets: Vec<String>,
     /// Connections that are open.
     pub open: usize,
     /// Connections that were accepted.
     pub accepted: u64,
     /// Connections that were closed before their handshake, by reason, those that there were.
+    #[serde(deserialize_with = "bounded")]
     pub turned_away: Vec<(String, u64)>,
     /// Handshakes that were done.
     #[serde(default)]
     pub handshakes: u64,
     /// Handshakes that were refused, by reason, those that there were.
+    #[serde(deserialize_with = "bounded")]
     pub handshakes_refused: Vec<(String, u64)>,
     /// Its certificates.
+    #[serde(deserialize_with = "bounded")]
     pub certificates: Vec<CertificateInfo>,
 }
 
@@ -94,6 +105,7 @@ pub struct ListenerInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateInfo {
     /// The names that it is for.
+    #[serde(deserialize_with = "bounded")]
     pub names: Vec<String>,
     /// When it expires, RFC 3339.
     pub expires: String,
@@ -118,12 +130,44 @@ pub struct UpstreamInfo {
     pub failures: u64,
 }
 
+/// Entries of a list at most. Whoever reads a status has more rights than who wrote it.
+const MOST_ENTRIES: usize = 4096;
 /// A certificate that expires within this time is warned of.
 const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
 /// Connections at a time.
 const MOST: usize = 16;
 /// For a client to ask, and to take its answer.
 const TIME: Duration = Duration::from_secs(5);
+
+/// Reads a list that is no longer than any is.
+fn bounded<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    from.deserialize_seq(Bounded(PhantomData))
+}
+
+struct Bounded<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Bounded<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MOST_ENTRIES} entries")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(entry) = from.next_element()? {
+            if list.len() == MOST_ENTRIES {
+                return Err(A::Error::invalid_length(list.len() + 1, &self));
+            }
+            list.push(entry);
+        }
+        Ok(list)
+    }
+}
 
 /// What the status is read from.
 pub(super) struct Source {
@@ -318,4 +362,21 @@ fn answer(source: &Source, request: &Request<Incoming>) -> Response<Full<Bytes>>
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_without_end_is_not_read() {
+        let of = |names: usize| {
+            let names = vec!["a"; names];
+            let text = serde_json::json!({"names": names, "expires": "", "sha256": ""}).to_string();
+            serde_json::from_str::<CertificateInfo>(&text)
+        };
+        assert_eq!(of(MOST_ENTRIES).unwrap().names.len(), MOST_ENTRIES);
+        let error = of(MOST_ENTRIES + 1).unwrap_err().to_string();
+        assert!(error.contains("at most 4096 entries"), "{error}");
+    }
 }

@@ -3,14 +3,14 @@
 mod drawing;
 mod visible;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use swf_filter_core::compile::{TooLarge, forest};
 use swf_filter_core::policy::{
-    Fault, Kind, NOT_READABLE, Origin, Place, Problem, Problems, Severity, SourceFile,
+    Fault, Kind, LED_ASTRAY, NOT_READABLE, Origin, Place, Problem, Problems, Severity, SourceFile,
 };
 
 use self::drawing::{Title, draw};
@@ -265,6 +265,7 @@ fn reason(input: Input, error: &io::Error) -> String {
             "name the directory that the policy files are in"
         }
         (Input::Listener | Input::Settings, io::ErrorKind::IsADirectory) => "name a file in it",
+        (_, io::ErrorKind::InvalidData) => LED_ASTRAY,
         (Input::PolicyFile, io::ErrorKind::InvalidInput) => {
             "move it away, or take `.toml` from its name"
         }
@@ -282,6 +283,48 @@ impl Rejected {
             error,
         }
     }
+}
+
+/// Why something failed, for those who may not see what files hold that are not in force: where, and not what stands there.
+pub(crate) fn for_others(error: &anyhow::Error) -> String {
+    match error.downcast_ref() {
+        None => format!("{error:#}"),
+        Some(error @ Rejected::Unreadable { .. }) => error.to_string(),
+        Some(Rejected::Problems(report)) => {
+            let at = report.problems.first().map(|first| first.at.to_string());
+            let at = at.map_or_else(|| "the files".to_owned(), |at| visible(&at));
+            format!("{at} is refused; {FOR_OWNERS}")
+        }
+        Some(Rejected::Forest(_) | Rejected::TooLarge(_)) => {
+            format!("the files are refused; {FOR_OWNERS}")
+        }
+    }
+}
+
+/// Whom to ask for more.
+const FOR_OWNERS: &str = "root is told what is wrong there";
+
+/// Lines of text without anything in them that a terminal obeys or hides, whoever wrote it.
+pub(crate) fn printable(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(visible).collect();
+    lines.join("\n")
+}
+
+/// The same for JSON. Outside of strings it has no other characters than these, and inside it has ways to write all.
+pub(crate) fn printable_json(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        let mut as_shown = String::new();
+        visible::push_character(character, &mut as_shown);
+        if as_shown.len() == character.len_utf8() {
+            shown.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            let _never_fails = write!(shown, "\\u{unit:04x}");
+        }
+    }
+    shown
 }
 
 /// A number with what it counts.

@@ -11,7 +11,7 @@ mod order;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -23,6 +23,7 @@ use swf_filter_core::compile::Generation;
 use tracing::warn;
 
 use crate::confine;
+use crate::lock::Lock;
 use crate::sources::Sources;
 
 use self::history::Known;
@@ -83,15 +84,16 @@ impl State {
 
     /// Has others wait before they write policy files, as long as what this gives is there: they lock this directory for that. Refused
     /// while somebody writes them.
-    pub fn keep_files_still(&self) -> Result<Option<File>> {
+    pub(crate) fn keep_files_still(&self) -> Result<Option<Lock>> {
         // Who cannot open it has no lock on it either.
-        let directory = File::open(&self.directory).ok();
-        let locked = directory.as_ref().map(File::try_lock_shared);
+        let Ok(lock) = Lock::together(&self.directory) else {
+            return Ok(None);
+        };
         ensure!(
-            !matches!(locked, Some(Err(TryLockError::WouldBlock))),
+            lock.is_some(),
             "another swf-filter writes policy files, and some may not say yet what they will; wait for its end, and do this again"
         );
-        Ok(directory)
+        Ok(lock)
     }
 
     /// Writes a generation.

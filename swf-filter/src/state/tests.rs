@@ -8,6 +8,7 @@ use swf_filter_core::compile::{Generation, compile};
 use swf_filter_core::policy::{SourceFile, parse};
 
 use super::{Ledger, Saved, State, keys};
+use crate::lock::{Afterwards, Lock};
 use crate::sources::Sources;
 
 /// A generation with something of each kind.
@@ -103,15 +104,15 @@ fn a_write_that_fails_leaves_what_was_there() {
 fn files_are_kept_still_but_not_while_somebody_writes_them() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::new(folder.path());
-    let writer = fs::File::open(folder.path()).unwrap();
-    writer.lock().unwrap();
+    let write = || Lock::alone(folder.path(), Afterwards::There).unwrap();
+    let writer = write().unwrap();
     assert!(state.keep_files_still().is_err());
-    writer.unlock().unwrap();
+    drop(writer);
     let still = state.keep_files_still().unwrap();
-    assert!(still.is_some() && writer.try_lock().is_err());
+    assert!(still.is_some() && write().is_none());
     assert!(state.keep_files_still().is_ok(), "two may read");
     drop(still);
-    assert!(writer.try_lock().is_ok());
+    assert!(write().is_some());
     let missing = State::new(&folder.path().join("missing"));
     assert!(missing.keep_files_still().unwrap().is_none());
 }

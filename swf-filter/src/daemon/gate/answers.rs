@@ -16,6 +16,7 @@ use crate::control::api::{
     DiffReport, EventInfo, EventReport, Explanation, PolicyInfo, PolicyReport, ReasonCount,
     RuleCount, Status,
 };
+use crate::control::server::Audience;
 use crate::daemon::{headers, listing};
 use crate::dataplane::interfaces::names;
 use crate::dataplane::{Active, Counters};
@@ -57,7 +58,7 @@ impl Gate {
         Ok(keys(generation).into_iter().zip(counts).collect())
     }
 
-    pub(in crate::daemon) fn status(&self) -> Result<Status> {
+    pub(in crate::daemon) fn status(&self, audience: Audience) -> Result<Status> {
         let reasons = self.counters.reasons()?;
         let reported_now = reported(&self.counters)?;
         let lost = self.lost_history();
@@ -89,15 +90,19 @@ impl Gate {
                     .saturating_sub(view.received),
             },
             reloads: self.reloads.info(),
-            warnings: self.warnings(&view).into_iter().chain(lost).collect(),
+            warnings: self
+                .warnings(&view, audience)
+                .into_iter()
+                .chain(lost)
+                .collect(),
             trial: self.trial(),
             held: self.held(),
         })
     }
 
-    /// What is wrong with what is in force, if anything is.
+    /// What is wrong with what is in force, if anything is, for everybody to hear.
     pub(in crate::daemon) fn warning(&self) -> Option<String> {
-        self.view().warnings.first().cloned()
+        self.view().told(Audience::Others).into_iter().next()
     }
 
     /// Packets and bytes of each rule.

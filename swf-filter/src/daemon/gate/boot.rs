@@ -9,6 +9,7 @@ use swf_filter_core::policy::{Origin, Policy};
 use tracing::{error, info, warn};
 
 use super::change::{Cause, Standing};
+use super::warning::Warning;
 use super::{Candidate, Gate, Provenance, lock};
 use crate::config::OnBootFailure;
 use crate::dataplane::Active;
@@ -39,10 +40,11 @@ impl Gate {
                 generation = active.number,
                 "the policy cannot be loaded, the pinned generation stays in force: {reason:#}"
             );
-            self.view().warnings = vec![format!(
-                "generation {} was pinned by an earlier daemon, and the files cannot be loaded since: {reason:#}",
+            let words = format!(
+                "generation {} was pinned by an earlier daemon, and the files cannot be loaded since",
                 active.number
-            )];
+            );
+            self.view().warnings = vec![Warning::because(&words, &reason)];
             return Ok(());
         }
         match self.state.newest() {
@@ -145,11 +147,11 @@ impl Gate {
     /// Enforces the newest generation on disk.
     fn boot_with_last_good(&self, saved: Saved, reason: &anyhow::Error) -> Result<()> {
         let words = format!(
-            "the policy cannot be loaded; generation {} of {:.0}, the last good one, is enforced until a reload: {reason:#}",
+            "the policy cannot be loaded; generation {} of {:.0}, the last good one, is enforced until a reload",
             saved.number,
             saved.since()
         );
-        error!(generation = saved.number, "{words}");
+        error!(generation = saved.number, "{words}: {reason:#}");
         let config = self.view().config.clone();
         let candidate = Candidate {
             generation: saved.generation,
@@ -159,7 +161,8 @@ impl Gate {
             cause: Cause::new(By::start(), How::Reload),
         };
         self.publish(&mut lock(&self.publisher), candidate, config)?;
-        self.view().warnings.push(words);
+        let warning = Warning::because(&words, reason);
+        self.view().warnings.push(warning);
         Ok(())
     }
 
@@ -192,9 +195,8 @@ impl Gate {
             cause: Cause::new(By::start(), How::Reload),
         };
         self.publish(&mut lock(&self.publisher), candidate, config)?;
-        self.view().warnings = vec![format!(
-            "the policy could not be loaded at start, and until a reload {does}: {reason:#}"
-        )];
+        let words = format!("the policy could not be loaded at start, and until a reload {does}");
+        self.view().warnings = vec![Warning::because(&words, &reason)];
         Ok(())
     }
 }

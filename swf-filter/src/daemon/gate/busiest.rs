@@ -1,10 +1,11 @@
-//! Which rules and hosts count most right now: what has changed since the last time that anybody asked.
+//! Which rules and hosts count most right now: what has changed since the last time that somebody asked.
 //!
-//! The answer is bounded, however many rules there are. All who ask share one earlier reading, so nothing is kept for anyone, and
-//! the counters are read a few times a second at most, whoever asks how often.
+//! The answer is bounded, however many rules there are. Owners share one earlier reading and all others another, so that nothing is kept for
+//! anyone, nobody else shortens the time that an owner's answer is of, and the counters are read a few times a second at most, whoever asks how
+//! often.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -13,6 +14,7 @@ use swf_filter_core::compile::{Generation, Rule};
 
 use super::{Gate, lock, milliseconds};
 use crate::control::api::{Busiest, HostChange, RuleChange, RuleVerdict};
+use crate::control::server::Audience;
 use crate::verdicts::verdicts;
 
 /// A reading that is younger is good enough.
@@ -30,10 +32,26 @@ pub(super) struct Reading {
     changes: Option<(Duration, Vec<Count>)>,
 }
 
+/// The last readings for owners, and for others.
+#[derive(Default)]
+pub(super) struct Readings {
+    others: Mutex<Option<Reading>>,
+    owners: Mutex<Option<Reading>>,
+}
+
+impl Readings {
+    fn of(&self, audience: Audience) -> &Mutex<Option<Reading>> {
+        match audience {
+            Audience::Others => &self.others,
+            Audience::Owners => &self.owners,
+        }
+    }
+}
+
 impl Gate {
-    /// What has changed since the last time that anybody asked, of as many hosts and rules as are asked for.
-    pub(in crate::daemon) fn busiest(&self, most: usize) -> Result<Busiest> {
-        let mut last = lock(&self.reading);
+    /// What has changed since the last time that any of an audience asked, of as many hosts and rules as are asked for.
+    pub(in crate::daemon) fn busiest(&self, most: usize, audience: Audience) -> Result<Busiest> {
+        let mut last = lock(self.readings.of(audience));
         let number = self.view().active.map_or(0, |active| active.number);
         let is_recent =
             |reading: &&Reading| reading.number == number && reading.at.elapsed() < RECENT;

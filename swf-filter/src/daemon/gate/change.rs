@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::{Candidate, Gate, Provenance, View, lock};
 use crate::config::Config;
 use crate::control::api::{Operator, ReloadReport, SettleReport, TrialInfo};
+use crate::control::server::Audience;
 use crate::dataplane::Active;
 use crate::explain::to_hex;
 use crate::files::{self, Loaded};
@@ -303,6 +304,7 @@ impl Gate {
         };
         let most = usize::try_from(most)?;
         let begun_anew = self.state.remember(record, &sources, most)?;
+        let begun_anew = begun_anew.map(Into::into);
         self.view().warnings.extend(begun_anew);
         Ok(())
     }
@@ -359,7 +361,7 @@ impl Gate {
     }
 
     /// What the operator should know.
-    pub(super) fn warnings(&self, view: &View) -> Vec<String> {
+    pub(super) fn warnings(&self, view: &View, audience: Audience) -> Vec<String> {
         let trial = self.trial().map(|trial| {
             format!(
                 "generation {} is on trial, by {}: in {} s generation {} comes back, unless `swf-filter confirm` keeps it",
@@ -377,8 +379,8 @@ impl Gate {
             )
         });
         let orders = trial.into_iter().chain(held);
-        let others = view.warnings.iter().chain(&view.lost).cloned();
-        let others = others.chain(view.stale());
+        let others = view.told(audience).into_iter().chain(view.lost.clone());
+        let others = others.chain(view.stale(audience));
         orders.chain(others).collect()
     }
 }

@@ -12,9 +12,11 @@ use swf_filter_core::policy::{Followed, limits};
 use tracing::{info, warn};
 
 use super::change::{Cause, Standing};
+use super::warning::Warning;
 use super::{Candidate, Gate, Provenance, STATE_BEHIND, View, lock};
+use crate::control::server::Audience;
 use crate::files::{Loaded, Stamp, read_limited};
-use crate::report::{Rejected, Shown, visible};
+use crate::report::{Rejected, Shown, for_others, visible};
 use crate::sources::Sources;
 use crate::state::{By, How};
 
@@ -71,7 +73,7 @@ impl Follower {
                 Err(error) => {
                     // What keeps it from being read may pass, and leave no trace in the file.
                     watched.read = None;
-                    gate.refuse(&watched.followed, &error.to_string());
+                    gate.refuse(&watched.followed, &error.into());
                     continue;
                 }
             };
@@ -86,7 +88,7 @@ impl Follower {
                         // The kernel's doing, and not the file's.
                         watched.read = None;
                     }
-                    gate.refuse(&watched.followed, &why(&error));
+                    gate.refuse(&watched.followed, &error);
                 }
             }
         }
@@ -160,7 +162,7 @@ impl Gate {
         let mut view = self.view();
         let kept = before
             .into_iter()
-            .filter(|words| !words.starts_with(STATE_BEHIND));
+            .filter(|warning| !warning.begins(STATE_BEHIND));
         view.warnings.splice(0..0, kept);
         outcome?;
         let hash = view.sources.as_ref().map(|(hash, _)| hash.clone());
@@ -176,24 +178,28 @@ impl Gate {
     }
 
     /// Takes note that a file is wrong. Says it once for each way in which it is.
-    fn refuse(&self, followed: &Followed, why: &str) {
+    fn refuse(&self, followed: &Followed, error: &anyhow::Error) {
         let words = format!(
-            "set `{}` does not follow `{}`, and what it held before stays in force: {why}",
+            "set `{}` does not follow `{}`, and what it held before stays in force",
             followed.set,
             visible(&followed.path.to_string_lossy())
         );
+        let warning = Warning::apart(&words, &why(error), &for_others(error));
         let mut view = self.view();
-        if view.stale.get(&followed.path) != Some(&words) {
-            warn!("{words}");
-            view.stale.insert(followed.path.clone(), words);
+        if view.stale.get(&followed.path) != Some(&warning) {
+            warn!("{}", warning.to(Audience::Owners));
+            view.stale.insert(followed.path.clone(), warning);
         }
     }
 }
 
 impl View {
     /// What is to be said of followed files.
-    pub(super) fn stale(&self) -> Vec<String> {
-        self.stale.values().cloned().collect()
+    pub(super) fn stale(&self, audience: Audience) -> Vec<String> {
+        let stale = self.stale.values();
+        stale
+            .map(|warning| warning.to(audience).to_owned())
+            .collect()
     }
 }
 

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::change::{Cause, Standing};
 use super::{Candidate, Gate, Provenance, Publisher, lock, past};
 use crate::control::api::{ConfirmReport, Operator, ReloadReport};
+use crate::control::server::Audience;
 use crate::sources::Sources;
 use crate::state::{By, How, Moment, Order, Saved, Trial};
 
@@ -115,7 +116,7 @@ impl Gate {
         Ok(ConfirmReport {
             generation: view.info(),
             settled,
-            warnings: view.warnings.clone(),
+            warnings: view.told(Audience::Owners),
         })
     }
 
@@ -124,14 +125,14 @@ impl Gate {
         let same = self.view().enforced();
         let noted = self.record(same, Cause::new(by, How::Confirm));
         // It is noted now, or is told anew.
-        self.view().warnings.retain(|told| !told.starts_with(LACKS));
+        self.view().warnings.retain(|told| !told.begins(LACKS));
         let error = noted.err()?;
         let words = format!(
             "{LACKS} {generation} was confirmed, so a later `rollback` would pass it over; mend that, and `swf-filter reload` takes note of it \
              once the policy files say the same; until they do, `swf-filter confirm` does, and writes them: {error:#}"
         );
         warn!("{words}");
-        self.view().warnings.push(words.clone());
+        self.view().warnings.push(words.clone().into());
         Some(words)
     }
 
@@ -188,7 +189,7 @@ impl Gate {
             milliseconds,
             doubts: crate::report::Report::default(),
             trial: None,
-            warnings: view.warnings.clone(),
+            warnings: view.told(Audience::Owners),
         })
     }
 
@@ -230,7 +231,7 @@ impl Gate {
                  `swf-filter reload` takes what the policy files say"
             );
             warn!("{words}");
-            self.view().warnings = vec![words];
+            self.view().warnings = vec![words.into()];
             return true;
         }
         let resumed = self.obey(order);

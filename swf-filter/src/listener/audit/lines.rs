@@ -35,7 +35,7 @@ impl Lines {
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            reader: BufReader::new(open_regular(path)?),
+            reader: BufReader::new(open_regular(path)?.file),
             partial: Vec::new(),
             too_long: false,
         })

@@ -5,12 +5,14 @@
 //! read: to take a client's certificate back, take its authority away.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fs, io};
 
 use jiff::Timestamp;
+use rustix::process::geteuid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -22,8 +24,9 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::explain::to_hex;
-use crate::files::read_limited;
+use crate::files::open_regular;
 use crate::listener::settings::{CertificateFiles, ClientCertificates};
+use crate::trust::WRITABLE;
 
 /// A certificate that clients are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +82,22 @@ pub enum TlsError {
         chain: PathBuf,
         /// The key.
         key: PathBuf,
+    },
+    /// A key of somebody else.
+    #[error("`{}` holds a key and belongs to user {owner}; it has to be root's or the listener's user's own", path.display())]
+    KeyOwner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Others may replace a key.
+    #[error("`{}` holds a key, and others than its owner may write it: its mode is {mode:04o}; let the listener's user alone read it", path.display())]
+    KeyWritable {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// A file of authorities has none that can be used.
     #[error("`{}`: no authority can be used: {error}", path.display())]
@@ -404,7 +423,24 @@ impl Reader {
     }
 
     fn key(&mut self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let bytes = read(path)?;
+        let opened = open_regular(path).map_err(|error| unreadable(path, error))?;
+        // Root looks after the keys of another user's listener.
+        if let Some(owner) = opened.other().filter(|_| !geteuid().is_root()) {
+            return Err(TlsError::KeyOwner {
+                path: path.to_owned(),
+                owner,
+            });
+        }
+        let metadata = opened.file.metadata();
+        let mode = metadata.map_err(|error| unreadable(path, error))?;
+        let mode = mode.permissions().mode() & 0o777;
+        if mode & WRITABLE != 0 {
+            return Err(TlsError::KeyWritable {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        let bytes = read_opened(opened.file, path)?;
         let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
             let path = path.to_owned();
             // `BEGIN ENCRYPTED PRIVATE KEY`, and `Proc-Type: 4,ENCRYPTED` of RFC 1421.
@@ -416,8 +452,6 @@ impl Reader {
                 TlsError::BadPem { path, error }
             }
         })?;
-        let metadata = fs::metadata(path).map_err(|error| unreadable(path, error))?;
-        let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             self.doubts.push(Doubt::KeyOpen {
                 path: path.to_owned(),
@@ -442,8 +476,15 @@ fn dns_names(
         .collect())
 }
 
-fn read(path: &Path) -> Result<Arc<[u8]>, TlsError> {
-    let bytes = read_limited(path, FILE).map_err(|error| unreadable(path, error))?;
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let opened = open_regular(path).map_err(|error| unreadable(path, error))?;
+    read_opened(opened.file, path)
+}
+
+fn read_opened(file: File, path: &Path) -> Result<Vec<u8>, TlsError> {
+    let mut bytes = Vec::new();
+    let read = file.take(FILE as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| unreadable(path, error))?;
     if bytes.len() > FILE {
         return Err(TlsError::TooLong(path.to_owned()));
     }
