@@ -242,6 +242,16 @@ pub(crate) fn make_own(directory: &Path) -> io::Result<()> {
         .create(directory)
 }
 
+/// Whether a name is that of a file which is being written, or was when its writer was killed.
+pub(crate) fn is_unfinished(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(HIDDEN.as_bytes()) && name.ends_with(UNFINISHED.as_bytes())
+}
+
+/// How the name of a file begins and ends that is being written.
+const HIDDEN: &str = ".";
+const UNFINISHED: &str = ".swf-filter";
+
 /// Removes a file that need not be there.
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -267,9 +277,9 @@ fn write(path: &Path, parts: &[&[u8]], access: Access<'_>) -> io::Result<()> {
     let directory = directory.as_fd();
     let name = path.file_name().unwrap_or_default();
     // A hidden file, which no directory of policies is read for, and a name that nobody else gives one.
-    let mut beside = OsString::from(".");
+    let mut beside = OsString::from(HIDDEN);
     beside.push(name);
-    beside.push(".swf-filter");
+    beside.push(UNFINISHED);
     // One that a crash left may be anybody's to read.
     remove_from(directory, &beside)?;
     let mode = match access {

@@ -242,7 +242,9 @@ impl World {
         Ok(folder.join("config.toml"))
     }
 
-    fn other_pins(&self) -> PathBuf {
+    /// The directory of pins of that daemon.
+    #[must_use]
+    pub fn other_pins(&self) -> PathBuf {
         let mut name = self.pins.clone().into_os_string();
         name.push("-other");
         name.into()

@@ -84,7 +84,7 @@ fn compare(directory: &Path, engine: Engine) -> Result<()> {
     preflight::check()?;
     let pins = Pins::new(directory);
     pins.prepare()?;
-    let mut kernel = Kernel::load(&pins, false)?;
+    let mut kernel = Kernel::load(&pins, pins.lock()?, false)?;
     let instructions = kernel
         .programs
         .verified_instructions()?
@@ -143,7 +143,7 @@ fn count(directory: &Path) -> Result<()> {
     preflight::check()?;
     let pins = Pins::new(directory);
     pins.prepare()?;
-    let mut kernel = Kernel::load(&pins, false)?;
+    let mut kernel = Kernel::load(&pins, pins.lock()?, false)?;
     let interfaces = interfaces()?;
     let interface = interfaces
         .first()

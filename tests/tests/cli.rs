@@ -242,7 +242,11 @@ fn answers_have_the_fields_that_scripts_rely_on() -> Result<()> {
     let status = world.status()?;
     has_fields(
         &status,
-        "version pid uptime_seconds generation policy interfaces reasons events reloads warnings listener",
+        "version pid uptime_seconds generation policy interfaces reasons events reloads put_back warnings listener",
+    )?;
+    has_fields(
+        &status["put_back"],
+        "filters pins programs filters_missing pins_missing",
     )?;
     has_fields(&status["generation"], generation)?;
     has_fields(&status["events"], "received lost")?;

@@ -448,11 +448,12 @@ fn interface_that_comes_later_or_again_is_filtered() -> Result<()> {
 }
 
 #[test]
-fn pins_that_were_removed_by_hand_are_made_again() -> Result<()> {
+fn pins_that_were_removed_without_a_daemon_are_made_by_the_next() -> Result<()> {
     let Some(mut gate) = Gate::new("pins")? else {
         return Ok(());
     };
     // Without links: the program stays attached, on maps that nobody can find any more.
+    gate.daemon.kill()?;
     for entry in fs::read_dir(gate.world.pins())? {
         let path = entry?.path();
         if !path.ends_with("links") {
@@ -460,13 +461,12 @@ fn pins_that_were_removed_by_hand_are_made_again() -> Result<()> {
         }
     }
     gate.ensure_enforced(Rival::One)?;
-    gate.switch_to(Rival::Two)?;
-    gate.daemon.kill()?;
-    gate.world.write_policy("10.toml", Rival::One.policy())?;
+    gate.world.write_policy("10.toml", Rival::Two.policy())?;
     gate.daemon = gate.world.restarted_daemon()?;
     gate.daemon
         .wait_for_output(DEADLINE, "replaced the program in place interface=eth2");
-    gate.ensure_enforced(Rival::One)?;
+    gate.ensure_enforced(Rival::Two)?;
+    gate.switch_to(Rival::One)?;
 
     // With links: that is how to take the filter off without a daemon, and a start puts it on again.
     gate.daemon.kill()?;

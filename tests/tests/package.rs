@@ -205,6 +205,40 @@ fn units_are_sound() -> Result<()> {
     Ok(())
 }
 
+/// The values of a setting of a unit.
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    let settings = unit.lines().filter_map(|line| line.split_once('='));
+    let values = settings.filter(|(name, _)| *name == key);
+    values
+        .flat_map(|(_, value)| value.split_whitespace())
+        .collect()
+}
+
+/// The package need not be there for this one.
+#[test]
+fn units_let_nothing_be_executed_but_what_they_run_and_libraries() -> Result<()> {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
+    for name in ["swf-filter-listener.service", "swf-filter.service"] {
+        let unit = fs::read_to_string(units.join(name))?;
+        ensure!(values(&unit, "NoExecPaths") == ["/"], "{name}");
+        let executable = values(&unit, "ExecPaths");
+        let mut own = Vec::new();
+        for key in ["ExecStartPre", "ExecStart", "ExecReload"] {
+            own.extend(values(&unit, key).first().copied());
+        }
+        ensure!(own.len() >= 2, "{name}: {own:?}");
+        for program in &own {
+            ensure!(executable.contains(program), "{name}: {program}");
+        }
+        for path in executable {
+            let directory = path.trim_start_matches('-');
+            let is_library = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"].contains(&directory);
+            ensure!(is_library || own.contains(&path), "{name}: {path}");
+        }
+    }
+    Ok(())
+}
+
 /// What systemd has to say against a unit.
 fn verify(unit: &Path) -> Result<String> {
     run(Command::new("systemd-analyze")

@@ -3,6 +3,9 @@
 //! Two filters, of which the kernel takes the stricter word. What no filter of packets or requests ever does ends the process at
 //! once. Everything else that is not on the list of what is done is a call that this kernel does not have (`ENOSYS`), so that
 //! libraries fall back on older ones, as from `clone3`, whose flags cannot be seen here, to `clone`.
+//!
+//! No memory becomes code any more, be it written, of a file or of none (`memfd_create`). All code was mapped at the start; a library
+//! that is asked for later, such as one of `nsswitch.conf`, is not loaded.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -36,35 +39,42 @@ pub(super) fn allow(process: Process) -> Result<(), Error> {
     };
     let calls = ALLOWED.iter().chain(ALLOWED_HERE).chain(bpf);
     let mut rules: Rules = calls.map(|call| (*call, Vec::new())).collect();
-    rules.extend(conditional()?);
+    rules.extend(conditional(process)?);
     apply(rules, SeccompAction::Errno(ENOSYS), SeccompAction::Allow)
 }
 
 /// Calls that depend on what they ask for. An error is one of this file.
-fn conditional() -> Result<Rules, BackendError> {
-    let family = |family: i32| rule(&[(0, Is::Eq, number(family))]);
+fn conditional(process: Process) -> Result<Rules, BackendError> {
     let without = |argument, bits: i32| rule(&[(argument, Is::MaskedEq(number(bits)), 0)]);
     let not = [libc::TIOCLINUX, libc::TIOCSTI].map(|request| (1, Is::Ne, request));
     Ok(Rules::from([
         (libc::SYS_clone, vec![without(0, NAMESPACES)?]),
         // Typing on the terminal that it was started from.
         (libc::SYS_ioctl, vec![rule(&not)?]),
-        // Memory that is written and then run.
-        (
-            libc::SYS_mmap,
-            vec![without(2, libc::PROT_WRITE)?, without(2, libc::PROT_EXEC)?],
-        ),
+        (libc::SYS_mmap, vec![without(2, libc::PROT_EXEC)?]),
         (libc::SYS_mprotect, vec![without(2, libc::PROT_EXEC)?]),
-        (
-            libc::SYS_socket,
-            vec![
-                family(libc::AF_INET)?,
-                family(libc::AF_INET6)?,
-                family(libc::AF_NETLINK)?,
-                family(libc::AF_UNIX)?,
-            ],
-        ),
+        (libc::SYS_socket, sockets(process)?),
+        (vec![rule(&[(0, Is::Eq, number(libc::AF_UNIX))])?],),
     ]))
+}
+
+/// Which sockets can be opened, whoever the user is: none that sends or sees packets as they are.
+fn sockets(process: Process) -> Result<Vec<SeccompRule>, BackendError> {
+    let netlink: &[Socket] = match process {
+        // Which interfaces there are, and when that changes.
+        Process::Daemon => &[(libc::AF_NETLINK, libc::SOCK_DGRAM, libc::NETLINK_ROUTE)],
+        Process::Listener => &[],
+    };
+    let sockets = SOCKETS.iter().chain(netlink);
+    let rules = sockets.map(|(family, kind, protocol)| {
+        rule(&[
+            (0, Is::Eq, number(*family)),
+            // Beside it are SOCK_CLOEXEC and SOCK_NONBLOCK.
+            (1, Is::MaskedEq(SOCKET_KINDS), number(*kind)),
+            (2, Is::Eq, number(*protocol)),
+        ])
+    });
+    rules.collect()
 }
 
 /// A rule of conditions that all have to hold: an argument's place, what it is held against, and how. All are 32 bits wide.
@@ -84,6 +94,25 @@ fn apply(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Resu
     let filter = SeccompFilter::new(rules, otherwise, matched, arch)?;
     apply_filter(&BpfProgram::try_from(filter)?)
 }
+
+/// Family, kind and protocol of a socket; protocol 0 is the usual one of its kind.
+type Socket = (i32, i32, i32);
+
+const SOCKETS: [Socket; 10] = [
+    (libc::AF_INET, libc::SOCK_STREAM, 0),
+    (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP),
+    (libc::AF_INET, libc::SOCK_DGRAM, 0),
+    (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+    (libc::AF_INET6, libc::SOCK_STREAM, 0),
+    (libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP),
+    (libc::AF_INET6, libc::SOCK_DGRAM, 0),
+    (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+    (libc::AF_UNIX, libc::SOCK_DGRAM, 0),
+    (libc::AF_UNIX, libc::SOCK_STREAM, 0),
+];
+
+/// Bits of a socket's type that are its kind (`SOCK_TYPE_MASK` in `linux/net.h`).
+const SOCKET_KINDS: u64 = 0xf;
 
 const ENOSYS: u32 = libc::ENOSYS.cast_unsigned();
 
@@ -209,7 +238,6 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_lseek,
     libc::SYS_madvise,
     libc::SYS_membarrier,
-    libc::SYS_memfd_create,
     libc::SYS_mincore,
     libc::SYS_mkdirat,
     libc::SYS_mlock,

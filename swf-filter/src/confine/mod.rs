@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::dataplane::Pins;
 use crate::listener::settings::{Settings, UpstreamIdentity};
 use crate::observe::Listen;
 
@@ -100,6 +101,8 @@ fn daemon_reach(config: &Config, policy: &[PathBuf]) -> Reach {
             .collect(),
         write: vec![paths.bpf.clone(), paths.run.clone(), paths.state.clone()],
     };
+    // A directory of pins that somebody removed is made again.
+    reach.write.extend(Pins::new(&paths.bpf).above());
     let observed = config.observe.as_ref().map(|observe| &observe.listen);
     reach.write.extend(directory_of(observed));
     for path in [&config.path, &paths.policy].into_iter().chain(policy) {

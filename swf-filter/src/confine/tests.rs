@@ -1,14 +1,20 @@
 //! What is confined stays so. Attempts are made in a process of their own: some of them end it.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, exit};
+use std::ptr::{null, null_mut};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect};
+use rustix::net::{AddressFamily, Protocol, SocketType, ipproto, netlink, socket};
 use tempfile::TempDir;
 
 use super::*;
@@ -16,6 +22,8 @@ use super::*;
 /// Says what the process tries, and with it what it is confined to.
 const ATTEMPT: &str = "SWF_FILTER_TEST_ATTEMPT";
 const FOLDER: &str = "SWF_FILTER_TEST_FOLDER";
+/// Says as which process it is confined, if it is.
+const CONFINED_AS: &str = "SWF_FILTER_TEST_CONFINED_AS";
 
 /// How the process ends if it could do what it tried, if that was refused, and otherwise.
 const DONE: i32 = 0;
@@ -25,7 +33,9 @@ const OTHERWISE: i32 = 8;
 #[derive(Clone, Copy, PartialEq)]
 enum Confined {
     No,
+    /// As the listener.
     Yes,
+    Daemon,
 }
 
 /// A folder with what is in reach, and what is not.
@@ -48,8 +58,14 @@ fn attempt(what: &str, folder: &Path, confined: Confined) -> ExitStatus {
         "--nocapture",
     ]);
     command.env(ATTEMPT, what).env(FOLDER, folder);
-    if confined == Confined::Yes {
-        command.env("SWF_FILTER_TEST_CONFINED", "yes");
+    match confined {
+        Confined::No => {}
+        Confined::Yes => {
+            command.env(CONFINED_AS, "listener");
+        }
+        Confined::Daemon => {
+            command.env(CONFINED_AS, "daemon");
+        }
     }
     command.output().unwrap().status
 }
@@ -59,11 +75,15 @@ fn attempt(what: &str, folder: &Path, confined: Confined) -> ExitStatus {
 fn attempts() {
     let what = env::var(ATTEMPT).unwrap();
     let folder = PathBuf::from(env::var_os(FOLDER).unwrap());
-    if env::var_os("SWF_FILTER_TEST_CONFINED").is_some() {
+    if let Ok(process) = env::var(CONFINED_AS) {
+        let process = match &*process {
+            "daemon" => Process::Daemon,
+            _ => Process::Listener,
+        };
         let mut reach = Reach::default();
         reach.read_around(&folder.join("policy/10.toml"));
         reach.write.push(folder.join("state"));
-        confine(Process::Listener, &reach).unwrap();
+        confine(process, &reach).unwrap();
     }
     // A thread has what the one that made it had.
     thread::spawn(move || exit(done(&what, &folder)))
@@ -78,9 +98,39 @@ fn done(what: &str, folder: &Path) -> i32 {
         "mount" => {
             rustix::mount::unmount(folder, rustix::mount::UnmountFlags::empty()).map_err(Into::into)
         }
-        "raw" => socket(AddressFamily::PACKET, SocketType::RAW, None)
+        "execveat" => Err(execute(&File::open("/bin/true").unwrap())),
+        "memfd" => memfd_create("code", MemfdFlags::CLOEXEC)
             .map(drop)
             .map_err(Into::into),
+        "map code" => map(None, ProtFlags::READ | ProtFlags::EXEC),
+        "map code to write" => map(None, ProtFlags::READ | ProtFlags::WRITE | ProtFlags::EXEC),
+        "map code of a file" => map(
+            Some(&File::open(folder.join("policy/10.toml")).unwrap()),
+            ProtFlags::READ | ProtFlags::EXEC,
+        ),
+        "make code" => make_code(),
+        "packets" => open(AddressFamily::PACKET, SocketType::RAW, None),
+        "packets without links" => open(AddressFamily::PACKET, SocketType::DGRAM, None),
+        "raw IPv4" => open(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP)),
+        "raw IPv6" => open(AddressFamily::INET6, SocketType::RAW, Some(ipproto::ICMPV6)),
+        "raw IPv4 with a flag" => {
+            let flags = rustix::net::SocketFlags::CLOEXEC;
+            let kind = SocketType::RAW;
+            rustix::net::socket_with(AddressFamily::INET, kind, flags, Some(ipproto::RAW))
+                .map(drop)
+                .map_err(Into::into)
+        }
+        "netlink" => open(
+            AddressFamily::NETLINK,
+            SocketType::DGRAM,
+            Some(netlink::ROUTE),
+        ),
+        "firewall" => open(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            Some(netlink::NETFILTER),
+        ),
+        "usual sockets" => open_usual(folder),
         "read policy" => fs::read(folder.join("policy/10.toml")).map(drop),
         "read secret" => fs::read(folder.join("outside/secret")).map(drop),
         "read shadow" => fs::read("/etc/shadow").map(drop),
@@ -101,8 +151,69 @@ fn done(what: &str, folder: &Path) -> i32 {
     }
 }
 
+fn open(family: AddressFamily, kind: SocketType, protocol: Option<Protocol>) -> io::Result<()> {
+    Ok(socket(family, kind, protocol).map(drop)?)
+}
+
+/// All that either process opens.
+fn open_usual(folder: &Path) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    std::net::TcpStream::connect(listener.local_addr()?)?;
+    UdpSocket::bind("127.0.0.1:0")?;
+    UnixDatagram::unbound()?;
+    UnixListener::bind(folder.join("state/socket"))?;
+    for family in [AddressFamily::INET, AddressFamily::INET6] {
+        open(family, SocketType::STREAM, Some(ipproto::TCP))?;
+        open(family, SocketType::DGRAM, Some(ipproto::UDP))?;
+    }
+    Ok(())
+}
+
+/// Bytes of a mapping.
+const PAGE: usize = 4096;
+
+#[expect(unsafe_code, reason = "an attack")]
+fn map(file: Option<&File>, access: ProtFlags) -> io::Result<()> {
+    let private = MapFlags::PRIVATE;
+    let mapped = match file {
+        // SAFETY: the kernel chooses where, and nothing is done with it.
+        Some(file) => unsafe { mmap(null_mut(), PAGE, access, private, file.as_fd(), 0) },
+        // SAFETY: the same.
+        None => unsafe { mmap_anonymous(null_mut(), PAGE, access, private) },
+    };
+    Ok(mapped.map(drop)?)
+}
+
+#[expect(unsafe_code, reason = "an attack")]
+fn make_code() -> io::Result<()> {
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: the kernel chooses where.
+    let page = unsafe { mmap_anonymous(null_mut(), PAGE, access, MapFlags::PRIVATE) }?;
+    // SAFETY: the page was mapped just now, and nobody else knows of it.
+    Ok(unsafe { mprotect(page, PAGE, MprotectFlags::READ | MprotectFlags::EXEC) }?)
+}
+
+/// Becomes another program by its descriptor; gives why not.
+#[expect(unsafe_code, reason = "an attack")]
+fn execute(program: &File) -> io::Error {
+    let (path, none) = (c"", null::<*const libc::c_char>());
+    let arguments = [path.as_ptr(), null()];
+    // SAFETY: the path and the list of arguments end with zeros, and live as long as the call.
+    let _failed = unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            path.as_ptr(),
+            arguments.as_ptr(),
+            none,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
 /// Reads a file once it is not what it was.
-fn wait_for_another(path: &Path) -> std::io::Result<()> {
+fn wait_for_another(path: &Path) -> io::Result<()> {
     fs::write(path.with_file_name("../state/ready"), "")?;
     let deadline = Instant::now() + Duration::from_secs(10);
     while fs::read(path)? == b"text" {
@@ -117,9 +228,29 @@ fn wait_for_another(path: &Path) -> std::io::Result<()> {
 #[test]
 fn who_tries_to_become_another_program_ends() {
     let folder = folder();
-    let code = |confined| attempt("exec", folder.path(), confined);
-    assert_eq!(code(Confined::Yes).signal(), Some(libc::SIGSYS));
-    assert_eq!(code(Confined::No).code(), Some(DONE));
+    for way in ["exec", "execveat"] {
+        let code = |confined| attempt(way, folder.path(), confined);
+        assert_eq!(code(Confined::Yes).signal(), Some(libc::SIGSYS), "{way}");
+        assert_eq!(code(Confined::Daemon).signal(), Some(libc::SIGSYS), "{way}");
+        assert_eq!(code(Confined::No).code(), Some(DONE), "{way}");
+    }
+}
+
+#[test]
+fn no_memory_becomes_code() {
+    let folder = folder();
+    for way in [
+        "memfd",
+        "map code",
+        "map code to write",
+        "map code of a file",
+        "make code",
+    ] {
+        let code = |confined| attempt(way, folder.path(), confined).code();
+        assert_eq!(code(Confined::Yes), Some(REFUSED), "{way}");
+        assert_eq!(code(Confined::Daemon), Some(REFUSED), "{way}");
+        assert_eq!(code(Confined::No), Some(DONE), "{way}");
+    }
 }
 
 #[test]
@@ -172,10 +303,32 @@ fn only_state_can_be_written() {
 #[test]
 fn raw_sockets_cannot_be_opened() {
     let folder = folder();
-    let code = |confined| attempt("raw", folder.path(), confined).code();
-    assert_eq!(code(Confined::Yes), Some(REFUSED));
-    if rustix::process::geteuid().is_root() {
-        assert_eq!(code(Confined::No), Some(DONE));
+    for kind in [
+        "packets",
+        "packets without links",
+        "raw IPv4",
+        "raw IPv4 with a flag",
+        "raw IPv6",
+        "firewall",
+    ] {
+        let code = |confined| attempt(kind, folder.path(), confined).code();
+        assert_eq!(code(Confined::Yes), Some(REFUSED), "{kind}");
+        assert_eq!(code(Confined::Daemon), Some(REFUSED), "{kind}");
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(code(Confined::No), Some(DONE), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn sockets_that_are_needed_can_be_opened() {
+    for confined in [Confined::No, Confined::Yes, Confined::Daemon] {
+        let folder = folder();
+        let code = |what| attempt(what, folder.path(), confined).code();
+        assert_eq!(code("usual sockets"), Some(DONE));
+        let is_listener = confined == Confined::Yes;
+        let expected = if is_listener { REFUSED } else { DONE };
+        assert_eq!(code("netlink"), Some(expected));
     }
 }
 

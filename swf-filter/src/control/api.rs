@@ -38,6 +38,9 @@ pub struct Status {
     /// How readings of the policy went.
     #[serde(default)]
     pub reloads: ReloadInfo,
+    /// What somebody else took off or removed.
+    #[serde(default)]
+    pub put_back: PutBack,
     /// What the operator should know, in words.
     pub warnings: Vec<String>,
     /// The trial that is under way.
@@ -149,6 +152,21 @@ pub struct EventInfo {
     pub received: u64,
     /// Drops and would-drops since then that no event was sent for.
     pub lost: u64,
+}
+
+/// What somebody else took off or removed and the daemon put back since it started, and what it could not put back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutBack {
+    /// Interfaces that had the filter taken off, each time.
+    pub filters: u64,
+    /// Pins that were removed, or had something else in their place.
+    pub pins: u64,
+    /// Programs that were replaced in their link.
+    pub programs: u64,
+    /// Interfaces that have no filter since somebody took it off.
+    pub filters_missing: u64,
+    /// Pins that are not there now.
+    pub pins_missing: u64,
 }
 
 /// How readings of the policy went since the daemon started, the first one included.

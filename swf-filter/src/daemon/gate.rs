@@ -13,6 +13,7 @@ mod interfaces;
 mod operator;
 mod past;
 mod trial;
+mod upkeep;
 mod warning;
 
 use std::collections::{BTreeMap, HashSet};
@@ -29,9 +30,11 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 pub(super) use self::follow::Follower;
+pub(super) use self::upkeep::Upkept;
 
 use self::change::{Cause, Standing};
 use self::hour::Hour;
+use self::upkeep::Upkeep;
 use self::warning::Warning;
 use super::seen::Reloads;
 use crate::config::{Config, EngineChoice};
@@ -88,6 +91,8 @@ struct View {
     notes: BTreeMap<Arc<str>, String>,
     /// Interfaces that an operator took the filter off.
     detached: HashSet<Arc<str>>,
+    /// What somebody else took off or removed.
+    upkeep: Upkeep,
     warnings: Vec<Warning>,
     /// Which counts of earlier generations were lost first, and why.
     lost: Option<String>,
@@ -147,6 +152,7 @@ impl Gate {
                 known,
                 notes: BTreeMap::new(),
                 detached: HashSet::new(),
+                upkeep: Upkeep::default(),
                 warnings: Vec::new(),
                 lost: None,
                 stale: BTreeMap::new(),

@@ -26,7 +26,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use self::gate::{Follower, Gate};
+use self::gate::{Follower, Gate, Upkept};
 use self::seen::Sight;
 use crate::config::{Config, Paths};
 use crate::control::api::{InterfaceReport, PolicyInfo};
@@ -36,7 +36,7 @@ use crate::dataplane::interfaces::{self, Interfaces};
 use crate::dataplane::{Events, Kernel, Pins, preflight};
 use crate::lock::Lock;
 use crate::state::{By, Moment, Order};
-use crate::{confine, files, log, observe, service};
+use crate::{confine, files, log, observe, service, state};
 
 /// Stack of a thread: an image is half a MiB, and travels by value.
 const STACK: usize = 16 << 20;
@@ -48,6 +48,8 @@ const MOST_LOOKS: usize = 8;
 const LONGEST_NAP: Duration = Duration::from_secs(1);
 /// How often followed set files are looked at.
 const FOLLOW: Duration = Duration::from_secs(1);
+/// How often filters and pins are looked after.
+const UPKEEP: Duration = Duration::from_secs(1);
 /// How often the budget of events is refilled.
 const REFILLS_PER_SECOND: u32 = 10;
 
@@ -71,14 +73,14 @@ pub fn run(config: &Path) -> Result<()> {
 fn prepare(paths: &Paths) -> Result<()> {
     fs::create_dir_all(&paths.run)
         .with_context(|| format!("cannot make {}", paths.run.display()))?;
+    state::prepare(&paths.state)?;
     // A disk that cannot be written is told when something is to be written.
     let _unwritable = Lock::prepare(&paths.state);
     Ok(())
 }
 
 async fn serve(config: Config, pins: Pins) -> Result<()> {
-    let _lock = pins.lock()?;
-    let kernel = Kernel::load(&pins, config.trace)?;
+    let kernel = Kernel::load(&pins, pins.lock()?, config.trace)?;
     let (interfaces, changes) = interfaces::open()?;
     let socket = socket(&config.paths.run);
     let listener = server::open(&socket)?;
@@ -114,6 +116,7 @@ async fn serve(config: Config, pins: Pins) -> Result<()> {
     tokio::spawn(end_trials(Arc::clone(&daemon)));
     tokio::spawn(follow(Arc::clone(&daemon)));
     tokio::spawn(look_at_rules(Arc::clone(&daemon)));
+    tokio::spawn(look_after(Arc::clone(&daemon)));
     service::ready(&enforcing(&daemon));
     until_told_to_end(daemon, changes, signals).await;
     service::stopping();
@@ -161,6 +164,18 @@ async fn until_told_to_end(
             },
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
+        }
+    }
+}
+
+/// Looks after filters and pins as long as the daemon runs.
+async fn look_after(daemon: Arc<Daemon>) {
+    let mut looks = tokio::time::interval(UPKEEP);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        if let Err(error) = daemon.run_blocking(Daemon::look_after).await {
+            error!("the filter cannot be looked after: {error:#}");
         }
     }
 }
@@ -335,6 +350,14 @@ impl Daemon {
     /// Attaches to interfaces that came, and gives zones the numbers that their interfaces have now.
     fn interfaces_changed(&self) -> Result<()> {
         self.attach(None)
+    }
+
+    /// Puts back what somebody else took off.
+    fn look_after(&self) -> Result<()> {
+        match self.gate.look_after() {
+            Upkept::Amiss => self.attach(None),
+            Upkept::Well => Ok(()),
+        }
     }
 
     /// Whether interfaces have come, gone or changed since the last look.

@@ -1,5 +1,7 @@
 //! Loads the program and opens its maps, adopting what is pinned.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -20,7 +22,7 @@ pub(super) const EXPLAINER: &str = "swf_filter_explain";
 pub(super) const VARIABLES: &str = ".bss";
 
 /// Maps that outlive the daemon, with the sizes of their keys and values.
-const MAPS: [(&str, u32, u32); 8] = [
+pub(super) const MAPS: [(&str, u32, u32); 8] = [
     ("ACTIVE", 4, 4),
     ("TRIES_V4", 4, 4),
     ("TRIES_V6", 4, 4),
@@ -69,8 +71,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Loads the program over the pinned maps, making those that are not there. Attaches nothing.
-    pub fn load(pins: &Pins, trace: bool) -> Result<Self> {
+    /// Loads the program over the pinned maps, making those that are not there. Attaches nothing. `lock` is that of the pins.
+    pub fn load(pins: &Pins, lock: File, trace: bool) -> Result<Self> {
         if OBJECT.is_empty() {
             return Err(LoadError::NoObject.into());
         }
@@ -103,7 +105,7 @@ impl Kernel {
             publisher: Publisher::new(&mut ebpf, pins)?,
             counters: Counters::new(&mut ebpf, pins)?,
             events: Events::new(&mut ebpf)?,
-            programs: Programs::new(ebpf, name, pins.clone()),
+            programs: Programs::new(ebpf, name, pins.clone(), lock)?,
             trace,
         })
     }
@@ -111,8 +113,16 @@ impl Kernel {
 
 /// Maps that are reused by path must have the shape that this version expects.
 fn check_pinned(path: &Path, key: u32, value: u32) -> Result<()> {
-    if !path.exists() {
-        return Ok(());
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Ok(there) => ensure!(
+            there.is_file(),
+            "`{}` is in the place of a pinned map, and is none; remove it",
+            path.display()
+        ),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot look at {}", path.display()));
+        }
     }
     let info = MapInfo::from_pin(path)
         .with_context(|| format!("cannot open the pinned map {}", path.display()))?;

@@ -1,13 +1,14 @@
 //! The packet gate's kernel side: loading, pinning, attaching, publishing generations, counting.
 //!
 //! Whatever the kernel must keep when the daemon dies is pinned under a directory of the bpf file system that carries the
-//! version of the ABI. This module never decides what a policy means, and never talks to an operator.
+//! version of the ABI. What is pinned is held as well, and pinned again when somebody removes a pin. This module never decides what a policy means, and never talks to an operator.
 
 mod bulk;
 mod counters;
 mod events;
 pub mod interfaces;
 mod kernel;
+mod objects;
 mod pins;
 pub mod preflight;
 mod programs;
@@ -21,8 +22,8 @@ pub use self::counters::Counters;
 pub use self::events::Events;
 pub use self::interfaces::Interface;
 pub use self::kernel::{Kernel, LoadError};
-pub use self::pins::Pins;
-pub use self::programs::{AttachError, Probed, Programs};
+pub use self::pins::{Pins, PlaceError};
+pub use self::programs::{AttachError, Held, PinLook, Probed, Programs};
 pub use self::publish::{Active, PublishError, Publisher};
 use crate::config::Paths;
 
@@ -36,6 +37,7 @@ pub fn detach_pinned(paths: &Paths, interface: Option<&str>) -> Result<Vec<u32>>
         ensure!(index.is_none(), "nothing of swf-filter is attached");
         return Ok(Vec::new());
     }
+    pins.ensure_own()?;
     let _lock = pins
         .lock()
         .context("a daemon is running but does not answer; stop it first")?;

@@ -1,16 +1,20 @@
-//! Where programs, maps and links are pinned, and that there is a bpf file system to pin them in.
+//! Where programs, maps and links are pinned, that there is a bpf file system to pin them in, and that nobody else can change that place.
 
+use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::mount::{MountFlags, mount};
+use rustix::process::geteuid;
 use swf_filter_common::abi;
+
+use crate::files::identity;
 
 /// Magic number of the bpf file system (`BPF_FS_MAGIC` in `linux/magic.h`).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -23,6 +27,50 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Access for the owner alone.
 const OWN: u32 = 0o700;
+/// Permission bits.
+const PERMISSIONS: u32 = 0o7777;
+/// What lets others make, rename and remove names in a directory.
+const WRITABLE: u32 = 0o022;
+/// What lets only the owner of a name or of the directory do so (`inode(7)`).
+const STICKY: u32 = 0o1000;
+/// With these, the bpf file system is its owner's alone; the kernel's own choice is 1777.
+const BPF_OPTIONS: &CStr = c"mode=0700";
+
+/// Why a directory of pins, or one above it, is not to be relied on: whoever can change it can take the filter off.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// It cannot be looked at.
+    #[error("cannot look at `{}`", .0.display())]
+    Hidden(PathBuf, #[source] io::Error),
+    /// It leads elsewhere.
+    #[error(
+        "`{}` is a symbolic link, which could lead elsewhere by tomorrow; remove it, or set `paths.bpf` to where it leads", .0.display()
+    )]
+    Link(PathBuf),
+    /// It is something else.
+    #[error("`{}` is not a directory; remove it", .0.display())]
+    NoDirectory(PathBuf),
+    /// It is somebody else's.
+    #[error(
+        "`{}` belongs to the user {owner}, who could take the filter off; remove it, or give it to root once you know what is in it", .path.display()
+    )]
+    Owner {
+        /// Which.
+        path: PathBuf,
+        /// Whose.
+        owner: u32,
+    },
+    /// Others can write to it.
+    #[error(
+        "others can write to `{}` (mode {mode:04o}), and could take the filter off; `chmod go-w` it once you know what is in it", .path.display()
+    )]
+    Writable {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+}
 
 /// The pins of one daemon.
 #[derive(Clone, Debug)]
@@ -41,16 +89,28 @@ impl Pins {
 
     /// Makes sure that nobody else works on these pins, as long as the file is open.
     pub fn lock(&self) -> Result<File> {
+        let patience = Instant::now() + LOCK_TIME;
+        loop {
+            match self.try_lock() {
+                Ok(directory) => return Ok(directory),
+                Err(error) if Instant::now() >= patience => return Err(error),
+                Err(_) => sleep(LOCK_PAUSE),
+            }
+        }
+    }
+
+    /// The same, at once or not at all.
+    pub(super) fn try_lock(&self) -> Result<File> {
         let shown = self.base.display();
         let directory = File::open(&self.base).with_context(|| format!("cannot open {shown}"))?;
-        let patience = Instant::now() + LOCK_TIME;
-        while flock(&directory, FlockOperation::NonBlockingLockExclusive).is_err() {
-            if Instant::now() >= patience {
-                bail!("another swf-filter daemon holds {shown}");
-            }
-            sleep(LOCK_PAUSE);
-        }
+        let locked = flock(&directory, FlockOperation::NonBlockingLockExclusive);
+        ensure!(locked.is_ok(), "another swf-filter daemon holds {shown}");
         Ok(directory)
+    }
+
+    /// Whether the directory is still the one of this identity.
+    pub(super) fn is_at(&self, directory: (u64, u64)) -> bool {
+        fs::metadata(&self.base).is_ok_and(|there| identity(&there) == directory)
     }
 
     /// The directory of this version.
@@ -96,6 +156,12 @@ impl Pins {
         numbers
     }
 
+    /// The directory in which theirs is made, if that is in a bpf file system too.
+    pub(crate) fn above(&self) -> Option<PathBuf> {
+        let above = self.base.parent()?;
+        is_bpf(above).ok()?.then(|| above.to_owned())
+    }
+
     /// Whether they are, or would be, in a bpf file system.
     pub(crate) fn are_in_bpf(&self) -> Result<bool> {
         is_bpf(existing(&self.base))
@@ -109,29 +175,57 @@ impl Pins {
                 BPF_FS,
                 "bpf",
                 MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
-                None,
+                Some(BPF_OPTIONS),
             )
             .with_context(|| format!("no bpf file system at {BPF_FS}, and it cannot be mounted"))?;
             tracing::info!("mounted the bpf file system at {BPF_FS}");
         }
+        self.make()
+    }
+
+    /// Makes the directories that are not there, and makes sure that nobody else can change them.
+    pub(super) fn make(&self) -> Result<()> {
+        // Nothing is made, or changed, below what others can change.
+        self.ensure_own()?;
         let existing = existing(&self.base);
         ensure!(
             is_bpf(existing)?,
             "`{}` is not in a bpf file system; set `paths.bpf` to a directory below {BPF_FS}, or mount one there with \
-             `mount -t bpf bpf {}`",
+             `mount -t bpf -o mode=0700 bpf {}`",
             self.base.display(),
             existing.display(),
         );
+        make_own(&self.base)?;
+        self.ensure_own()?;
         // Not for others: whoever can open it could lock it, and keep the daemon from starting.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(OWN)
-            .create(&self.base)
-            .and_then(|()| fs::set_permissions(&self.base, Permissions::from_mode(OWN)))
-            .with_context(|| format!("cannot make {}", self.base.display()))?;
+        let mode = fs::symlink_metadata(&self.base)?.mode() & PERMISSIONS;
+        if mode != OWN {
+            fs::set_permissions(&self.base, Permissions::from_mode(OWN))
+                .with_context(|| format!("cannot change {}", self.base.display()))?;
+        }
         for directory in [self.directory(), self.links()] {
-            fs::create_dir_all(&directory)
-                .with_context(|| format!("cannot make {}", directory.display()))?;
+            make_own(&directory)?;
+        }
+        Ok(self.ensure_own()?)
+    }
+
+    /// Makes sure that nobody but root and the user of this process can put something else in the place of these directories, or of
+    /// what is in them. What is not there yet is nobody's.
+    ///
+    /// All directories from the root of the file system on belong to them, and no others can write there. One above the pins may be
+    /// sticky and for all to write to: in it, others can neither rename nor remove a directory that is not theirs.
+    pub(crate) fn ensure_own(&self) -> Result<(), PlaceError> {
+        let above: Vec<&Path> = self.base.ancestors().collect();
+        for directory in above.into_iter().rev() {
+            if !is_there(directory)? {
+                return Ok(());
+            }
+            ensure_own(directory, STICKY)?;
+        }
+        for directory in [self.directory(), self.links()] {
+            if is_there(&directory)? {
+                ensure_own(&directory, 0)?;
+            }
         }
         Ok(())
     }
@@ -182,6 +276,44 @@ fn is_of_a_version(path: &Path) -> bool {
     number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
+fn make_own(directory: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(OWN)
+        .create(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))
+}
+
+fn is_there(path: &Path) -> Result<bool, PlaceError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(PlaceError::Hidden(path.to_owned(), error)),
+    }
+}
+
+/// Refuses a directory that others can change, unless one of the bits in `but_for` is set.
+fn ensure_own(path: &Path, but_for: u32) -> Result<(), PlaceError> {
+    let there = fs::symlink_metadata(path);
+    let there = there.map_err(|error| PlaceError::Hidden(path.to_owned(), error))?;
+    let path = path.to_owned();
+    if there.is_symlink() {
+        return Err(PlaceError::Link(path));
+    }
+    if !there.is_dir() {
+        return Err(PlaceError::NoDirectory(path));
+    }
+    let owner = there.uid();
+    if owner != 0 && owner != geteuid().as_raw() {
+        return Err(PlaceError::Owner { path, owner });
+    }
+    let mode = there.mode() & PERMISSIONS;
+    if mode & WRITABLE != 0 && mode & but_for == 0 {
+        return Err(PlaceError::Writable { path, mode });
+    }
+    Ok(())
+}
+
 /// The nearest of a path and what is above it that is there.
 fn existing(path: &Path) -> &Path {
     let mut paths = path.ancestors();
@@ -199,6 +331,10 @@ fn is_bpf(path: &Path) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use tempfile::TempDir;
+
     use super::*;
 
     #[test]
@@ -221,6 +357,96 @@ mod tests {
         pins.remove_all().unwrap();
         assert!(!there("links") && !pins.directory().exists());
         assert!(others.into_iter().all(there));
+    }
+
+    /// Pins in a directory for all to write to, as the kernel makes a bpf file system: its root, and pins below it.
+    fn in_the_open() -> (TempDir, Pins) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("bpf");
+        fs::create_dir(&root).unwrap();
+        set_mode(&root, 0o1777);
+        let pins = Pins::new(&root.join("swf-filter"));
+        (folder, pins)
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn pins_of_ones_own_are_relied_on_also_in_a_sticky_directory() {
+        let (_folder, pins) = in_the_open();
+        pins.ensure_own().unwrap();
+        for directory in [pins.directory(), pins.links()] {
+            make_own(&directory).unwrap();
+        }
+        pins.ensure_own().unwrap();
+    }
+
+    #[test]
+    fn a_place_that_others_can_change_is_refused_at_each_level() {
+        let (folder, pins) = in_the_open();
+        for directory in [pins.directory(), pins.links()] {
+            make_own(&directory).unwrap();
+        }
+        let root = folder.path().join("bpf");
+        let base = root.join("swf-filter");
+        let links = pins.links();
+        for (path, mode, is_refused) in [
+            (&root, 0o777, true),
+            (&root, 0o770, true),
+            (&root, 0o1770, false),
+            (&root, 0o755, false),
+            (&base, 0o720, true),
+            (&base, 0o702, true),
+            (&base, 0o755, false),
+            (&links, 0o1777, true),
+            (&links, 0o720, true),
+            (&links, 0o755, false),
+        ] {
+            set_mode(path, mode);
+            let refused = pins.ensure_own();
+            let is_this =
+                matches!(&refused, Err(PlaceError::Writable { path: told, .. }) if told == path);
+            assert_eq!(is_this, is_refused, "{mode:o}: {refused:?}");
+            assert_eq!(refused.is_err(), is_refused, "{mode:o}: {refused:?}");
+            set_mode(path, 0o700);
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_another_users_is_refused_at_each_level() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let (folder, pins) = in_the_open();
+        for directory in [pins.directory(), pins.links()] {
+            make_own(&directory).unwrap();
+        }
+        let root = folder.path().join("bpf");
+        for path in [&root, &root.join("swf-filter"), &pins.directory()] {
+            chown(path, Some(65_534), None).unwrap();
+            let refused = pins.ensure_own();
+            let is_this = matches!(&refused, Err(PlaceError::Owner { path: told, owner: 65_534 }) if told == path);
+            assert!(is_this, "{refused:?}");
+            chown(path, Some(0), None).unwrap();
+        }
+        pins.ensure_own().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_directory_is_refused() {
+        let (folder, pins) = in_the_open();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let base = folder.path().join("bpf/swf-filter");
+        symlink(&elsewhere, &base).unwrap();
+        assert!(matches!(pins.ensure_own(), Err(PlaceError::Link(path)) if path == base));
+        fs::remove_file(&base).unwrap();
+        fs::write(&base, "").unwrap();
+        assert!(matches!(pins.ensure_own(), Err(PlaceError::NoDirectory(path)) if path == base));
+        fs::remove_file(&base).unwrap();
+        pins.ensure_own().unwrap();
     }
 
     #[test]

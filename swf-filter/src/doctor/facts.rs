@@ -77,6 +77,8 @@ pub(super) struct Settings {
     pub(super) pins: PathBuf,
     /// Whether these are in a bpf file system.
     pub(super) bpf: Seen<bool>,
+    /// Why others could change them, if they could.
+    pub(super) open: Seen<Option<String>>,
     pub(super) mode: XdpMode,
 }
 

@@ -238,21 +238,25 @@ fn settings(found: &mut Findings, config: &Read<Settings>) {
         ),
         Read::Right(settings) => {
             found.ok("config", "config.toml is right");
-            bpf(found, &settings.pins, &settings.bpf);
+            bpf(found, &settings.pins, &settings.bpf, &settings.open);
         }
     }
 }
 
-fn bpf(found: &mut Findings, pins: &Path, seen: &Seen<bool>) {
+fn bpf(found: &mut Findings, pins: &Path, seen: &Seen<bool>, open: &Seen<Option<String>>) {
     const USUAL: &str = "/sys/fs/bpf";
     let shown = pins.display();
     match seen {
         Err(why) => found.unseen("bpffs", &format!("`{shown}`"), why),
-        Ok(true) => found.ok("bpffs", format!("`{shown}` is in a bpf file system")),
+        Ok(true) => match open {
+            Err(why) => found.unseen("bpffs", &format!("`{shown}`"), why),
+            Ok(None) => found.ok("bpffs", format!("`{shown}` is in a bpf file system")),
+            Ok(Some(why)) => found.fail("bpffs", why, "mend that; until then, the daemon does not start"),
+        },
         Ok(false) if pins.starts_with(USUAL) => found.warn(
             "bpffs",
             format!("no bpf file system is mounted at {USUAL}"),
-            "`mount -t bpf bpf /sys/fs/bpf`; the daemon does it too, but not from its unit, which lacks the privilege",
+            "`mount -t bpf -o mode=0700 bpf /sys/fs/bpf`; the daemon does it too, but not from its unit, which lacks the privilege",
         ),
         Ok(false) => found.fail(
             "bpffs",

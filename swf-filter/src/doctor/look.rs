@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::control::api::{DiffReport, InterfaceInfo, Status};
 use crate::control::client::{self, AskError};
 use crate::control::socket;
-use crate::dataplane::{Interface as Device, Pins, interfaces};
+use crate::dataplane::{Interface as Device, Pins, PlaceError, interfaces};
 use crate::files;
 use crate::report::Rejected;
 
@@ -98,6 +98,11 @@ fn settings(config: &Config) -> Settings {
     Settings {
         pins: config.paths.bpf.clone(),
         bpf: pins.are_in_bpf().map_err(|error| format!("{error:#}")),
+        open: match pins.ensure_own() {
+            Ok(()) => Ok(None),
+            Err(error @ PlaceError::Hidden(..)) => Err(format!("{:#}", anyhow::Error::from(error))),
+            Err(error) => Ok(Some(error.to_string())),
+        },
         mode: config.xdp_mode,
     }
 }

@@ -44,7 +44,8 @@ impl Collector for Seen {
         generation(families, &self.status)?;
         room(families, &self.status)?;
         reloads(families, &self.status)?;
-        interfaces(families, &self.status)
+        interfaces(families, &self.status)?;
+        put_back(families, &self.status)
     }
 }
 
@@ -261,5 +262,27 @@ fn interfaces(families: &mut Families<'_>, status: &Status) -> fmt::Result {
             };
             ([("interface", &*interface.name), ("mode", mode)], attached)
         }),
+    )
+}
+
+fn put_back(families: &mut Families<'_>, status: &Status) -> fmt::Result {
+    let put_back = &status.put_back;
+    let what = |what| [("what", what)];
+    families.counter(
+        "put_back",
+        "Filters, programs and pins that somebody else took off, replaced or removed, and the daemon put back since it started",
+        [
+            (what("filter"), put_back.filters),
+            (what("pin"), put_back.pins),
+            (what("program"), put_back.programs),
+        ],
+    )?;
+    families.gauge(
+        "missing",
+        "Filters that somebody else took off and pins that they removed, and that cannot be put back",
+        [
+            (what("filter"), float(put_back.filters_missing)),
+            (what("pin"), float(put_back.pins_missing)),
+        ],
     )
 }

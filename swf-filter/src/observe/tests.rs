@@ -15,8 +15,8 @@ use super::gate::FirstRules;
 use super::server::{is_for_here, is_of_other_site};
 use super::{gate, requests};
 use crate::control::api::{
-    AttachMode, EventInfo, GenerationInfo, InterfaceInfo, Milliseconds, PolicyInfo, ReasonCount,
-    ReloadInfo, ReloadOutcome, RuleCount, Status,
+    AttachMode, EventInfo, GenerationInfo, InterfaceInfo, Milliseconds, PolicyInfo, PutBack,
+    ReasonCount, ReloadInfo, ReloadOutcome, RuleCount, Status,
 };
 use crate::listener::audit::Verdict;
 use crate::listener::status::{
@@ -90,6 +90,13 @@ fn daemon() -> gate::Seen {
                 fill: 1_500,
                 ..Milliseconds::default()
             }),
+        },
+        put_back: PutBack {
+            filters: 1,
+            pins: 2,
+            programs: 3,
+            filters_missing: 4,
+            pins_missing: 5,
         },
         warnings: vec!["a".into()],
         trial: None,
@@ -242,6 +249,8 @@ fn numbers_are_those_of_the_status() {
         r#"swf_filter_rule_packets_total{host="swf",list="deny",rule="192.0.2.1"} 5"#,
         r#"swf_filter_rule_bytes_total{host="other",list="other",rule="other"} 9"#,
         r#"swf_filter_reloads_total{result="failed"} 2"#,
+        r#"swf_filter_put_back_total{what="pin"} 2"#,
+        r#"swf_filter_missing{what="filter"} 4.0"#,
         "swf_filter_last_reload_successful 0.0",
         r#"swf_filter_last_reload_duration_seconds{phase="fill"} 1.5"#,
         "swf_filter_generation_since_timestamp_seconds 1767323045.678",

@@ -158,14 +158,27 @@ impl Report {
     }
 }
 
+/// Bytes of drawings. The journal takes a datagram of 208 KiB, and more only as a file in memory, which a confined process cannot make.
+const MOST_TEXT: usize = 100 << 10;
+
 /// All problems with their drawings, an empty line between them, each line ended.
+///
+/// Those beyond [`MOST_TEXT`] are only counted.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{problem}")?;
+        let mut length = 0;
+        let mut shown = 0;
+        for problem in &self.problems {
+            let text = problem.to_string();
+            length += text.len();
+            if length > MOST_TEXT && shown > 0 {
+                break;
+            }
+            let separator = if shown == 0 { "" } else { "\n" };
+            write!(f, "{separator}{text}")?;
+            shown += 1;
         }
-        match self.more {
+        match self.more + self.problems.len() - shown {
             0 => Ok(()),
             more => writeln!(f, "\n... and {more} more"),
         }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use swf_filter_core::policy::parse;
+use swf_filter_core::policy::{Origin, parse};
 
 use super::*;
 
@@ -34,6 +34,33 @@ fn a_problem_reads_from_its_place_to_the_way_out() {
   help: write `10.0.0.0/8` for the whole prefix, or `10.1.2.3` for the one address
 ";
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_report_of_many_words_fits_an_entry_of_the_journal() {
+    let problem = |line: u32| Shown {
+        severity: "error".into(),
+        at: Origin {
+            file: "a.toml".into(),
+            line,
+            column: 1,
+        },
+        message: "\u{20ac}".repeat(1_000),
+        help: None,
+        other: None,
+        drawing: None,
+    };
+    let mut report = Report {
+        problems: (0..10).map(problem).collect(),
+        more: 5,
+    };
+    assert!(report.to_string().ends_with("\n... and 5 more\n"));
+    report.problems = (0..1_000).map(problem).collect();
+    let text = report.to_string();
+    assert!(text.len() < 128 << 10, "{}", text.len());
+    let (_, more) = text.rsplit_once("... and ").unwrap();
+    let more: usize = more.trim_end_matches(" more\n").parse().unwrap();
+    assert_eq!(text.matches("error: ").count() + more, 1_005);
 }
 
 #[test]

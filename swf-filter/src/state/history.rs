@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::{State, read, write};
+use super::{State, read, read_small, write};
 use crate::files::Stamp;
 use crate::sources::Sources;
 
@@ -203,10 +203,7 @@ pub(super) struct Known {
 impl State {
     /// Adds a record, and keeps its text; of texts, `most` are kept. Gives what is to be told if the history had to begin anew for that.
     pub fn remember(&self, record: Record, text: &Sources, most: usize) -> Result<Option<String>> {
-        let path = self.text_path(&record.policy);
-        if !path.exists() {
-            write(&path, text)?;
-        }
+        self.keep_text(&record.policy, text)?;
         let (mut records, anew) = match self.history() {
             Ok(known) => (known.to_vec(), None),
             Err(error) if is_damage(&error) => {
@@ -235,6 +232,21 @@ impl State {
         Ok(anew)
     }
 
+    /// Writes a text that is not there, or is there with damage. That of the last record was written with it.
+    fn keep_text(&self, policy: &str, text: &Sources) -> Result<()> {
+        let history = self.history().unwrap_or_default();
+        let is_last = history.last().is_some_and(|last| last.policy == policy);
+        let is_kept = match self.keeps_text(policy) {
+            true if is_last => true,
+            true => self.load_text(policy).is_ok(),
+            false => false,
+        };
+        if is_kept {
+            return Ok(());
+        }
+        write(&self.text_path(policy), text)
+    }
+
     /// All records, the oldest first. A file that was read is only read again if it is another since.
     pub fn history(&self) -> Result<Arc<[Record]>> {
         let path = self.history_path();
@@ -243,7 +255,8 @@ impl State {
         if let Some(same) = known.as_ref().filter(|known| known.stamp == stamp) {
             return Ok(Arc::clone(&same.records));
         }
-        let read: Option<Vec<Record>> = path.try_exists()?.then(|| read(&path)).transpose()?;
+        let read = path.try_exists()?.then(|| read_small(&path));
+        let read: Option<Vec<Record>> = read.transpose()?;
         let records: Arc<[Record]> = read.unwrap_or_default().into();
         *known = Some(Known {
             stamp,
@@ -461,6 +474,38 @@ mod tests {
         let other = State::new(folder.path());
         other.remember(record(2, &text(2)), &text(2), 20).unwrap();
         assert_eq!(state.history().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_damaged_text_is_written_anew_when_it_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path());
+        for number in [1, 2] {
+            let text = text(number);
+            state
+                .remember(record(number as u64, &text), &text, 20)
+                .unwrap();
+        }
+        let first = text(1);
+        fs::write(state.text_path(&first.hash()), "damaged").unwrap();
+        assert!(state.load_text(&first.hash()).is_err());
+        state.remember(record(3, &first), &first, 20).unwrap();
+        assert_eq!(state.load_text(&first.hash()).unwrap(), first);
+    }
+
+    #[test]
+    fn a_history_whose_size_is_damaged_takes_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path());
+        state.remember(record(1, &text(1)), &text(1), 20).unwrap();
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(state.history_path());
+        // It has no more blocks on disk for that.
+        file.unwrap().set_len(3 << 30).unwrap();
+        let error = state.history().unwrap_err();
+        assert!(format!("{error:#}").contains("larger than any state"));
+        assert!(is_damage(&error));
     }
 
     #[test]

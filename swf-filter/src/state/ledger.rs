@@ -73,8 +73,8 @@ impl Ledger {
         for (rule, count) in counts {
             if count != Count::default() {
                 let total = self.totals.entry(rule).or_default();
-                total.0 += count.packets;
-                total.1 += count.bytes;
+                total.0 = total.0.saturating_add(count.packets);
+                total.1 = total.1.saturating_add(count.bytes);
             }
         }
         self.before = next;

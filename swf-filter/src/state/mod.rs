@@ -3,7 +3,8 @@
 //!
 //! A generation is written before it takes effect. So whatever the kernel enforces can be named after any crash, and the last
 //! good one can be enforced after a boot with broken policy files. Files are written beside their place, synchronised and
-//! renamed: each is there whole or not at all, and says so itself with a checksum.
+//! renamed: each is there whole or not at all, and says so itself with a checksum. A checksum is no signature: who can write to the
+//! directory says what is enforced, so [`prepare`] refuses one that others can change.
 
 mod history;
 mod ledger;
@@ -11,18 +12,22 @@ mod order;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
+use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use swf_filter_core::compile::Generation;
 use tracing::warn;
 
 use crate::confine;
+use crate::files::{self, open_regular, write_whole};
 use crate::lock::Lock;
 use crate::sources::Sources;
 
@@ -30,7 +35,6 @@ use self::history::Known;
 pub use self::history::{By, Change, How, Record, Tally, Via, is_damage};
 pub use self::ledger::{Ledger, RuleKey, first_keys, keys};
 pub use self::order::{Moment, Order, Trial};
-use crate::files::write_whole;
 
 /// First bytes of every file. The number is that of the format: change it whenever the test of the format fails.
 const FORMAT: &[u8; 20] = b"swf-filter state 03\n";
@@ -38,8 +42,12 @@ const FORMAT: &[u8; 20] = b"swf-filter state 03\n";
 const CHECKSUM: usize = blake3::OUT_LEN;
 /// Bytes of a file at most: several times what the largest policy takes.
 const MAX_BYTES: u64 = 4 << 30;
+/// Bytes of a file of bounded content at most: several times what the longest history takes.
+const MAX_SMALL_BYTES: u64 = 16 << 20;
 /// How files of generations are called, before the number.
 const PREFIX: &str = "generation-";
+/// The highest number that a generation is taken to have. No change will ever get there, and one more is still a number.
+const HIGHEST: u64 = u64::MAX >> 1;
 
 /// The directory that `paths.state` names.
 #[derive(Debug)]
@@ -72,6 +80,36 @@ impl Saved {
     }
 }
 
+/// Makes the directory, if it is not there, and makes sure that others can neither change it nor lock it.
+///
+/// A disk that cannot be written is told when something is to be written.
+pub(crate) fn prepare(directory: &Path) -> Result<()> {
+    let shown = directory.display();
+    let _unwritable = files::make_own(directory);
+    let there = match fs::metadata(directory) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot look at `{shown}`")),
+    };
+    let (owner, mode) = (there.uid(), there.mode());
+    ensure!(
+        owner == 0 || owner == geteuid().as_raw(),
+        "`{shown}` belongs to the user {owner}, who could say what is enforced; give it to root once you know what is in it, or set \
+         `paths.state` to another directory",
+    );
+    ensure!(
+        mode & 0o022 == 0,
+        "others can write to `{shown}` (mode {:04o}), and could say what is enforced; `chmod go-w` it once you know what is in it",
+        mode & 0o7777,
+    );
+    if mode & 0o077 != 0
+        && let Err(error) = fs::set_permissions(directory, Permissions::from_mode(0o700))
+    {
+        warn!("others can look into `{shown}`, and lock it: {error}");
+    }
+    Ok(())
+}
+
 impl State {
     /// The state in `directory`, which is made when something is first written.
     #[must_use]
@@ -79,6 +117,21 @@ impl State {
         Self {
             directory: directory.to_owned(),
             history: Mutex::default(),
+        }
+    }
+
+    /// Removes what a daemon that was killed left half written. For the daemon at its start, when it has its lock: nobody else writes here.
+    pub fn remove_unfinished(&self) {
+        for entry in fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if files::is_unfinished(&entry.file_name())
+                && let Err(error) = fs::remove_file(entry.path())
+            {
+                warn!("cannot remove {}: {error}", entry.path().display());
+            }
         }
     }
 
@@ -173,7 +226,10 @@ impl State {
         let mut numbers: Vec<u64> = entries
             .filter_map(|entry| {
                 let name = entry.ok()?.file_name();
-                name.to_str()?.strip_prefix(PREFIX)?.parse().ok()
+                let text = name.to_str()?.strip_prefix(PREFIX)?;
+                let number: u64 = text.parse().ok()?;
+                // As a number is written here, so that its path is this one's.
+                (number <= HIGHEST && number.to_string() == text).then_some(number)
             })
             .collect();
         numbers.sort_unstable_by(|a, b| b.cmp(a));
@@ -199,13 +255,18 @@ pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
 
 /// Reads a value, and makes sure that it is whole.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    read_within(path, MAX_BYTES)
+}
+
+/// The same of what is never large: a size that is damaged takes no memory.
+fn read_small<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    read_within(path, MAX_SMALL_BYTES)
+}
+
+fn read_within<T: DeserializeOwned>(path: &Path, most: u64) -> Result<T> {
     let shown = path.display();
-    let length = fs::metadata(path)
-        .with_context(|| format!("cannot read {shown}"))?
-        .len();
-    ensure!(length <= MAX_BYTES, "{shown} is larger than any state is");
-    let bytes = fs::read(path).map_err(confine::advised);
-    let bytes = bytes.with_context(|| format!("cannot read {shown}"))?;
+    let bytes = bytes_of(path, most).with_context(|| format!("cannot read {shown}"))?;
+    let bytes = bytes.with_context(|| format!("{shown} is larger than any state is"))?;
     let rest = bytes
         .strip_prefix(FORMAT)
         .with_context(|| format!("{shown} was not written by this version"))?;
@@ -217,4 +278,17 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
         "{shown} is damaged"
     );
     postcard::from_bytes(payload).with_context(|| format!("{shown} cannot be decoded"))
+}
+
+/// The bytes of a file, if it has no more than `most`. What is no file is not waited for.
+fn bytes_of(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = open_regular(path)?.file;
+    let length = file.metadata()?.len();
+    if length > most {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let read = file.take(most + 1).read_to_end(&mut bytes);
+    let read = read.map_err(confine::advised)?;
+    Ok((read as u64 <= most).then_some(bytes))
 }

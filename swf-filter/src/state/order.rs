@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::history::{By, How};
-use super::{State, read, write};
+use super::{State, read_small, write};
 
 /// What tells this boot from all others (`random(4)`).
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
@@ -123,7 +123,7 @@ impl State {
     /// Reads the order, if there is one.
     pub fn load_order(&self) -> Result<Option<Order>> {
         let path = self.order_path();
-        path.try_exists()?.then(|| read(&path)).transpose()
+        path.try_exists()?.then(|| read_small(&path)).transpose()
     }
 
     /// Removes the order: the policy files say what is in force.

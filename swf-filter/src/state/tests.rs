@@ -1,13 +1,15 @@
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::process::geteuid;
 use swf_filter_common::abi::Count;
 use swf_filter_core::compile::{Generation, compile};
 use swf_filter_core::policy::{SourceFile, parse};
 
-use super::{Ledger, Saved, State, keys};
+use super::{Ledger, Saved, State, keys, prepare};
 use crate::lock::{Afterwards, Lock};
 use crate::sources::Sources;
 
@@ -80,6 +82,72 @@ fn a_damaged_file_is_passed_over() {
     fs::copy(folder.path().join("generation-1"), &path).unwrap();
     let error = format!("{:#}", state.load(2).unwrap_err());
     assert!(error.contains("holds generation 1"), "{error}");
+}
+
+#[test]
+fn what_is_no_file_is_neither_waited_for_nor_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::new(folder.path());
+    let path = folder.path().join("generation-1");
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(state.load(1).is_err());
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    assert!(state.load(1).is_err());
+}
+
+#[test]
+fn names_that_are_not_written_here_are_no_generations() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::new(folder.path());
+    state.save(&saved(7)).unwrap();
+    for name in ["+8", "08", "18446744073709551615"] {
+        fs::write(folder.path().join(format!("generation-{name}")), "").unwrap();
+    }
+    assert_eq!(state.highest(), Some(7));
+}
+
+#[test]
+fn what_a_kill_left_half_written_is_removed_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("state");
+    prepare(&directory).unwrap();
+    let state = State::new(&directory);
+    state.save(&saved(1)).unwrap();
+    let left = [".generation-2.swf-filter", ".text-ab.swf-filter"];
+    for name in left {
+        fs::write(directory.join(name), "half").unwrap();
+    }
+    fs::write(directory.join("history.damaged"), "kept").unwrap();
+    state.remove_unfinished();
+    assert!(left.iter().all(|name| !directory.join(name).exists()));
+    assert!(state.load(1).is_ok() && directory.join("history.damaged").exists());
+}
+
+#[test]
+fn a_directory_that_others_can_change_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("state");
+    let mode = || fs::metadata(&directory).unwrap().permissions().mode() & 0o777;
+    let set = |mode| fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+    prepare(&directory).unwrap();
+    assert_eq!(mode(), 0o700);
+    // Whoever can open it can lock it.
+    set(0o755);
+    prepare(&directory).unwrap();
+    assert_eq!(mode(), 0o700);
+    for open in [0o770, 0o702, 0o1777] {
+        set(open);
+        let error = prepare(&directory).unwrap_err().to_string();
+        assert!(error.contains("others can write to"), "{error}");
+    }
+    set(0o700);
+    if geteuid().is_root() {
+        chown(&directory, Some(65_534), None).unwrap();
+        let error = prepare(&directory).unwrap_err().to_string();
+        assert!(error.contains("belongs to the user 65534"), "{error}");
+    }
 }
 
 fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {

@@ -90,6 +90,7 @@ impl Gate {
                     .saturating_sub(view.received),
             },
             reloads: self.reloads.info(),
+            put_back: view.upkeep.info(),
             warnings: self
                 .warnings(&view, audience)
                 .into_iter()

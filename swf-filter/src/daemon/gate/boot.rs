@@ -21,6 +21,7 @@ impl Gate {
     /// one, or none.
     pub(in crate::daemon) fn start(&self) -> Result<()> {
         lock(&self.programs).pin()?;
+        self.state.remove_unfinished();
         let pinned = lock(&self.publisher).active();
         match pinned {
             Some(active) => {

@@ -381,6 +381,7 @@ impl Gate {
         let orders = trial.into_iter().chain(held);
         let others = view.told(audience).into_iter().chain(view.lost.clone());
         let others = others.chain(view.stale(audience));
+        let others = others.chain(view.upkeep.warnings(&view.notes));
         orders.chain(others).collect()
     }
 }

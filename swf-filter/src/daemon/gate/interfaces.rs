@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use tracing::{debug, error, info, warn};
 
-use super::{Gate, Provenance, lock};
-use crate::dataplane::Interface;
+use super::{Gate, Provenance, View, lock};
+use crate::dataplane::{Held, Interface};
 use crate::state::By;
 
 impl Gate {
@@ -27,33 +27,51 @@ impl Gate {
         programs.sweep(&view.known);
         let known = view.known.clone();
         let chosen = |interface: &&Interface| {
-            view.config.names(&interface.name)
-                && only.map_or(!view.detached.contains(&interface.name), |name| {
-                    *interface.name == *name
-                })
+            only.map_or_else(|| view.wants(interface), |name| *interface.name == *name)
         };
         let chosen: Vec<&Interface> = known.iter().filter(chosen).collect();
         let mode = view.config.xdp_mode;
         for interface in chosen {
             view.detached.remove(&interface.name);
-            let before = programs.is_attached(interface);
+            let held = programs.held(interface.index);
+            let before = held == Held::Replaced || programs.is_attached(interface);
             match programs.attach(interface, mode) {
-                Ok(None) if before => debug!(interface = %interface.name, "still attached"),
-                Ok(None) => {
-                    info!(interface = %interface.name, "attached");
-                    view.notes.remove(&interface.name);
-                }
-                Ok(Some(note)) => {
-                    warn!(interface = %interface.name, "attached in generic mode, which is slower: {note}");
-                    view.notes.insert(Arc::clone(&interface.name), note);
+                Ok(note) => {
+                    if let Some(words) = view.upkeep.attached(&interface.name, held) {
+                        warn!(interface = %interface.name, "{words}");
+                    }
+                    match note {
+                        Some(note) => {
+                            warn!(interface = %interface.name, "attached in generic mode, which is slower: {note}");
+                            view.notes.insert(Arc::clone(&interface.name), note);
+                        }
+                        None if before => {
+                            debug!(interface = %interface.name, "still attached");
+                        }
+                        None => {
+                            info!(interface = %interface.name, "attached");
+                            view.notes.remove(&interface.name);
+                        }
+                    }
                 }
                 Err(error) => {
+                    view.upkeep.refused(&interface.name, held, &error);
                     let note = format!("{:#}", anyhow::Error::from(error));
-                    error!(interface = %interface.name, "not attached: {note}");
+                    if view.notes.get(&interface.name) != Some(&note) {
+                        error!(interface = %interface.name, "not attached: {note}");
+                    }
                     view.notes.insert(Arc::clone(&interface.name), note);
                 }
             }
         }
+        let View {
+            upkeep,
+            config,
+            detached,
+            ..
+        } = &mut *view;
+        upkeep.forget(|name| config.names(name) && !detached.contains(name));
+        view.keep_pins(&mut programs);
         Ok(())
     }
 
@@ -64,7 +82,7 @@ impl Gate {
 
     /// Takes the filter off one interface, or off all.
     pub(in crate::daemon) fn detach(&self, only: Option<&str>) -> Result<()> {
-        let programs = lock(&self.programs);
+        let mut programs = lock(&self.programs);
         let mut view = self.view();
         let chosen: Vec<Interface> = view
             .known

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::control::api::{EventInfo, GenerationInfo, InterfaceInfo, PolicyInfo, ReloadInfo};
+use crate::control::api::{
+    EventInfo, GenerationInfo, InterfaceInfo, PolicyInfo, PutBack, ReloadInfo,
+};
 use crate::dataplane::interfaces::Program;
 use crate::doctor::facts::{Channels, Loaded};
 use crate::listener::status::UpstreamInfo;
@@ -21,6 +23,7 @@ fn status() -> Status {
         reasons: Vec::new(),
         events: EventInfo::default(),
         reloads: ReloadInfo::default(),
+        put_back: PutBack::default(),
         trial: None,
         held: None,
         warnings: Vec::new(),
@@ -100,6 +103,7 @@ fn well() -> Facts {
         config: Read::Right(Settings {
             pins: "/sys/fs/bpf/swf-filter".into(),
             bpf: Ok(true),
+            open: Ok(None),
             mode: XdpMode::Auto,
         }),
         policy: Some(Read::Right(Policy {
@@ -357,6 +361,23 @@ fn pins_belong_into_a_bpf_file_system() {
         Grade::Warning,
         bpf("/sys/fs/bpf/x", false),
         bpf("/sys/fs/bpf/x", true),
+    );
+}
+
+#[test]
+fn pins_that_others_can_change_are_told() {
+    let open = |why: Option<&'static str>| {
+        move |facts: &mut Facts| {
+            if let Read::Right(settings) = &mut facts.config {
+                settings.open = Ok(why.map(str::to_owned));
+            }
+        }
+    };
+    only(
+        "bpffs",
+        Grade::Failure,
+        open(Some("others can write")),
+        open(None),
     );
 }
 

@@ -8,8 +8,8 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
 use super::*;
 use crate::control::api::{
-    Busiest, EventInfo, EventReport, GenerationInfo, HostChange, InterfaceInfo, ReasonCount,
-    ReloadInfo, RuleChange, Status,
+    Busiest, EventInfo, EventReport, GenerationInfo, HostChange, InterfaceInfo, PutBack,
+    ReasonCount, ReloadInfo, RuleChange, Status,
 };
 use crate::listener::status::{ListenerInfo, ListenerStatus, UpstreamInfo};
 use crate::top::model::{Events, Gate, Model, Reading};
@@ -103,6 +103,7 @@ fn status(packets: u64, names: [&str; 3]) -> Status {
         reasons: reasons.into(),
         events: EventInfo::default(),
         reloads: ReloadInfo::default(),
+        put_back: PutBack::default(),
         trial: None,
         held: None,
         warnings: if names == FOE {

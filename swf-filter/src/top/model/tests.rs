@@ -1,7 +1,7 @@
 //! Rates are right, or are not there.
 
 use super::*;
-use crate::control::api::{EventInfo, GenerationInfo, ReasonCount, ReloadInfo};
+use crate::control::api::{EventInfo, GenerationInfo, PutBack, ReasonCount, ReloadInfo};
 
 fn status(pid: u32, packets: [u64; 3]) -> Status {
     let reasons = ["allow", "deny", "audit-deny"].into_iter().zip(packets);
@@ -21,6 +21,7 @@ fn status(pid: u32, packets: [u64; 3]) -> Status {
         reasons: reasons.collect(),
         events: EventInfo::default(),
         reloads: ReloadInfo::default(),
+        put_back: PutBack::default(),
         trial: None,
         held: None,
         warnings: vec!["a".to_owned()],
