@@ -118,8 +118,10 @@ fn packet_words(verdict: Effect, explanation: &Explanation) -> String {
         Effect::Drop => "dropped",
     };
     match &explanation.rule {
-        Some(rule) => format!("{verdict}: {}, `{rule}`", explanation.reason),
-        None => format!("{verdict}: {}", explanation.reason),
+        Some(rule) if explanation.words.is_none() => {
+            format!("{verdict}: {}, `{rule}`", explanation.reason)
+        }
+        _ => format!("{verdict}: {}", explanation.why()),
     }
 }
 

@@ -1,12 +1,13 @@
-//! What each rule of a generation does to packets.
+//! What each rule of a generation does to packets, and drops by policy documents in words.
 //!
 //! A rule does not say it of itself: the list it stands in does, with the mode and the default of its host, and of statements of documents only
-//! the leaves of tables.
+//! the leaves of tables. The kernel knows one reason for all that line 2 of "Who wins" drops, which is `deny`; the rule tells what does it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use swf_filter_common::abi::Class;
+use swf_filter_common::reason::Reason;
 use swf_filter_core::compile::{Generation, List, Row, Rule};
 use swf_filter_core::policy::{Effect, Mode};
 
@@ -33,6 +34,28 @@ pub(crate) fn verdicts(generation: &Generation) -> Arc<[RuleVerdict]> {
     };
     let rules = (0..).zip(&generation.rules);
     rules.map(|(number, rule)| verdict(number, rule)).collect()
+}
+
+/// A drop, or a would-be drop, by policy documents in words: none if a list decides, or something else.
+pub(crate) fn by_documents(reason: Reason, generation: &Generation, rule: &Rule) -> Option<String> {
+    if !matches!(reason, Reason::AuditDeny | Reason::Deny) {
+        return None;
+    }
+    let host = &generation.host_of(rule)?.name;
+    match rule.list {
+        List::Statement => Some(format!(
+            "policy documents deny every request to host `{host}` from there"
+        )),
+        List::Unmatched => Some(format!(
+            "no policy document allows any request to host `{host}` from there"
+        )),
+        List::Allow
+        | List::AlwaysAllow
+        | List::Audit
+        | List::Default
+        | List::Deny
+        | List::TrustedProxies => None,
+    }
 }
 
 /// The numbers of statements that deny. Rules do not say it, but leaves of tables do.
@@ -148,7 +171,7 @@ deny = ["192.0.2.2"]
         let enforced = judged(POLICY);
         assert_eq!(find(&enforced, "NotThere"), Some(RuleVerdict::Drop));
         assert_eq!(find(&enforced, "Alice"), Some(RuleVerdict::Pass));
-        let unmatched = "no statement allows it";
+        let unmatched = "no document allows a request from there";
         assert_eq!(find(&enforced, unmatched), Some(RuleVerdict::Drop));
         let audited = judged(&format!("{POLICY}mode = \"audit\"\n"));
         assert_eq!(find(&audited, "NotThere"), Some(RuleVerdict::WouldDrop));

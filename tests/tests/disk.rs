@@ -11,8 +11,10 @@ use swf_filter_tests::disk::Disk;
 use swf_filter_tests::frames::Frame;
 use swf_filter_tests::process::run;
 use swf_filter_tests::require;
+use swf_filter_tests::stage::{Behind, Stage};
+use swf_filter_tests::wait::wait_until;
 use swf_filter_tests::wire::Wire;
-use swf_filter_tests::world::World;
+use swf_filter_tests::world::{DEADLINE, World};
 use tempfile::TempDir;
 
 const HOST: &str = "198.51.100.10";
@@ -118,6 +120,215 @@ fn policies_change_over_a_full_disk() -> Result<()> {
 #[test]
 fn policies_change_over_a_disk_that_became_read_only() -> Result<()> {
     policies_change_over_state_that_cannot_be_written("read-only", READ_ONLY)
+}
+
+fn state_is_written_once_it_can_be(name: &str, damage: Damage) -> Result<()> {
+    let Some(world) = World::silent(name)? else {
+        return Ok(());
+    };
+    let [spoil, mend] = damage;
+    let disk = Disk::at(&world.file("state"))?;
+    let wire = world.wire_one()?;
+    world.write_policy("10.toml", policy(OPEN))?;
+    let mut daemon = world.attached_daemon()?;
+    spoil(&disk)?;
+    world.write_policy("10.toml", policy(SHUT))?;
+    world.reload()?;
+    ensure!(!passes(&wire)? && warnings(&world)?.contains(BEHIND));
+    mend(&disk)?;
+    wait_until(DEADLINE, "a state that is not behind", || {
+        warnings(&world).is_ok_and(|warnings| warnings == "[]")
+    });
+    let history = world.ask(&["history"])?;
+    let changes = history["generations"].as_array();
+    ensure!(changes.is_some_and(|all| all.len() == 2), "{history}");
+
+    // A boot with broken files has what was in force last, and not what came before it.
+    daemon.kill()?;
+    run(world.command().arg("detach"))?;
+    world.write_policy("10.toml", "version = ")?;
+    let _daemon = world.attached_daemon()?;
+    ensure!(!passes(&wire)? && warnings(&world)?.contains("generation 2 of "));
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_has_room_again_gets_what_it_lacks() -> Result<()> {
+    state_is_written_once_it_can_be("late", FULL)
+}
+
+#[test]
+fn a_disk_that_can_be_written_again_gets_what_it_lacks() -> Result<()> {
+    state_is_written_once_it_can_be("late-read-only", READ_ONLY)
+}
+
+const PRINCIPALS: &str = "version = 1\n[[account]]\nid = \"111122223333\"\n[[user]]\nname = \"alice\"\npolicies = [\"alice.json\"]\n";
+const ALICE: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "swf:*", "Resource": "*"}}"#;
+
+/// A policy for a host that a listener fronts, and that lets `source` in. It takes some room.
+fn fronted(source: &str, room: usize) -> String {
+    format!(
+        "version = 1\n[[host]]\nname = \"swf\"\naddresses = [\"10.20.0.1\", \"10.30.0.1\"]\nports = [8443, 9443]\n\
+         account = \"111122223333\"\nallow = [\"{source}\"]\n# {}\n",
+        "room".repeat(room / 4)
+    )
+}
+
+/// A listener whose state has a disk of its own.
+struct Fronted {
+    stage: Stage,
+    disk: Disk,
+}
+
+impl Fronted {
+    fn new(name: &str) -> Result<Option<Self>> {
+        let policy = fronted("10.0.0.0/8", 0);
+        let files = (
+            &[("10.toml", &*policy)][..],
+            PRINCIPALS,
+            &[("alice.json", ALICE)][..],
+        );
+        let Some(mut stage) = Stage::before(name, files, Behind::Own, "")? else {
+            return Ok(None);
+        };
+        stage.listener.kill()?;
+        let disk = Disk::at(&stage.world.file("listener-state"))?;
+        stage.restart_listener()?;
+        stage.wait_until_listening();
+        let fronted = Self { stage, disk };
+        fronted.wait_until_kept();
+        Ok(Some(fronted))
+    }
+
+    /// What the listener says of itself.
+    fn listener(&self) -> Result<serde_json::Value> {
+        // Without a daemon the command fails, and prints what it knows.
+        let output = self
+            .stage
+            .command()
+            .args(["--output", "json", "status"])
+            .output()?;
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        Ok(status["listener"].clone())
+    }
+
+    fn warns(&self, words: &str) -> bool {
+        let listener = self.listener();
+        listener.is_ok_and(|listener| listener["warnings"].to_string().contains(words))
+    }
+
+    /// Waits until nothing is to be told of the policy on disk.
+    fn wait_until_kept(&self) {
+        wait_until(DEADLINE, "a policy on disk", || {
+            let listener = self.listener();
+            listener.is_ok_and(|listener| listener["warnings"].to_string() == "[]")
+        });
+    }
+
+    /// Brings a policy into force that lets others in.
+    fn revoke(&self, room: usize) -> Result<()> {
+        let policy = fronted("203.0.113.0/24", room);
+        self.stage.world.write_policy("10.toml", policy)?;
+        self.stage.world.reload()?;
+        self.stage.wait_until_listening();
+        Ok(())
+    }
+
+    /// Starts the listener again without a daemon. Gives the generation that it enforces.
+    fn restart_alone(&mut self) -> Result<Option<u64>> {
+        self.stage.daemon.kill()?;
+        self.stage.listener.kill()?;
+        self.stage.restart_listener()?;
+        wait_until(DEADLINE, "a listener", || {
+            self.listener().is_ok_and(|listener| listener.is_object())
+        });
+        Ok(self.listener()?["policy"]["generation"].as_u64())
+    }
+
+    fn restart_daemon(&mut self) -> Result<()> {
+        self.stage.daemon = self.stage.world.restarted_daemon()?;
+        self.stage.wait_until_listening();
+        Ok(())
+    }
+}
+
+/// More than a policy without it leaves.
+const ROOM: usize = 64 << 10;
+
+#[test]
+fn a_listener_does_not_go_back_to_a_policy_that_a_full_disk_kept() -> Result<()> {
+    let Some(mut fronted) = Fronted::new("revoked")? else {
+        return Ok(());
+    };
+    fronted.disk.fill()?;
+    fronted.revoke(ROOM)?;
+    ensure!(
+        fronted.warns("no older one is left"),
+        "{}",
+        fronted.listener()?
+    );
+    let state = fronted.stage.world.file("listener-state");
+    ensure!(!names(&state)?.contains(&"policy".to_owned()));
+    ensure!(
+        fronted.restart_alone()?.is_none(),
+        "{}",
+        fronted.listener()?
+    );
+    ensure!(fronted.warns("is not on disk") && fronted.warns("nobody is let in"));
+
+    // It is there as soon as there is room, without another change.
+    fronted.restart_daemon()?;
+    ensure!(fronted.warns("no older one is left"));
+    fronted.disk.free()?;
+    fronted.wait_until_kept();
+    ensure!(
+        fronted.restart_alone()? == Some(2),
+        "{}",
+        fronted.listener()?
+    );
+    ensure!(fronted.warns("until the daemon tells of another"));
+    Ok(())
+}
+
+#[test]
+fn a_policy_takes_the_room_of_the_one_that_it_replaces() -> Result<()> {
+    let Some(mut fronted) = Fronted::new("room")? else {
+        return Ok(());
+    };
+    fronted.disk.fill()?;
+    fronted.revoke(0)?;
+    fronted.wait_until_kept();
+    ensure!(
+        fronted.restart_alone()? == Some(2),
+        "{}",
+        fronted.listener()?
+    );
+    Ok(())
+}
+
+#[test]
+fn a_listener_does_not_go_back_to_a_policy_that_a_read_only_disk_kept() -> Result<()> {
+    let Some(mut fronted) = Fronted::new("revoked-ro")? else {
+        return Ok(());
+    };
+    fronted.disk.forbid_writing()?;
+    fronted.revoke(0)?;
+    ensure!(
+        fronted.warns("cannot be removed"),
+        "{}",
+        fronted.listener()?
+    );
+    ensure!(
+        fronted.restart_alone()?.is_none(),
+        "{}",
+        fronted.listener()?
+    );
+    ensure!(fronted.warns("generation 2 of "), "{}", fronted.listener()?);
+    fronted.restart_daemon()?;
+    fronted.disk.allow_writing()?;
+    fronted.wait_until_kept();
+    ensure!(fronted.restart_alone()? == Some(2));
+    Ok(())
 }
 
 fn policy_files_stay_whole(name: &str, damage: Damage) -> Result<()> {

@@ -15,6 +15,7 @@ use serde_json::Value;
 use swf_filter_tests::net::{self, Echo};
 use swf_filter_tests::process::Child;
 use swf_filter_tests::require;
+use swf_filter_tests::wait::wait_until;
 use swf_filter_tests::world::{DEADLINE, World};
 use tempfile::TempDir;
 
@@ -418,5 +419,75 @@ fn documents_are_enforced_at_the_packet_and_expectations_hold_reloads_back() -> 
     let told = explain("eth1", "10.20.0.2", "10.20.0.1:8443")?;
     ensure!(told["reason"] == "other-port", "{told}");
     ensure!(told["request"]["allowed"] == true, "{told}");
+    Ok(())
+}
+
+/// An account, and nobody who may call.
+const SHUT: &str = r#"version = 1
+[[host]]
+name = "shut"
+addresses = ["10.20.0.1"]
+account = "111122223333"
+allow = ["10.20.0.0/16"]
+[[host]]
+name = "open"
+addresses = ["10.30.0.1"]
+allow = ["10.30.0.0/16"]
+"#;
+
+#[test]
+fn a_host_that_documents_shut_is_warned_of_and_explained_as_that() -> Result<()> {
+    let Some(world) = World::new("shut")? else {
+        return Ok(());
+    };
+    let _services = [SERVICE, OTHER_SERVICE]
+        .map(|text| Echo::tcp(&world.host, address(text)))
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
+    let warning =
+        "host `shut` has an account, and no principal may call it: every source is dropped";
+    world.write_policy("10.toml", SHUT)?;
+    let (code, out, err) = run(world.command().arg("check"))?;
+    ensure!(code == Some(0) && out.starts_with("ok: 2 hosts"), "{out}");
+    ensure!(err.contains(warning) && err.contains("10.toml:5:"), "{err}");
+    ensure!(
+        err.matches("warning").count() == 1,
+        "the twin is fine: {err}"
+    );
+    let _daemon = world.attached_daemon()?;
+    let (_, _, err) = run(world.command().arg("reload"))?;
+    ensure!(err.contains(warning), "{err}");
+
+    let mut events = Child::spawn("events", world.command().arg("events"))?;
+    let why = "no policy document allows any request to host `shut` from there";
+    wait_until(DEADLINE, "an event", || {
+        assert_eq!(reached(&world), (false, true));
+        events
+            .stdout()
+            .contains(&format!(" drop {why}: 10.20.0.2:"))
+    });
+    events.kill()?;
+    let mut explain = world.command();
+    explain.args(["explain", "--live", "--from", "10.20.0.2", "--to", SERVICE]);
+    let (code, out, err) = run(explain.args(["--interface", "eth1"]))?;
+    ensure!(code == Some(0), "{err}");
+    ensure!(out.starts_with(&format!("drop: {why}\n")), "{out}");
+    ensure!(out.contains("10.toml:5:") && !out.contains("deny"), "{out}");
+    let (_, out, _) = run(world.command().arg("rules"))?;
+    let rule = out
+        .lines()
+        .find(|line| line.contains("no document allows a request from there"));
+    let rule = rule.context(out.clone())?;
+    ensure!(
+        rule.contains("shut") && rule.contains("unmatched") && !rule.starts_with(" 0 "),
+        "{rule}"
+    );
+
+    // An expectation that is not met says as much.
+    let expectation =
+        "version = 1\n[[expect]]\nhost = \"shut\"\nfrom = \"10.20.0.2\"\npacket = \"pass\"\n";
+    world.write_policy("20.toml", expectation)?;
+    let (code, _, err) = run(world.command().arg("check"))?;
+    ensure!(code == Some(REFUSED) && err.contains(why), "{err}");
     Ok(())
 }

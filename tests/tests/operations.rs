@@ -10,7 +10,7 @@ const README: &str = "README.md";
 const INSTEAD: [(&str, &str); 8] = [
     (
         "--from ADDRESS --to ADDRESS:PORT --interface IF",
-        "--from 198.51.100.66 --to 198.51.100.10:443 --interface eth9",
+        "--from 203.0.113.66 --to 198.51.100.10:443 --interface eth9",
     ),
     ("learn --for 1h", "learn --for 1s"),
     (

@@ -309,7 +309,11 @@ fn statement_rules(number: u16, host: &policy::Host, gate: &documents::Gate<'_>)
         .documents
         .as_ref()
         .map_or(&host.origin, |documents| &documents.origin);
-    let unmatched = rule(List::Unmatched, "no statement allows it".into(), origin);
+    let unmatched = rule(
+        List::Unmatched,
+        "no document allows a request from there".into(),
+        origin,
+    );
     statements.chain([unmatched]).collect()
 }
 

@@ -81,6 +81,12 @@ impl AddressSet {
         self.v4.0.is_empty() && self.v6.0.is_empty()
     }
 
+    /// Whether some address is in both.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        self.v4.meets(&other.v4) || self.v6.meets(&other.v6)
+    }
+
     /// The fewest prefixes that hold just these addresses.
     #[must_use]
     pub fn prefixes(&self) -> PrefixList {
@@ -117,6 +123,19 @@ impl<A: Address> Ranges<A> {
             .checked_sub(1)
             .and_then(|index| self.0.get(index))
             .is_some_and(|(_, last)| address <= *last)
+    }
+
+    /// Looks the ranges of the shorter list up in the longer one.
+    fn meets(&self, other: &Self) -> bool {
+        let (few, many) = if self.0.len() <= other.0.len() {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        few.0.iter().any(|(first, last)| {
+            let after = many.0.partition_point(|(_, end)| end < first);
+            many.0.get(after).is_some_and(|(start, _)| start <= last)
+        })
     }
 
     fn union<'a>(sets: impl Iterator<Item = &'a Self>) -> Self {
@@ -223,6 +242,7 @@ mod tests {
             prop_assert_eq!(bits(&left.difference(&right), base), a & !b);
             prop_assert_eq!(bits(&left.complement(), base), !a);
             prop_assert_eq!(&left.complement().complement(), &left);
+            prop_assert_eq!(left.meets(&right), a & b != 0);
             prop_assert_eq!(AddressSet::of(&left.prefixes()), left);
         }
     }

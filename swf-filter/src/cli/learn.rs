@@ -388,6 +388,7 @@ mod tests {
             length: 60,
             rule: Some("203.0.113.0/24".into()),
             origin: None,
+            words: None,
         }
     }
 

@@ -308,7 +308,7 @@ impl Show for EventReport {
             "{} {} {}: {} -> {} in on {}",
             self.time,
             if self.dropped { "drop" } else { "would drop" },
-            self.reason,
+            visible(self.words.as_ref().unwrap_or(&self.reason)),
             endpoint(self.source, self.source_port),
             endpoint(self.destination, self.destination_port),
             self.interface,
@@ -430,7 +430,7 @@ pub(super) fn verdict(explanation: &Explanation) -> String {
     format!(
         "{}: {}",
         if explanation.dropped { "drop" } else { "pass" },
-        explanation.reason
+        visible(explanation.why())
     )
 }
 

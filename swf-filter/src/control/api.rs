@@ -356,6 +356,9 @@ pub struct EventReport {
     pub rule: Option<Arc<str>>,
     /// Where the rule stands.
     pub origin: Option<Origin>,
+    /// That policy documents drop it, in words, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
 }
 
 /// The connection of who asks for a change. One that would drop its packets is refused.
@@ -615,6 +618,9 @@ pub struct Explanation {
     pub dropped: bool,
     /// The reason's name.
     pub reason: String,
+    /// That policy documents drop it, in words, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
     /// The protected host.
     pub host: Option<Arc<str>>,
     /// The zone.
@@ -692,6 +698,12 @@ pub struct StatementInfo {
 }
 
 impl Explanation {
+    /// Why, for people.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        self.words.as_deref().unwrap_or(&self.reason)
+    }
+
     /// Whether both say the same, as far as the kernel can tell. Where the rule stands does not count: a new comment above it
     /// changes no verdict.
     #[must_use]

@@ -10,6 +10,7 @@ mod change;
 mod follow;
 mod hour;
 mod interfaces;
+mod late;
 mod operator;
 mod past;
 mod trial;
@@ -34,6 +35,7 @@ pub(super) use self::upkeep::Upkept;
 
 use self::change::{Cause, Standing};
 use self::hour::Hour;
+use self::late::Late;
 use self::upkeep::Upkeep;
 use self::warning::Warning;
 use super::seen::Reloads;
@@ -66,6 +68,8 @@ pub(super) struct Gate {
     policy: watch::Sender<Option<PolicyInfo>>,
     /// What shall be in force, where the files do not say it. Changes only with the publisher's lock held.
     order: watch::Sender<Option<Order>>,
+    /// What the disk has not taken yet. Changes only with the publisher's lock held.
+    late: watch::Sender<Option<Late>>,
     /// What rules had counted when somebody asked last what they count now.
     readings: busiest::Readings,
     /// What happened lately.
@@ -161,6 +165,7 @@ impl Gate {
             }),
             policy: watch::Sender::default(),
             order: watch::Sender::default(),
+            late: watch::Sender::default(),
             readings: busiest::Readings::default(),
             hour: Mutex::default(),
         })
@@ -286,18 +291,27 @@ impl Gate {
         let before = self.view().enforced();
         let ledger = self.now_in_force(now, (generation, sources), config, !changed);
         self.order.send_replace(ahead.order);
-        let recorded = self.record(before, cause);
+        let recorded = self.record(before.clone(), cause.clone());
         let counted = self.state.save_ledger(&ledger);
-        if let Err(error) = ahead.on_disk.and(counted).and(recorded) {
-            let words = format!(
-                "{STATE_BEHIND}, and a boot may not enforce this generation; mend that, and `swf-filter reload` writes it once the policy files say it: {error:#}"
-            );
-            warn!("{words}");
-            self.view().warnings.push(words.into());
-        } else if changed && from == Provenance::Text {
-            let before = replaced.map_or(placement.number, |replaced| replaced.number);
-            self.state.keep(&[placement.number, before]);
-        }
+        let before_number = replaced.map_or(placement.number, |replaced| replaced.number);
+        let kept = [placement.number, before_number];
+        let late = match ahead.on_disk.and(counted).and(recorded) {
+            Ok(()) => {
+                if changed && from == Provenance::Text {
+                    self.state.keep(&kept);
+                }
+                None
+            }
+            Err(error) => {
+                let words = format!(
+                    "{STATE_BEHIND}, and a boot may not enforce this generation; mend that: it is written as soon as that can be done: {error:#}"
+                );
+                warn!("{words}");
+                self.view().warnings.push(words.into());
+                Some(Late::new(ahead.saved, (before, cause), kept))
+            }
+        };
+        self.late.send_replace(late);
         if let Some(replaced) = replaced {
             publisher.release(replaced.slot);
         }

@@ -23,8 +23,8 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tokio::time::{MissedTickBehavior, sleep};
+use tracing::{debug, error, info, warn};
 
 use self::gate::{Follower, Gate, Upkept};
 use self::seen::Sight;
@@ -50,6 +50,8 @@ const LONGEST_NAP: Duration = Duration::from_secs(1);
 const FOLLOW: Duration = Duration::from_secs(1);
 /// How often filters and pins are looked after.
 const UPKEEP: Duration = Duration::from_secs(1);
+/// Between two attempts to write what the disk did not take, at first and at most.
+const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 /// How often the budget of events is refilled.
 const REFILLS_PER_SECOND: u32 = 10;
 
@@ -115,6 +117,7 @@ async fn serve(config: Config, pins: Pins) -> Result<()> {
     }
     tokio::spawn(end_trials(Arc::clone(&daemon)));
     tokio::spawn(follow(Arc::clone(&daemon)));
+    tokio::spawn(catch_up(Arc::clone(&daemon)));
     tokio::spawn(look_at_rules(Arc::clone(&daemon)));
     tokio::spawn(look_after(Arc::clone(&daemon)));
     service::ready(&enforcing(&daemon));
@@ -222,6 +225,24 @@ async fn end_trials(daemon: Arc<Daemon>) {
         };
         // An error is an end of the daemon, which ends this too.
         let _woken = tokio::time::timeout(pause, orders.changed()).await;
+    }
+}
+
+/// Writes what the disk did not take, once it does.
+async fn catch_up(daemon: Arc<Daemon>) {
+    let mut late = daemon.gate.late();
+    let [shortest, longest] = RETRIES;
+    let mut pause = shortest;
+    while late.wait_for(Option::is_some).await.is_ok() {
+        sleep(pause).await;
+        let caught_up = daemon.run_blocking(|daemon| daemon.gate.catch_up()).await;
+        pause = match caught_up {
+            Ok(()) => shortest,
+            Err(error) => {
+                debug!("the state on disk is still behind: {error:#}");
+                (2 * pause).min(longest)
+            }
+        };
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) use self::signature::{
 use crate::control::api::Explanation;
 use crate::files::read_limited;
 use crate::report::Rejected;
+use crate::verdicts::by_documents;
 
 /// A packet to ask about: the first of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,7 @@ impl<'a> Explainer<'a> {
             interface: question.interface.map(str::to_owned),
             dropped: verdict.reason.drops(),
             reason: verdict.reason.name().to_owned(),
+            words: rule.and_then(|rule| by_documents(verdict.reason, generation, rule)),
             host: rule
                 .and_then(|rule| generation.host_of(rule))
                 .map(|host| Arc::clone(&host.name)),

@@ -157,11 +157,8 @@ async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
     }
     let targets = Targets::new(&settings.paths);
     let (audit, writing) = Audit::start(&targets).context("the audit log cannot be opened")?;
-    let policy = policy::follow(
-        socket(&settings.paths.run).into(),
-        settings.paths.state.as_path().into(),
-    )
-    .await;
+    let daemon = socket(&settings.paths.run).into();
+    let (policy, doubts) = policy::follow(daemon, policy::Places::new(&settings.paths)).await;
     let (keys, ring) = (Keys::load(&places)?, ring(&places)?);
     let shared = Arc::new(Shared::new(settings, policy, audit, keys, ring)?);
     let frontings: Arc<[_]> = open
@@ -172,6 +169,7 @@ async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
         Arc::clone(&shared),
         Arc::clone(&frontings),
         upstreams.into(),
+        doubts,
     );
     let control = server::open(&socket(&shared.settings.paths.listener_run))?;
     let status = Arc::new(status);

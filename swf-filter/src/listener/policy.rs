@@ -2,6 +2,8 @@
 //!
 //! A policy comes as text, is read and compiled here as it was there, and takes effect whole. Until there is one, nobody is let in.
 
+mod kept;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -9,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use hyper::Method;
 use swf_filter_core::admission::{self, Admission, Entrance};
 use swf_filter_core::compile::{Generation, Zone, compile};
@@ -20,16 +22,16 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+pub(super) use self::kept::{Doubts, Places};
+
+use self::kept::{Keeper, Kept};
 use super::arrival::Arrival;
 use crate::control::api::{PolicyInfo, PolicyReport};
 use crate::control::client::{self, AskError};
 use crate::explain::to_hex;
-use crate::state;
 
 /// Between two attempts to reach the daemon.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The last policy, in the state directory.
-const LAST: &str = "policy";
 
 /// A policy in force.
 #[derive(Debug)]
@@ -161,29 +163,21 @@ fn members(policy: &Policy, generation: &Generation) -> Box<[Box<[usize]>]> {
 /// What is known of the daemon's policy.
 pub(super) type Current = watch::Receiver<Option<Arc<Enforced>>>;
 
-/// Starts with the last policy that was enforced here, and follows the daemon for ever.
+/// Starts with the last policy that was enforced here, and follows the daemon for ever. Tells, too, what is doubtful about the one on
+/// disk.
 ///
 /// The last policy is in force when this returns, so that who connects right after a restart is not turned away.
-pub(super) async fn follow(socket: Arc<Path>, state: Arc<Path>) -> Current {
-    let last = match load(&state).await {
-        Ok(Some(enforced)) => {
-            info!(
-                generation = enforced.info.generation,
-                "the last policy is enforced until the daemon tells of another"
-            );
-            Some(enforced)
-        }
-        Ok(None) => None,
-        Err(error) => {
-            warn!("the last policy is of no use: {error:#}");
-            None
-        }
-    };
-    let (sender, current) = watch::channel(last);
+pub(super) async fn follow(
+    socket: Arc<Path>,
+    places: Places,
+) -> (Current, watch::Receiver<Doubts>) {
+    let keeper = Keeper::start(places);
+    let (sender, current) = watch::channel(start(&keeper).await);
+    let doubts = keeper.doubts();
     tokio::spawn(async move {
         let mut is_away = false;
         loop {
-            let Err(error) = follow_daemon(&socket, &state, &sender).await;
+            let Err(error) = follow_daemon(&socket, &keeper, &sender).await;
             if !is_away || error.is::<Left>() {
                 warn!("the daemon is away, the last policy stays in force: {error:#}");
             }
@@ -191,7 +185,24 @@ pub(super) async fn follow(socket: Arc<Path>, state: Arc<Path>) -> Current {
             sleep(PAUSE).await;
         }
     });
-    current
+    (current, doubts)
+}
+
+/// The policy to start with.
+async fn start(keeper: &Keeper) -> Option<Arc<Enforced>> {
+    let kept = Arc::new(keeper.load().await?);
+    let read = Arc::clone(&kept);
+    let enforced = spawn_blocking(move || Enforced::new(&read.report)).await;
+    match enforced.map_err(Into::into).flatten() {
+        Ok(enforced) => {
+            keeper.mark(&kept).await;
+            Some(Arc::new(enforced))
+        }
+        Err(error) => {
+            keeper.refuse(&error);
+            None
+        }
+    }
 }
 
 /// The daemon was there, and is not any more.
@@ -202,22 +213,24 @@ struct Left(AskError);
 /// Enforces what the daemon tells, until it ends.
 async fn follow_daemon(
     socket: &Path,
-    state: &Path,
+    keeper: &Keeper,
     sender: &watch::Sender<Option<Arc<Enforced>>>,
 ) -> Result<Infallible> {
     let mut lines = client::follow(socket, "/v1/generations").await?;
     loop {
         let info: PolicyInfo = lines.next().await.map_err(Left)?;
         if is_enforced(sender, &info) {
+            keeper.told();
             continue;
         }
         let bytes = client::ask(socket, Method::GET, "/v1/policy", &()).await?;
-        let directory = state.to_owned();
-        let taken = spawn_blocking(move || take(&bytes, &directory)).await?;
-        match taken {
-            Ok(enforced) => {
+        match spawn_blocking(move || take(&bytes)).await? {
+            Ok((enforced, kept)) => {
+                keeper.mark(&kept).await;
+                keeper.keep(kept).await;
                 info!(generation = enforced.info.generation, "new policy in force");
                 sender.send_replace(Some(Arc::new(enforced)));
+                keeper.told();
             }
             Err(error) => error!(
                 generation = info.generation,
@@ -234,27 +247,10 @@ fn is_enforced(sender: &watch::Sender<Option<Arc<Enforced>>>, info: &PolicyInfo)
         .is_some_and(|current| current.info == *info)
 }
 
-fn take(json: &[u8], state: &Path) -> Result<Enforced> {
+fn take(json: &[u8]) -> Result<(Enforced, Arc<Kept>)> {
     let report: PolicyReport = serde_json::from_slice(json).context("it cannot be read")?;
     let enforced = Enforced::new(&report)?;
-    if let Err(error) = state::write(&state.join(LAST), &report) {
-        warn!("a listener that starts without a daemon would not know this policy: {error:#}");
-    }
-    Ok(enforced)
-}
-
-async fn load(state: &Path) -> Result<Option<Arc<Enforced>>> {
-    let path = state.join(LAST);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let enforced = spawn_blocking(move || {
-        let report: PolicyReport = state::read(&path)?;
-        let hash = report.sources.hash();
-        ensure!(report.info.policy == hash, "its text is another");
-        Enforced::new(&report)
-    });
-    Ok(Some(Arc::new(enforced.await??)))
+    Ok((enforced, Arc::new(Kept::now(report))))
 }
 
 #[cfg(test)]

@@ -19,12 +19,12 @@ use jiff::Timestamp;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::audit::Verdict;
-use super::policy::Agreement;
+use super::policy::{Agreement, Doubts};
 use super::settings::Socket;
 use super::shared::{Fronting, Shared, TurnedAway};
 use super::upstream::{Health, Upstream};
@@ -174,6 +174,8 @@ pub(super) struct Source {
     shared: Arc<Shared>,
     frontings: Arc<[Arc<Fronting>]>,
     upstreams: Box<[(Arc<str>, Arc<Upstream>)]>,
+    /// About the policy on disk.
+    doubts: watch::Receiver<Doubts>,
 }
 
 impl Source {
@@ -181,11 +183,13 @@ impl Source {
         shared: Arc<Shared>,
         frontings: Arc<[Arc<Fronting>]>,
         upstreams: Box<[(Arc<str>, Arc<Upstream>)]>,
+        doubts: watch::Receiver<Doubts>,
     ) -> Self {
         Self {
             shared,
             frontings,
             upstreams,
+            doubts,
         }
     }
 
@@ -220,6 +224,7 @@ impl Source {
                 }));
             }
         }
+        warnings.extend(self.doubts.borrow().words().cloned());
         let soon = Timestamp::now() + SOON;
         for one in self.frontings.iter() {
             for certificate in one.tls.loaded().certificates() {

@@ -301,14 +301,14 @@ impl<'a> Pool<'a> {
 }
 
 /// What the documents of a host come to at the packet, in short.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Summary<'a> {
     /// A statement that lets in every source outside of VPCs.
     pub(crate) open: Option<&'a Statement>,
     /// The first statement with a condition on where a request comes from.
     pub(crate) restricted: Option<&'a Statement>,
-    /// Whether some statement lets somebody in.
-    pub(crate) reachable: bool,
+    /// For each zone, the sources that some statement lets in.
+    pub(crate) let_in: Vec<(Zone, AddressSet)>,
 }
 
 /// Sums up what the documents of a host come to. None if no documents judge its requests.
@@ -327,20 +327,24 @@ pub(crate) fn summary<'a>(policy: &'a Policy, host: &'a Host) -> Option<Summary<
     let mut summary = Summary {
         open: None,
         restricted: restricted.map(|attached| attached.statement),
-        reachable: false,
+        let_in: Vec::new(),
     };
     let (zones, _) = zones(policy).ok()?;
-    for (zone, verdicts) in zones.iter().zip(&*gate.verdicts(&zones)) {
-        let public = views(policy, zone).into_iter().find(View::is_public);
+    let verdicts = gate.verdicts(&zones);
+    for (zone, verdicts) in zones.into_iter().zip(&*verdicts) {
+        let public = views(policy, &zone).into_iter().find(View::is_public);
+        let mut let_in = Vec::new();
         for (index, set) in &verdicts.by_statement {
             let allow = gate.statements().get(*index);
             let allow = allow.filter(|allow| allow.statement.effect == Effect::Allow);
-            summary.reachable |= allow.is_some();
+            let_in.extend(allow.map(|_| set));
             let is_open = |public: &View<'_>| public.sources.difference(set).is_empty();
             if public.as_ref().is_some_and(is_open) && summary.open.is_none() {
                 summary.open = allow.map(|allow| allow.statement);
             }
         }
+        let let_in = AddressSet::union(let_in);
+        summary.let_in.push((zone, let_in));
     }
     Some(summary)
 }

@@ -135,6 +135,16 @@ pub enum Lint {
         /// What covers it.
         by: Cover,
     },
+    /// A host that documents let nobody reach.
+    #[error("{}: {fate}", why.words(host))]
+    Shut {
+        /// The host.
+        host: Arc<str>,
+        /// What lets nobody in.
+        why: Shut,
+        /// What becomes of sources.
+        fate: String,
+    },
     /// A host that drops everything.
     #[error("nothing can reach host `{name}`")]
     Unreachable {
@@ -227,6 +237,57 @@ pub enum Extent {
     Several,
 }
 
+/// Why documents let nobody reach a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shut {
+    /// They allow requests, but from none of the sources that the host's lists let through.
+    Apart,
+    /// The host has an account only, and there is neither user nor role.
+    NoCaller(Without),
+    /// They allow no request at all.
+    Nobody,
+}
+
+/// What lets sources in without documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Without {
+    /// The host's `allow`, and nothing else.
+    Listed,
+    /// More than an `allow`, or nothing.
+    Unlisted,
+}
+
+impl Shut {
+    fn words(self, host: &str) -> String {
+        match self {
+            Self::Apart => format!(
+                "the policy documents of host `{host}` allow no request from a source that its lists let through"
+            ),
+            Self::NoCaller(_) => {
+                format!("host `{host}` has an account, and no principal may call it")
+            }
+            Self::Nobody => format!("no policy document allows any request to host `{host}`"),
+        }
+    }
+
+    fn help(self) -> &'static str {
+        match self {
+            Self::Apart => {
+                "a source must get through both: let `allow` name the sources that the conditions of documents name, and `deny` none of them"
+            }
+            Self::NoCaller(Without::Listed) => {
+                "add users or roles in principals.d, or leave `account` out while requests are not judged: `allow` alone then decides"
+            }
+            Self::NoCaller(Without::Unlisted) => {
+                "add users or roles in principals.d, with documents that allow what they are to do"
+            }
+            Self::Nobody => {
+                "allow what users or roles are to do, in documents of theirs or in `resource_policies`; `swf-filter explain --principal ARN --action ACTION` says what a request lacks"
+            }
+        }
+    }
+}
+
 impl fmt::Display for Cover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}`", self.first)?;
@@ -250,6 +311,7 @@ impl Lint {
             | Self::OtherFamily { .. }
             | Self::Repeated { .. }
             | Self::Shadowed { .. }
+            | Self::Shut { .. }
             | Self::Unreachable { .. }
             | Self::UnusedSet { .. } => Severity::Warning,
             Self::IdleAllow { .. }
@@ -278,6 +340,7 @@ impl Lint {
             | Self::OpenAtPacket { .. }
             | Self::OtherServices
             | Self::Withheld { .. } => "this statement",
+            Self::Shut { .. } => "this field",
             Self::IdleAllow { .. } => "the first of these entries",
             Self::Exempt { .. }
             | Self::IdleAudit { .. }
@@ -352,6 +415,7 @@ impl Lint {
             Self::Shadowed { by, .. } => {
                 format!("deny wins, even over a longer prefix; remove the entry, or narrow {by}")
             }
+            Self::Shut { why, .. } => why.help().into(),
             Self::Unreachable { .. } => {
                 "add the sources that may reach it to `allow`, and keep `deny` off them".into()
             }

@@ -11,7 +11,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use self::kind::{Cover, Extent, Family, Lint, List};
+pub use self::kind::{Cover, Extent, Family, Lint, List, Shut, Without};
 use self::relations::{Number, Relation, Shapes, listed, relate, weight};
 use super::limits::ALL_PREFIXES;
 use super::parse::overlaps;

@@ -22,6 +22,7 @@ use crate::dataplane::interfaces::names;
 use crate::dataplane::{Active, Counters};
 use crate::files;
 use crate::state::{RuleKey, keys};
+use crate::verdicts::by_documents;
 
 impl Gate {
     /// Follows which policy is in force.
@@ -195,6 +196,7 @@ impl Gate {
             interface: interface.map(str::to_owned),
             dropped: probed.dropped,
             reason: reason.name().to_owned(),
+            words: rule.and_then(|rule| by_documents(reason, &view.generation, rule)),
             host: rule
                 .and_then(|rule| view.generation.host_of(rule))
                 .map(|host| Arc::clone(&host.name)),
@@ -248,6 +250,7 @@ impl Gate {
             .as_ref()
             .filter(|_| rule.is_some() && !way.interfaces.is_empty())
             .and_then(|generation| generation.zones.get(zone(generation, &way)));
+        let words = || by_documents(reason?, generation.as_ref()?, rule?);
         let report = EventReport {
             time: format!("{:.3}", Timestamp::now()),
             generation: event.generation,
@@ -265,6 +268,7 @@ impl Gate {
             length: event.length,
             rule: rule.map(|rule| Arc::clone(&rule.text)),
             origin: rule.map(|rule| rule.origin.clone()),
+            words: words(),
         };
         self.see(&report);
         report

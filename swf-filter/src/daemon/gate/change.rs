@@ -28,6 +28,7 @@ use crate::state::{
 const MOST_COUNTED: usize = 100_000;
 
 /// Who makes a change, and how.
+#[derive(Clone)]
 pub(super) struct Cause {
     by: By,
     how: How,
@@ -54,6 +55,8 @@ pub(super) struct Ahead {
     pub(super) order: Option<Order>,
     /// What it was to do before.
     pub(super) earlier: Option<Order>,
+    /// The generation, if it was to be written.
+    pub(super) saved: Option<Saved>,
     /// Whether all that is on disk.
     pub(super) on_disk: Result<()>,
 }
@@ -160,17 +163,17 @@ impl Gate {
         let before = active.map(|active| active.number);
         let order = self.order_for(standing, (number, before), &candidate.cause)?;
         let earlier = self.order.borrow().clone();
-        let saved = match &candidate.sources {
-            Some(sources) if candidate.from == Provenance::Text => self.state.save(&Saved {
-                number,
-                after: before.filter(|_| changed),
-                since: self.since(changed).as_millisecond(),
-                generation: Arc::clone(&candidate.generation),
-                sources: Arc::clone(sources),
-            }),
-            _ => Ok(()),
-        };
-        let on_disk = self.write_order(standing, order.as_ref(), saved);
+        let sources = candidate.sources.as_ref();
+        let sources = sources.filter(|_| candidate.from == Provenance::Text);
+        let saved = sources.map(|sources| Saved {
+            number,
+            after: before.filter(|_| changed),
+            since: self.since(changed).as_millisecond(),
+            generation: Arc::clone(&candidate.generation),
+            sources: Arc::clone(sources),
+        });
+        let is_saved = saved.as_ref().map(|saved| self.state.save(saved));
+        let on_disk = self.write_order(standing, order.as_ref(), is_saved.unwrap_or(Ok(())));
         if let (Standing::Trial(_), Err(error)) = (standing, &on_disk) {
             let words = format!(
                 "nothing was tried: the state on disk cannot be written, so a restart would not end the trial: {error:#}"
@@ -182,6 +185,7 @@ impl Gate {
         Ok(Ahead {
             order,
             earlier,
+            saved,
             on_disk,
         })
     }

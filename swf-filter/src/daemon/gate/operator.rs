@@ -13,6 +13,7 @@ use crate::control::api::Operator;
 use crate::dataplane::Interface;
 use crate::dataplane::interfaces::masters;
 use crate::explain::{Explainer, Question};
+use crate::verdicts::by_documents;
 
 impl Gate {
     /// Refuses a generation that would drop what the operator is connected by.
@@ -56,7 +57,9 @@ pub(super) fn cut(
             request: None,
         });
         let verdict = verdict.ok().filter(|verdict| verdict.reason.drops())?;
-        let rule = generation.rule(verdict.rule).map(|rule| {
+        let rule = generation.rule(verdict.rule);
+        let words = rule.and_then(|rule| by_documents(verdict.reason, generation, rule));
+        let rule = rule.map(|rule| {
             let text = crate::report::visible(&rule.text);
             format!(", by {} {text} at {}", rule.list.name(), rule.origin)
         });
@@ -64,7 +67,7 @@ pub(super) fn cut(
             "this would drop your own connection from {} to {} on {name}: {}{}",
             operator.from,
             plain(operator.to),
-            verdict.reason.name(),
+            words.as_deref().unwrap_or(verdict.reason.name()),
             rule.unwrap_or_default()
         ))
     })

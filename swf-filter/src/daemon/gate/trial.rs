@@ -11,6 +11,7 @@ use swf_filter_core::compile::Generation;
 use tracing::{error, info, warn};
 
 use super::change::{Cause, Standing};
+use super::late::Late;
 use super::{Candidate, Gate, Provenance, Publisher, lock, past};
 use crate::control::api::{ConfirmReport, Operator, ReloadReport};
 use crate::control::server::Audience;
@@ -20,7 +21,7 @@ use crate::state::{By, How, Moment, Order, Saved, Trial};
 /// How long a trial may last.
 const LONGEST: Duration = Duration::from_hours(24);
 /// How it begins that a confirmation is not in the history.
-const LACKS: &str = "the history lacks that generation";
+pub(super) const LACKS: &str = "the history lacks that generation";
 
 impl Gate {
     /// Brings a text into force for some time.
@@ -123,16 +124,21 @@ impl Gate {
     /// Has the history take note of a confirmation. Gives what is to be told if it cannot.
     fn note_confirmation(&self, generation: u64, by: By) -> Option<String> {
         let same = self.view().enforced();
-        let noted = self.record(same, Cause::new(by, How::Confirm));
+        let cause = Cause::new(by, How::Confirm);
+        let noted = self.record(same.clone(), cause.clone());
         // It is noted now, or is told anew.
         self.view().warnings.retain(|told| !told.begins(LACKS));
         let error = noted.err()?;
         let words = format!(
-            "{LACKS} {generation} was confirmed, so a later `rollback` would pass it over; mend that, and `swf-filter reload` takes note of it \
-             once the policy files say the same; until they do, `swf-filter confirm` does, and writes them: {error:#}"
+            "{LACKS} {generation} was confirmed, so a later `rollback` would pass it over; mend that: it takes note of it as soon as it can: \
+             {error:#}"
         );
         warn!("{words}");
         self.view().warnings.push(words.clone().into());
+        self.late.send_modify(|late| match late {
+            Some(late) => late.confirm(cause),
+            None => *late = Some(Late::of_history(same, cause)),
+        });
         Some(words)
     }
 

@@ -1,11 +1,15 @@
+use std::fs;
+
 use swf_filter_core::policy::Effect;
 use swf_filter_core::policy::Entry as Listed;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::*;
 use crate::sources::{Source as File, Sources};
+use crate::state;
 
 const PROXY: &str = "198.51.100.200:4000";
 const HOST: &str = r#"
@@ -187,33 +191,189 @@ async fn reaches(current: &mut Current, generation: u64) -> Arc<Enforced> {
 #[tokio::test]
 async fn the_last_policy_is_in_force_without_a_daemon_and_the_next_when_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
-    let (socket, state) = (folder.path().join("control"), folder.path().join("state"));
-    std::fs::create_dir(&state).unwrap();
-    let start = || follow(socket.as_path().into(), state.as_path().into());
+    let socket = folder.path().join("control");
+    let start = || follow(socket.as_path().into(), places(&folder));
 
-    let mut current = start().await;
+    let (mut current, _) = start().await;
     assert!(current.borrow().is_none());
     let first = daemon(&socket, vec![report(1, HOST)]);
     let enforced = reaches(&mut current, 1).await;
     // What it compiles to is not what the daemon says.
     assert_eq!(enforced.agreement, Agreement::Differ);
+    eventually("it is kept", || loaded(&folder) == Ok(Some(1))).await;
     drop(first);
 
-    let mut current = start().await;
+    let (mut current, mut doubts) = start().await;
     assert_eq!(current.borrow().as_ref().unwrap().info.generation, 1);
+    let words = said(&doubts);
+    assert!(words.contains("generation 1 of "), "{words}");
+    assert!(words.contains("until the daemon tells"), "{words}");
     // The second one cannot be read: the first stays, and the third comes.
     let broken = report(2, "version = 1\n[[host]]\n");
     let _daemon = daemon(&socket, vec![broken, report(3, HOST)]);
     reaches(&mut current, 3).await;
+    settles(&mut doubts).await;
+}
+
+fn places(folder: &TempDir) -> Places {
+    Places::at(&folder.path().join("state"), &folder.path().join("run"))
+}
+
+fn said(doubts: &watch::Receiver<Doubts>) -> String {
+    doubts
+        .borrow()
+        .words()
+        .map(|words| format!("{words}\n"))
+        .collect()
+}
+
+/// Waits until there is nothing more to be said.
+async fn settles(doubts: &mut watch::Receiver<Doubts>) {
+    let nothing = |doubts: &Doubts| doubts.words().next().is_none();
+    let settled = timeout(Duration::from_secs(20), doubts.wait_for(nothing)).await;
+    settled.expect("it settles in time").unwrap();
+}
+
+/// What a listener that starts now makes of what is on disk: a generation, nothing, or why it is of no use.
+fn loaded(folder: &TempDir) -> Result<Option<u64>, String> {
+    match places(folder).load() {
+        Ok(kept) => Ok(kept.map(|kept| kept.report.info.generation)),
+        Err(error) => Err(format!("{error:#}")),
+    }
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let all = async {
+        while !holds() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), all).await.expect(what);
+}
+
+/// Another policy than that of `report`.
+fn other(generation: u64) -> PolicyReport {
+    report(generation, &HOST.replace("203.0.113.66", "203.0.113.67"))
+}
+
+/// A folder with a first policy in force, and who keeps the next.
+async fn keeping_one() -> (TempDir, Keeper) {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = Keeper::start(places(&folder));
+    keep(&keeper, report(1, HOST)).await;
+    eventually("it is kept", || loaded(&folder) == Ok(Some(1))).await;
+    assert_eq!(said(&keeper.doubts()), "");
+    (folder, keeper)
+}
+
+async fn keep(keeper: &Keeper, report: PolicyReport) {
+    let kept = Arc::new(Kept::now(report));
+    keeper.mark(&kept).await;
+    keeper.keep(kept).await;
 }
 
 #[tokio::test]
-async fn a_stored_policy_that_is_another_is_of_no_use() {
+async fn a_policy_that_cannot_be_written_leaves_no_older_one_and_is_written_later() {
+    let (folder, keeper) = keeping_one().await;
+    // What cannot be opened for writing, not even by root.
+    let in_the_way = folder.path().join("state/.policy.swf-filter");
+    fs::create_dir(&in_the_way).unwrap();
+    keep(&keeper, other(2)).await;
+    let mut doubts = keeper.doubts();
+    let told = || said(&doubts).contains("no older one is left");
+    eventually("it is told", told).await;
+    assert!(!folder.path().join("state/policy").exists());
+    let error = loaded(&folder).unwrap_err();
+    assert!(
+        error.contains("generation 2 of ") && error.contains("is not on disk"),
+        "{error}"
+    );
+    // Nor is there one after a boot.
+    fs::remove_file(folder.path().join("run/enforced")).unwrap();
+    assert_eq!(loaded(&folder), Ok(None));
+
+    fs::remove_dir(&in_the_way).unwrap();
+    settles(&mut doubts).await;
+    assert_eq!(loaded(&folder), Ok(Some(2)));
+}
+
+#[tokio::test]
+async fn a_policy_that_comes_meanwhile_is_written_in_place_of_the_one_that_could_not_be() {
+    let (folder, keeper) = keeping_one().await;
+    let in_the_way = folder.path().join("state/.policy.swf-filter");
+    fs::create_dir(&in_the_way).unwrap();
+    keep(&keeper, other(2)).await;
+    fs::remove_dir(&in_the_way).unwrap();
+    keep(&keeper, report(3, HOST)).await;
+    eventually("it is kept", || loaded(&folder) == Ok(Some(3))).await;
+    settles(&mut keeper.doubts()).await;
+}
+
+#[tokio::test]
+async fn a_policy_that_is_there_already_stays_there() {
+    let (folder, keeper) = keeping_one().await;
+    fs::create_dir(folder.path().join("state/.policy.swf-filter")).unwrap();
+    // The same text, in another generation.
+    keep(&keeper, report(2, HOST)).await;
+    assert_eq!(said(&keeper.doubts()), "");
+    assert_eq!(loaded(&folder), Ok(Some(1)));
+}
+
+#[tokio::test]
+async fn an_older_policy_than_was_in_force_is_of_no_use() {
+    let (folder, keeper) = keeping_one().await;
+    let older = fs::read(folder.path().join("state/policy")).unwrap();
+    keep(&keeper, other(2)).await;
+    eventually("it is kept", || loaded(&folder) == Ok(Some(2))).await;
+    // As a backup brings it back, or a kill leaves it.
+    fs::write(folder.path().join("state/policy"), &older).unwrap();
+    let error = loaded(&folder).unwrap_err();
+    for words in ["holds generation 1 of ", "generation 2 of ", "run/enforced"] {
+        assert!(error.contains(words), "{error}");
+    }
+    let mark = folder.path().join("run/enforced");
+    fs::write(&mark, "{}").unwrap();
+    assert!(loaded(&folder).is_err());
+    fs::remove_file(mark).unwrap();
+    assert_eq!(loaded(&folder), Ok(Some(1)));
+}
+
+#[tokio::test]
+async fn a_mark_that_cannot_be_written_is_not_left_to_name_an_older_policy() {
+    let (folder, keeper) = keeping_one().await;
+    let in_the_way = folder.path().join("run/.enforced.swf-filter");
+    fs::create_dir(&in_the_way).unwrap();
+    keep(&keeper, other(2)).await;
+    let mut doubts = keeper.doubts();
+    let words = said(&doubts);
+    assert!(
+        words.contains("it is not written down which policy"),
+        "{words}"
+    );
+    eventually("it is kept", || loaded(&folder) == Ok(Some(2))).await;
+    assert!(!folder.path().join("run/enforced").exists());
+    fs::remove_dir(&in_the_way).unwrap();
+    settles(&mut doubts).await;
+    let mark = fs::read_to_string(folder.path().join("run/enforced")).unwrap();
+    assert!(mark.contains("\"generation\":2"), "{mark}");
+}
+
+#[test]
+fn a_policy_of_a_version_that_wrote_no_time_is_read() {
     let folder = tempfile::tempdir().unwrap();
+    state::write(&folder.path().join("state/policy"), &report(1, HOST)).unwrap();
+    assert_eq!(loaded(&folder), Ok(Some(1)));
+}
+
+#[test]
+fn a_stored_policy_that_is_another_is_of_no_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state/policy");
     let mut wrong = report(1, HOST);
     wrong.info.policy = "other".to_owned();
-    state::write(&folder.path().join(LAST), &wrong).unwrap();
-    assert!(load(folder.path()).await.is_err());
-    state::write(&folder.path().join(LAST), &report(1, HOST)).unwrap();
-    assert!(load(folder.path()).await.unwrap().is_some());
+    state::write(&path, &Kept::now(wrong)).unwrap();
+    let error = loaded(&folder).unwrap_err();
+    assert!(error.contains("its text is another"), "{error}");
+    state::write(&path, &Kept::now(report(1, HOST))).unwrap();
+    assert_eq!(loaded(&folder), Ok(Some(1)));
 }

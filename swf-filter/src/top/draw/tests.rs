@@ -171,6 +171,7 @@ fn rates(names: [&str; 3]) -> Rates {
                 length: 60,
                 rule: None,
                 origin: None,
+                words: None,
             });
         }
         Reading {

@@ -94,6 +94,7 @@ fn event(source: &str, host: &str) -> EventReport {
         length: 0,
         rule: None,
         origin: None,
+        words: None,
     }
 }
 
