@@ -1,27 +1,34 @@
 //! What daemon and listener say of themselves: in the journal with fields, as lines of JSON, or as text.
 //!
 //! In the journal where systemd connects standard error to it, unless [`FORMAT`] says otherwise. A generation, an interface or a user
-//! is a field in each form, so that it can be searched for.
+//! is a field in each form, so that it can be searched for. Libraries are heard of errors only, since they tell what clients
+//! send: whoever may connect could write to the log whatever and as much as they like.
 
 use std::io::{self, IsTerminal};
 
 use anyhow::{Context, Result, bail};
 use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
-/// The variable that says what is to be told, as `tracing-subscriber` has it: a level such as `debug`, or `swf_filter::listener=trace`.
+/// The variable that says what is to be told, as `tracing-subscriber` has it, but that a level such as `debug` is for swf-filter alone:
+/// `swf_filter::listener=trace` is for a part of it, and `rustls=debug` for a library.
 const FILTER: &str = "SWF_FILTER_LOG";
 /// The variable that says in which form.
 const FORMAT: &str = "SWF_FILTER_LOG_FORMAT";
 /// Device and inode of the journal's stream, if standard output or error goes there (systemd.exec(5)).
 const STREAM: &str = "JOURNAL_STREAM";
 
-/// What administrators should know of. What libraries say of clients' doings is not for them to act on.
-const USUAL: &str = "info,h2=error";
+/// What administrators should know of.
+const USUAL: &str = "info";
+/// What libraries tell.
+const LIBRARIES: &str = "error";
+/// The targets of this program, and of its part in the kernel, begin with it.
+const OWN: &str = "swf_filter";
 
 /// How it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +40,9 @@ enum Format {
 
 /// Begins to write what happens, as `name`: what administrators should know of, unless [`FILTER`] says otherwise.
 pub(crate) fn start(name: &str) -> Result<()> {
-    let filter = std::env::var(FILTER).unwrap_or_else(|_| USUAL.to_owned());
-    let filter = EnvFilter::try_new(&filter).with_context(|| {
-        format!("{FILTER}=`{filter}` cannot be understood: `debug` is one that can")
+    let wanted = std::env::var(FILTER).unwrap_or_else(|_| USUAL.to_owned());
+    let filter = EnvFilter::try_new(directives(&wanted)).with_context(|| {
+        format!("{FILTER}=`{wanted}` cannot be understood: `debug` is one that can")
     })?;
     let format = std::env::var(FORMAT).ok();
     let layer = match format_of(format.as_deref(), is_stderr_journal())? {
@@ -56,6 +63,17 @@ pub(crate) fn is_stderr_journal() -> bool {
     };
     rustix::fs::fstat(io::stderr())
         .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// What is wanted, with what libraries tell.
+fn directives(wanted: &str) -> String {
+    let own = wanted.split(',').map(str::trim);
+    let own = own.map(|one| match one.parse() {
+        Ok(LevelFilter::OFF) | Err(_) => one.to_owned(),
+        Ok(level) => format!("{OWN}={level}"),
+    });
+    let own: Vec<String> = own.collect();
+    format!("{LIBRARIES},{}", own.join(","))
 }
 
 fn format_of(wanted: Option<&str>, is_journal: bool) -> Result<Format> {
@@ -100,7 +118,49 @@ fn text<S: Subscriber + for<'a> LookupSpan<'a>>() -> Boxed<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    /// What is heard, of four that tell something, with what is wanted.
+    fn heard(wanted: &str) -> String {
+        #[derive(Clone, Default)]
+        struct Said(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Said {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let said = Said::default();
+        let writer = said.clone();
+        let layer = fmt::layer().without_time().with_target(false);
+        let layer = layer.with_level(false).with_ansi(false);
+        let subscriber = registry()
+            .with(EnvFilter::try_new(directives(wanted)).unwrap())
+            .with(layer.with_writer(move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("own");
+            tracing::debug!("detail");
+            tracing::info!(target: "swf_filter_ebpf", "kernel");
+            tracing::warn!(target: "rustls::msgs::handshake", "client");
+            tracing::error!(target: "hyper::proto", "bug");
+        });
+        let said = said.0.lock().unwrap();
+        String::from_utf8_lossy(&said).replace('\n', " ")
+    }
+
+    #[test]
+    fn libraries_do_not_tell_what_clients_send_unless_they_are_named() {
+        assert_eq!(heard(USUAL), "own kernel bug ");
+        assert_eq!(heard("debug"), "own detail kernel bug ");
+        assert_eq!(heard("warn"), "bug ");
+        assert_eq!(heard("off"), "");
+        assert_eq!(heard("info, rustls=warn"), "own kernel client bug ");
+        assert_eq!(heard("swf_filter::log=debug"), "own detail bug ");
+    }
 
     #[test]
     fn what_is_wanted_wins_over_where_standard_error_goes() {

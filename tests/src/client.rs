@@ -15,10 +15,11 @@ use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
 };
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     client::Resumption,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 
 use crate::{
@@ -36,13 +37,23 @@ pub struct Trust(Arc<ClientConfig>);
 impl Trust {
     /// Trusts who is in a file.
     pub fn read(file: &Path) -> Result<Self> {
+        Self::showing(file, None)
+    }
+
+    /// The same, with a certificate to show.
+    pub fn showing(file: &Path, identity: Option<&Identity>) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&fs::read(file)?)?)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            Some(Identity { chain, key, .. }) => {
+                config.with_client_auth_cert(vec![chain.clone()], key.clone_key())?
+            }
+            None => config.with_no_client_auth(),
+        };
         // Who goes on with an old session looks at no certificate.
         config.resumption = Resumption::disabled();
         Ok(Self(Arc::new(config)))
@@ -64,6 +75,32 @@ impl Trust {
     /// Connects from a namespace and shakes hands.
     pub fn connect(&self, from: &Namespace, to: &str) -> Result<Client> {
         self.client(connect(from, to)?)
+    }
+}
+
+/// A certificate for a client, and the authority that signed it.
+#[derive(Debug)]
+pub struct Identity {
+    /// The authority's certificate, as PEM.
+    pub authority: String,
+    chain: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// One of an authority of its own.
+    pub fn new() -> Result<Self> {
+        let mut authority = CertificateParams::new(Vec::new())?;
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let names = vec!["worker".to_owned()];
+        let chain = CertificateParams::new(names)?.signed_by(&key, &authority)?;
+        Ok(Self {
+            authority: authority.pem(),
+            chain: chain.der().clone(),
+            key: PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes())?,
+        })
     }
 }
 

@@ -128,9 +128,7 @@ pub(super) fn install(sources: &Sources, directories: &[PathBuf]) -> Result<Vec<
 }
 
 fn is_as(path: &Path, text: &[u8]) -> bool {
-    let length = fs::metadata(path).map(|file| file.len());
-    length.is_ok_and(|length| length == text.len() as u64)
-        && fs::read(path).is_ok_and(|found| found == text)
+    files::read_limited(path, text.len()).is_ok_and(|found| *found == *text)
 }
 
 /// Whether a file is below a directory. One with `..` in its path, or behind a link, is anywhere.
@@ -208,6 +206,9 @@ fn whole(path: &Path) -> Option<std::sync::Arc<[u8]>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::sync::mpsc;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
 
     use super::*;
 
@@ -216,6 +217,20 @@ mod tests {
             name: path.to_string_lossy().into(),
             text: text.as_bytes().into(),
         }
+    }
+
+    #[test]
+    fn no_more_of_a_file_is_read_than_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe) = (folder.path().join("file"), folder.path().join("pipe"));
+        fs::write(&file, "text").unwrap();
+        assert!(is_as(&file, b"text"));
+        assert!(!is_as(&file, b"tex") && !is_as(&file, b"text\n") && !is_as(&file, b""));
+        // Its length is that of no text, and reading it has no end.
+        mkfifoat(CWD, &pipe, Mode::RUSR).unwrap();
+        let (sender, answer) = mpsc::channel();
+        thread::spawn(move || sender.send(is_as(&pipe, b"")));
+        assert_eq!(answer.recv_timeout(Duration::from_secs(20)), Ok(false));
     }
 
     #[test]

@@ -219,7 +219,7 @@ const SYSTEM: &[&str] = &[
     "/usr",
 ];
 
-/// How names are found, who signs certificates, and which interfaces, bonds and CPUs there are.
+/// How names are found, who signs certificates, and which CPUs there are.
 const LISTENERS: &[&str] = &[
     "/etc/ca-certificates",
     "/etc/gai.conf",
@@ -228,9 +228,7 @@ const LISTENERS: &[&str] = &[
     "/etc/pki",
     "/etc/services",
     "/etc/ssl",
-    "/proc/net",
     "/proc/self",
-    "/sys/class/net",
     "/sys/devices",
     "/sys/fs/cgroup",
 ];

@@ -176,7 +176,7 @@ impl Peer {
 
 type Answer = BoxBody<Bytes, Infallible>;
 
-/// Opens the socket. One that a dead daemon has left is replaced; one that somebody answers on is not.
+/// Opens the socket. One that a dead daemon has left is replaced; one that somebody answers on is not, nor is anything else.
 pub(crate) fn open(path: &Path) -> Result<UnixListener> {
     if let Ok(there) = fs::symlink_metadata(path) {
         ensure!(
@@ -184,11 +184,14 @@ pub(crate) fn open(path: &Path) -> Result<UnixListener> {
             "something else than a socket is at {}; name another place, or move it away",
             path.display()
         );
-        ensure!(
-            Probe::connect(path).is_err(),
-            "somebody answers on {} already",
-            path.display()
-        );
+        match Probe::connect(path) {
+            Ok(_) => bail!("somebody answers on {} already", path.display()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => {
+                let words = format!("cannot tell whether somebody answers on {}", path.display());
+                return Err(error).context(words);
+            }
+        }
         fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     let listener =

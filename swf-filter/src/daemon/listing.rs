@@ -98,6 +98,7 @@ mod tests {
             index,
             name: name.into(),
             master: None,
+            lower: None,
             mtu: 1500,
             xdp: mode.map(|mode| Program { id: 7, mode }),
         }

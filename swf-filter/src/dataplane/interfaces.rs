@@ -8,7 +8,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use tokio::sync::Mutex;
 
@@ -23,10 +25,26 @@ pub struct Interface {
     pub name: Arc<str>,
     /// Number of the bond or bridge that it is a member of.
     pub master: Option<u32>,
+    /// What it is made on, if its packets are those of another interface.
+    pub lower: Option<Lower>,
     /// Largest packet, without link header.
     pub mtu: u32,
     /// The XDP program that is attached, if one is.
     pub xdp: Option<Program>,
+}
+
+/// The interface that another one is made on: packets of the upper one arrive on it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lower {
+    /// One of the same namespace.
+    Here {
+        /// Its number.
+        index: u32,
+        /// The VLAN that the upper one is, as its packets' tag on the lower one has it.
+        vlan: Option<u16>,
+    },
+    /// One of another namespace, or one that the kernel does not tell.
+    Unknown,
 }
 
 /// An attached XDP program.
@@ -94,6 +112,7 @@ fn interface(message: LinkMessage) -> Option<Interface> {
     let mut master = None;
     let mut mtu = 0;
     let mut xdp = None;
+    let lower = lower(&message.attributes);
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(value),
@@ -107,8 +126,47 @@ fn interface(message: LinkMessage) -> Option<Interface> {
         index: message.header.index,
         name: name?.into(),
         master,
+        lower,
         mtu,
         xdp,
+    })
+}
+
+/// What an interface is made on. Peers (`IFLA_LINK` of veth) and carriers of tunnels are none: their packets are others.
+fn lower(attributes: &[LinkAttribute]) -> Option<Lower> {
+    let mut index = None;
+    let mut namespace = None;
+    let mut infos: &[LinkInfo] = &[];
+    for attribute in attributes {
+        match attribute {
+            LinkAttribute::Link(value) => index = Some(*value),
+            LinkAttribute::LinkNetNsId(value) => namespace = Some(*value),
+            LinkAttribute::LinkInfo(values) => infos = values,
+            _ => {}
+        }
+    }
+    let kind = infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind),
+        _ => None,
+    })?;
+    let vlan = match kind {
+        InfoKind::IpVlan | InfoKind::IpVtap | InfoKind::MacVlan | InfoKind::MacVtap => Some(None),
+        InfoKind::Vlan => infos.iter().find_map(vlan).map(Some),
+        _ => return None,
+    };
+    Some(match (index, namespace, vlan) {
+        (Some(index), None, Some(vlan)) => Lower::Here { index, vlan },
+        _ => Lower::Unknown,
+    })
+}
+
+fn vlan(info: &LinkInfo) -> Option<u16> {
+    let LinkInfo::Data(InfoData::Vlan(values)) = info else {
+        return None;
+    };
+    values.iter().find_map(|value| match value {
+        InfoVlan::Id(id) => Some(*id),
+        _ => None,
     })
 }
 

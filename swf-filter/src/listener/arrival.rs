@@ -3,9 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use swf_filter_core::admission::Way;
 
-/// Where a connection comes from. It does not change while the connection lasts; what it means changes with the policy.
+use super::ways::Ways;
+
+/// Where a connection comes from. It does not change while the connection lasts; what it means changes with the policy and
+/// with the machine's interfaces.
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
     peer: SocketAddr,
@@ -16,7 +20,7 @@ pub(super) struct Arrival {
 #[derive(Clone, Debug)]
 enum SourceView {
     /// It is.
-    Direct(Arc<Way>),
+    Direct(Arc<Ways>),
     /// It is a trusted proxy, which says for whom it speaks.
     Proxied {
         source: IpAddr,
@@ -26,10 +30,10 @@ enum SourceView {
 
 impl Arrival {
     /// From a client itself.
-    pub(super) fn direct(peer: SocketAddr, way: Arc<Way>) -> Self {
+    pub(super) fn direct(peer: SocketAddr, ways: Arc<Ways>) -> Self {
         Self {
             peer,
-            view: SourceView::Direct(way),
+            view: SourceView::Direct(ways),
         }
     }
 
@@ -67,10 +71,10 @@ impl Arrival {
         }
     }
 
-    /// How the client's packets come in. Those of a proxy's client do not.
-    pub(super) fn way(&self) -> Option<&Way> {
+    /// How the client's packets may come in; in no way if that cannot be told. Those of a proxy's client do not.
+    pub(super) fn ways(&self) -> Option<Guard<Arc<Vec<Way>>>> {
         match &self.view {
-            SourceView::Direct(way) => Some(way),
+            SourceView::Direct(ways) => Some(ways.now()),
             SourceView::Proxied { .. } => None,
         }
     }

@@ -1,7 +1,7 @@
 //! How much of something each of many has, so that nobody has too much of it.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::arrival::Arrival;
@@ -9,15 +9,30 @@ use super::arrival::Arrival;
 /// Who is counted. What comes through an endpoint has the address of a balancer, which all its clients share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Client {
+    /// An IPv4 address, or the network of an IPv6 address.
     Address(IpAddr),
     Endpoint(Box<str>),
 }
+
+/// Bits of an IPv6 address that are a host's own (RFC 4291, 2.5.4). It has as many addresses in there as it likes (RFC 7934), so
+/// that counting each would count nothing.
+const OWN_BITS: u32 = 64;
 
 impl Client {
     pub(super) fn of(arrival: &Arrival) -> Self {
         match arrival.endpoint() {
             Some(endpoint) => Self::Endpoint(endpoint.into()),
-            None => Self::Address(arrival.source()),
+            None => Self::Address(network(arrival.source())),
+        }
+    }
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> OWN_BITS << OWN_BITS;
+            Ipv6Addr::from_bits(network).into()
         }
     }
 }
@@ -88,7 +103,23 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::listener::ways;
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client_and_each_address_of_ipv4_is_another() {
+        let client = |address: &str| {
+            let ways = Arc::new(ways::unknown());
+            let peer = SocketAddr::new(address.parse().unwrap(), 4000);
+            Client::of(&Arrival::direct(peer, ways))
+        };
+        assert_eq!(client("2001:db8:1:2::3"), client("2001:db8:1:2:ffff::4"));
+        assert_ne!(client("2001:db8:1:2::3"), client("2001:db8:1:3::3"));
+        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
+        assert_eq!(client("192.0.2.1"), client("192.0.2.1"));
+    }
 
     #[test]
     fn those_who_leave_make_room() {

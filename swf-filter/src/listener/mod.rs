@@ -17,6 +17,7 @@ mod pace;
 mod policy;
 mod recording;
 mod refusal;
+mod reload;
 pub mod request;
 mod serve;
 pub mod settings;
@@ -44,6 +45,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use self::audit::{Audit, Targets, Writing};
+use self::reload::{Outcome, Turns};
 use self::serve::Seats;
 use self::settings::{Paths, Settings};
 use self::shared::{Fronting, Shared};
@@ -181,15 +183,17 @@ async fn serve(settings: Settings, mut inherited: Inherited) -> Result<()> {
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let seats = Arc::new(Seats::new(&shared.settings.limits));
     let mut listening = JoinSet::new();
+    let ways = ways::follow(open.iter().flat_map(|(_, sockets)| sockets)).await?;
+    let mut ways = ways.into_iter();
     for (fronting, sockets) in open {
         for socket in sockets {
-            let way = Arc::new(ways::of(&socket)?);
+            let ways = ways.next().context("a socket has no ways")?;
             info!(listener = %fronting.settings.name, address = ?socket.local_addr().ok(), "listening");
             listening.spawn(serve::listen(
                 Arc::clone(&shared),
                 Arc::clone(&fronting),
                 Arc::clone(&seats),
-                (socket, way),
+                (socket, ways),
                 stopping.clone(),
             ));
         }
@@ -237,8 +241,8 @@ fn ring(places: &Places) -> Result<Ring> {
 
 /// Files that are read again when they change. What belongs together settles together.
 struct Watches {
-    certificates: Watch,
-    keys: Watch,
+    certificates: Turns,
+    keys: Turns,
 }
 
 impl Watches {
@@ -250,8 +254,8 @@ impl Watches {
             files.chain(listener.clients.authorities())
         });
         Self {
-            certificates: Watch::new(certificates),
-            keys: Watch::new(places.watched()),
+            certificates: Turns::new(Watch::new(certificates)),
+            keys: Turns::new(Watch::new(places.watched())),
         }
     }
 }
@@ -286,13 +290,19 @@ async fn until_told_to_end(
         tokio::select! {
             () = &mut alive => {}
             Ok(()) = policy.changed() => service::status(&enforcing(shared)),
-            _ = watches.certificates.changed() => block_in_place(|| reload_certificates(frontings)),
-            _ = watches.keys.changed() => block_in_place(|| reload_keys(shared, places)),
+            () = watches.certificates.next() => {
+                let read = block_in_place(|| reload_certificates(frontings));
+                watches.certificates.done(read);
+            }
+            () = watches.keys.next() => {
+                let read = block_in_place(|| reload_keys(shared, places));
+                watches.keys.done(read);
+            }
             _ = signals.hangup.recv() => {
                 shared.audit.reopen();
                 block_in_place(|| {
-                    reload_certificates(frontings);
-                    reload_keys(shared, places);
+                    watches.certificates.done(reload_certificates(frontings));
+                    watches.keys.done(reload_keys(shared, places));
                 });
             }
             _ = signals.terminate.recv() => return,
@@ -310,35 +320,34 @@ fn enforcing(shared: &Shared) -> String {
 }
 
 /// Reads certificates again. What is wrong leaves in use what was right.
-fn reload_certificates(frontings: &[Arc<Fronting>]) {
+fn reload_certificates(frontings: &[Arc<Fronting>]) -> Outcome {
+    let mut all = Outcome::Read;
     for fronting in frontings {
         let listener = &*fronting.settings.name;
-        match fronting.tls.reload() {
-            Ok(reloaded) if reloaded.changed.is_empty() => {}
-            Ok(reloaded) => {
-                info!(listener, "new certificates are in use");
-                for doubt in reloaded.loaded.doubts() {
-                    warn!(listener, "{doubt}");
-                }
+        let read = fronting.tls.reload();
+        let read = read.map(|reloaded| {
+            if reloaded.changed.is_empty() {
+                return;
             }
-            Err(error) => error!(listener, "the last good certificates stay in use: {error}"),
-        }
+            info!(listener, "new certificates are in use");
+            for doubt in reloaded.loaded.doubts() {
+                warn!(listener, "{doubt}");
+            }
+        });
+        let what = format!("certificates of listener `{listener}`");
+        let read = read.map_err(|error| error.to_string());
+        all = all.and(fronting.tls.standing().note(&what, read));
     }
+    all
 }
 
 /// Reads access keys, and those of session tokens, again. What is wrong leaves in use what was right.
-fn reload_keys(shared: &Shared, places: &Places) {
-    match shared.keys.load().reload(places) {
-        Ok(keys) => shared.replace_keys(keys),
-        Err(error) => {
-            let error = anyhow::Error::from(error);
-            error!("the access keys that were read last stay in use: {error:#}");
-        }
-    }
-    match ring(places) {
-        Ok(ring) => shared.ring.store(Arc::new(ring)),
-        Err(error) => {
-            error!("the keys of session tokens that were read last stay in use: {error:#}");
-        }
-    }
+fn reload_keys(shared: &Shared, places: &Places) -> Outcome {
+    let keys = shared.keys.load().reload(places);
+    let keys = keys.map(|keys| shared.replace_keys(keys));
+    let keys = keys.map_err(|error| format!("{:#}", anyhow::Error::from(error)));
+    let ring = ring(places).map(|ring| shared.ring.store(Arc::new(ring)));
+    let ring = ring.map_err(|error| format!("{error:#}"));
+    let keys = shared.keys_standing.note("access keys", keys);
+    keys.and(shared.ring_standing.note("keys of session tokens", ring))
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hyper::Method;
-use swf_filter_core::admission::{self, Admission, Entrance};
+use swf_filter_core::admission::{self, Admission, Entrance, Way};
 use swf_filter_core::compile::{Generation, Zone, compile};
 use swf_filter_core::judge::{self, Judge, Network};
 use swf_filter_core::policy::{Entry, Policy, Source, Vpc};
@@ -91,13 +91,22 @@ impl Enforced {
             let vpc = self.policy.vpcs.iter().position(has)?;
             return Some(Entrance::Endpoint { vpc, address });
         }
-        let zone = match arrival.way() {
-            // Whoever a proxy speaks for did not come in where the proxy's packets do.
-            None => 0,
-            Some(way) if way.interfaces.is_empty() && self.is_claimed(address) => return None,
-            Some(way) => admission::zone(&self.generation, way),
-        };
+        // Whoever a proxy speaks for did not come in where the proxy's packets do.
+        let zone = arrival.ways().map_or(Some(0), |ways| self.zone(&ways));
+        if zone.is_none() && self.is_claimed(address) {
+            return None;
+        }
+        let zone = zone.unwrap_or_default();
         Some(Entrance::Zone { zone, address })
+    }
+
+    /// The zone that all of these ways lead to. None if there are several, or no ways are known.
+    fn zone(&self, ways: &[Way]) -> Option<usize> {
+        let mut zones = ways
+            .iter()
+            .map(|way| admission::zone(&self.generation, way));
+        let zone = zones.next()?;
+        zones.all(|other| other == zone).then_some(zone)
     }
 
     /// Whether an address is in a range of a VPC that claims interfaces or VLANs.

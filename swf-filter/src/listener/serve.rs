@@ -16,7 +16,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use jiff::Timestamp;
-use swf_filter_core::admission::Way;
 use swf_filter_core::policy::Effect;
 use swf_filter_core::proxy_header::{self, Header};
 use tokio::io::AsyncReadExt;
@@ -36,6 +35,7 @@ use super::pace::Pace;
 use super::policy::{Current, Enforced};
 use super::settings::{Http, Proxy};
 use super::shared::{Fronting, Shared, TurnedAway};
+use super::ways::Ways;
 use super::{limits, sockets, tls};
 
 /// How many connections there are, and from whom.
@@ -70,7 +70,7 @@ pub(super) async fn listen(
     shared: Arc<Shared>,
     fronting: Arc<Fronting>,
     seats: Arc<Seats>,
-    (socket, way): (TcpListener, Arc<Way>),
+    (socket, ways): (TcpListener, Arc<Ways>),
     mut stop: watch::Receiver<bool>,
 ) {
     let mut visits = JoinSet::new();
@@ -98,7 +98,7 @@ pub(super) async fn listen(
             shared: Arc::clone(&shared),
             fronting: Arc::clone(&fronting),
             seats: Arc::clone(&seats),
-            way: Arc::clone(&way),
+            ways: Arc::clone(&ways),
             policy: shared.policy.clone(),
             stop: stop.clone(),
         };
@@ -149,7 +149,7 @@ struct Visit {
     shared: Arc<Shared>,
     fronting: Arc<Fronting>,
     seats: Arc<Seats>,
-    way: Arc<Way>,
+    ways: Arc<Ways>,
     policy: Current,
     stop: watch::Receiver<bool>,
 }
@@ -175,7 +175,7 @@ impl Visit {
     }
 
     fn direct(&self, peer: SocketAddr) -> Arrival {
-        Arrival::direct(peer, Arc::clone(&self.way))
+        Arrival::direct(peer, Arc::clone(&self.ways))
     }
 
     fn turn_away(&self, arrival: &Arrival, reason: TurnedAway) {
@@ -210,6 +210,7 @@ impl Visit {
             debug!("options of a connection cannot be set: {error}");
         }
         let mut stop = self.stop.clone();
+        let authorities = self.fronting.tls.authorities_changed();
         let (stream, tls) = tokio::select! {
             accepted = self.fronting.tls.accept(stream) => match accepted {
                 Ok(accepted) => accepted,
@@ -236,8 +237,8 @@ impl Visit {
             slot,
         };
         match http {
-            Http::One => self.speak_one(stream, connection).await,
-            Http::Two => self.speak_two(stream, connection).await,
+            Http::One => self.speak_one(stream, connection, authorities).await,
+            Http::Two => self.speak_two(stream, connection, authorities).await,
         }
         Ok(())
     }
@@ -266,7 +267,12 @@ impl Visit {
         }
     }
 
-    async fn speak_one(&self, stream: TlsStream<TcpStream>, connection: Connection) {
+    async fn speak_one(
+        &self,
+        stream: TlsStream<TcpStream>,
+        connection: Connection,
+        authorities: watch::Receiver<()>,
+    ) {
         let slot = connection.slot.clone().unwrap_or_default();
         let guard = Guard::new(stream, Arc::clone(&slot));
         let connection = Arc::new(connection);
@@ -278,10 +284,15 @@ impl Visit {
                 TokioIo::new(guard),
                 service_fn(|request| Arc::clone(&connection).respond(request)),
             );
-        self.until_ended(served, &connection).await;
+        self.until_ended(served, &connection, authorities).await;
     }
 
-    async fn speak_two(&self, stream: TlsStream<TcpStream>, connection: Connection) {
+    async fn speak_two(
+        &self,
+        stream: TlsStream<TcpStream>,
+        connection: Connection,
+        authorities: watch::Receiver<()>,
+    ) {
         let connection = Arc::new(connection);
         let served = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -293,14 +304,16 @@ impl Visit {
                 TokioIo::new(stream),
                 service_fn(|request| Arc::clone(&connection).respond(request)),
             );
-        self.until_ended(served, &connection).await;
+        self.until_ended(served, &connection, authorities).await;
     }
 
-    /// Serves until the client ends, takes too long, or is let in no more. When the listener stops, what is under way is answered.
+    /// Serves until the client ends, takes too long, or is let in no more. When the listener stops, or takes client certificates of
+    /// others, what is under way is answered.
     async fn until_ended(
         &self,
         served: impl GracefulConnection<Error = hyper::Error>,
         connection: &Connection,
+        mut authorities: watch::Receiver<()>,
     ) {
         let mut served = pin!(served);
         let mut stop = self.stop.clone();
@@ -311,6 +324,7 @@ impl Visit {
                 .map(|()| Sign::Leave)
                 .boxed(),
             stop.wait_for(|stop| *stop).map(|_| Sign::Finish).boxed(),
+            authorities.changed().map(|_| Sign::Finish).boxed(),
         ]);
         loop {
             tokio::select! {

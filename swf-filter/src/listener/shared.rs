@@ -20,6 +20,7 @@ use super::heavy::Heavy;
 use super::limits;
 use super::policy::Current;
 use super::refusal::Refusal;
+use super::reload::Standing;
 use super::request::RequestId;
 use super::settings::{self, Settings};
 use super::tls::Tls;
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     /// Access keys, and what seals session tokens; both change when their files do.
     pub(super) keys: ArcSwap<Keys>,
     pub(super) ring: ArcSwap<Ring>,
+    pub(super) keys_standing: Standing,
+    pub(super) ring_standing: Standing,
     derived: Mutex<KeyCache>,
     tokens: Mutex<TokenCache>,
     /// Where ids of requests begin, drawn at the start, and how many there were.
@@ -163,6 +166,8 @@ impl Shared {
             started: Instant::now(),
             keys: ArcSwap::from_pointee(keys),
             ring: ArcSwap::from_pointee(ring),
+            keys_standing: Standing::default(),
+            ring_standing: Standing::default(),
             bodies: Crowd::new(limits::BODIES_OF_ONE, limits::BODIES),
             heavy: Heavy::start(limits::HEAVY)?,
             derived: Mutex::new(KeyCache::new(DERIVED)),

@@ -25,6 +25,7 @@ use tracing::debug;
 
 use super::audit::Verdict;
 use super::policy::{Agreement, Doubts};
+use super::reload::Standing;
 use super::settings::Socket;
 use super::shared::{Fronting, Shared, TurnedAway};
 use super::upstream::{Health, Upstream};
@@ -55,11 +56,27 @@ pub struct ListenerStatus {
     /// Requests, by action too.
     #[serde(default, deserialize_with = "bounded")]
     pub actions: Vec<ActionCount>,
+    /// What is read from files again when they change.
+    #[serde(default)]
+    pub files: Vec<FilesInfo>,
     /// Records that the audit log did not get.
     pub audit_lost: u64,
     /// What the operator should know, in words.
     #[serde(deserialize_with = "bounded")]
     pub warnings: Vec<String>,
+}
+
+/// Files that are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesInfo {
+    /// What is in them: `access-keys`, `certificates`, or `session-keys`.
+    pub what: String,
+    /// The `[[listener]]` whose they are, if they are not all listeners'.
+    pub listener: Option<String>,
+    /// Since when they could not be read, RFC 3339. What they said before is in use until they can.
+    pub stale_since: Option<String>,
+    /// Why they could not be read the last time.
+    pub error: Option<String>,
 }
 
 /// Requests for one action that had one verdict.
@@ -236,6 +253,8 @@ impl Source {
                 }
             }
         }
+        let files = self.files();
+        warnings.extend(files.iter().filter_map(stale));
         let verdicts = [
             Verdict::Allowed,
             Verdict::Denied,
@@ -257,10 +276,46 @@ impl Source {
                 })
                 .collect(),
             actions: self.shared.counters.actions(),
+            files,
             audit_lost: self.shared.audit.lost(),
             warnings,
         }
     }
+}
+
+impl Source {
+    /// Files that are read again, and whether they could be.
+    fn files(&self) -> Vec<FilesInfo> {
+        let of = |what: &str, listener: Option<&str>, standing: &Standing| {
+            let behind = standing.behind();
+            FilesInfo {
+                what: what.to_owned(),
+                listener: listener.map(str::to_owned),
+                stale_since: behind.as_ref().map(|behind| format!("{:.0}", behind.since)),
+                error: behind.map(|behind| behind.why),
+            }
+        };
+        let certificates = self.frontings.iter().map(|one| {
+            let listener = &*one.settings.name;
+            of("certificates", Some(listener), one.tls.standing())
+        });
+        let keys = of("access-keys", None, &self.shared.keys_standing);
+        let ring = of("session-keys", None, &self.shared.ring_standing);
+        [keys, ring].into_iter().chain(certificates).collect()
+    }
+}
+
+/// What is to be said of files that could not be read.
+fn stale(files: &FilesInfo) -> Option<String> {
+    let (since, error) = (files.stale_since.as_ref()?, files.error.as_ref()?);
+    let what = match (&*files.what, &files.listener) {
+        ("certificates", Some(listener)) => format!("certificates of listener `{listener}`"),
+        ("access-keys", _) => "access keys".to_owned(),
+        _ => "keys of session tokens".to_owned(),
+    };
+    Some(format!(
+        "{what} could not be read since {since}, and those from before are in use: {error}"
+    ))
 }
 
 impl Observed for Source {

@@ -61,7 +61,8 @@ impl Collector for Seen {
         requests(families, &self.status)?;
         times(families, &self.times)?;
         upstreams(families, &self.status)?;
-        certificates(families, &self.status.listeners)
+        certificates(families, &self.status.listeners)?;
+        files(families, &self.status)
     }
 }
 
@@ -210,6 +211,19 @@ fn certificates(families: &mut Families<'_>, listeners: &[ListenerInfo]) -> fmt:
                 ];
                 Some((labels, seconds(&certificate.expires)?))
             })
+        }),
+    )
+}
+
+fn files(families: &mut Families<'_>, status: &ListenerStatus) -> fmt::Result {
+    families.gauge(
+        "listener_files_stale",
+        "Whether files changed and could not be read, so that what they said before is in use: 1, or 0",
+        status.files.iter().map(|one| {
+            let listener = one.listener.as_deref().unwrap_or_default();
+            let labels = [("what", &*one.what), ("listener", listener)];
+            let is_stale = one.stale_since.is_some();
+            (labels, if is_stale { 1.0 } else { 0.0 })
         }),
     )
 }

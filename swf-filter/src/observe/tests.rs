@@ -4,6 +4,8 @@ mod contrib;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
 
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use swf_filter_common::abi::Count;
@@ -18,9 +20,10 @@ use crate::control::api::{
     AttachMode, EventInfo, GenerationInfo, InterfaceInfo, Milliseconds, PolicyInfo, PutBack,
     ReasonCount, ReloadInfo, ReloadOutcome, RuleCount, Status,
 };
+use crate::control::server::open;
 use crate::listener::audit::Verdict;
 use crate::listener::status::{
-    ActionCount, CertificateInfo, ListenerInfo, ListenerStatus, UpstreamInfo,
+    ActionCount, CertificateInfo, FilesInfo, ListenerInfo, ListenerStatus, UpstreamInfo,
 };
 
 fn rule(list: List, rule: &str, packets: u64) -> RuleCount {
@@ -157,6 +160,12 @@ fn listener() -> requests::Seen {
             verdict: Verdict::Denied,
             requests: 7,
         }],
+        files: vec![FilesInfo {
+            what: "access-keys".into(),
+            listener: None,
+            stale_since: Some("2027-01-02T03:04:05Z".into()),
+            error: Some("not now".into()),
+        }],
         audit_lost: 8,
         warnings: Vec::new(),
     };
@@ -262,6 +271,7 @@ fn numbers_are_those_of_the_status() {
         r#"swf_filter_listener_requests_total{action="swf:ListDomains",verdict="denied"} 7"#,
         r#"swf_filter_listener_request_duration_seconds_bucket{le="0.005",kind="call"} 1"#,
         r#"swf_filter_listener_upstream_up{upstream="swf",address="http://127.0.0.1"} 0.0"#,
+        r#"swf_filter_listener_files_stale{what="access-keys",listener=""} 1.0"#,
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
@@ -296,6 +306,35 @@ fn a_daemon_that_has_just_begun_has_metrics_too() {
         !text.contains("\nswf_filter_last_reload_successful"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn what_stands_where_a_socket_is_wanted_stays_unless_it_is_one_that_nobody_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (file, link, datagrams) = (path("file"), path("link"), path("datagrams"));
+    fs::write(&file, "text").unwrap();
+    symlink(path("nothing"), &link).unwrap();
+    // A socket of another kind: whether somebody serves it cannot be asked.
+    let _served = UnixDatagram::bind(&datagrams).unwrap();
+    for (there, words) in [
+        (&file, "something else than a socket is at"),
+        (&link, "something else than a socket is at"),
+        (&datagrams, "cannot tell whether somebody answers on"),
+    ] {
+        let error = open(there).unwrap_err().to_string();
+        assert!(error.starts_with(words), "{error}");
+        assert!(fs::symlink_metadata(there).is_ok(), "{}", there.display());
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "text");
+
+    let socket = path("socket");
+    let served = open(&socket).unwrap();
+    let error = open(&socket).unwrap_err().to_string();
+    assert!(error.starts_with("somebody answers on"), "{error}");
+    drop(served);
+    assert!(socket.exists());
+    open(&socket).unwrap();
 }
 
 fn headers(fields: &[(HeaderName, &'static str)]) -> HeaderMap {

@@ -14,7 +14,7 @@ use swf_filter_core::policy::{
 };
 
 use self::drawing::{Title, draw};
-pub(crate) use self::visible::visible;
+pub(crate) use self::visible::{visible, write_json};
 use crate::confine;
 
 /// Problems of one read of the files.

@@ -3,6 +3,12 @@
 //! A file that is being refused may be hostile: an escape sequence would be obeyed by the terminal that shows it, and an
 //! override of the writing direction would make it read as something else.
 
+use std::io;
+
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
+
 /// `text` with everything escaped that does not show as itself: control characters, writing direction, blanks of no width.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -10,6 +16,36 @@ pub(crate) fn visible(text: &str) -> String {
         push_character(character, &mut shown);
     }
     shown
+}
+
+/// JSON with everything in its texts escaped, by its code, that [`visible`] escapes: it reads as the same, and shows as it is.
+pub(crate) fn write_json(to: impl io::Write, value: &impl Serialize) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(to, Visible))
+}
+
+struct Visible;
+
+impl Formatter for Visible {
+    fn write_string_fragment<W>(&mut self, to: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + io::Write,
+    {
+        let mut rest = fragment;
+        while let Some((at, hidden)) = rest.char_indices().find(|(_, one)| !shows(*one)) {
+            let (before, after) = rest.split_at(at);
+            to.write_all(before.as_bytes())?;
+            for unit in hidden.encode_utf16(&mut [0; 2]) {
+                write!(to, "\\u{unit:04x}")?;
+            }
+            rest = after.strip_prefix(hidden).unwrap_or_default();
+        }
+        to.write_all(rest.as_bytes())
+    }
+}
+
+/// Whether [`visible`] leaves a character as it is.
+fn shows(character: char) -> bool {
+    matches!(character, '"' | '\'' | '\\' | ' '..='~') || character.escape_debug().len() == 1
 }
 
 /// Appends `character` as [`visible`] does.
@@ -56,6 +92,19 @@ mod tests {
         ] {
             assert_eq!(visible(text), text);
         }
+    }
+
+    #[test]
+    fn json_reads_as_the_same_and_shows_as_it_is() {
+        let text = "a\u{9b}31m\u{9b}\u{9b}b\u{202e}c\u{7f}\n\"d\\ \u{e0001}größe";
+        let mut json = Vec::new();
+        write_json(&mut json, &[text, ""]).unwrap();
+        let json = String::from_utf8(json).unwrap();
+        let shown = r#"["a\u009b31m\u009b\u009bb\u202ec\u007f\n\"d\\ \udb40\udc01größe",""]"#;
+        assert_eq!(json, shown);
+        assert_eq!(visible(&json), json);
+        let read: Vec<String> = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, [text, ""]);
     }
 
     #[test]

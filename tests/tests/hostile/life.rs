@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::Value;
 use swf_filter_tests::{
     backend::Backend,
-    client::{Came, Client, Trust},
+    client::{Came, Client, Identity, Trust},
     disk::Disk,
     net,
     process::run,
@@ -24,6 +24,10 @@ use crate::stage::{POLICY, Scene};
 
 const POLL: &str = "swf:PollForDecisionTask";
 const LOOK: &str = "swf:DescribeDomain";
+/// What the log says of files that cannot be read.
+const STAY: &str = "the last good certificates of listener `direct` stay in use";
+/// Who signs certificates of clients.
+const AUTHORITIES: &str = "clients.pem";
 const SHORT: Duration = Duration::from_millis(300);
 
 /// The policy with nobody let in from the first VPC's addresses.
@@ -145,10 +149,9 @@ fn certificates_that_change_leave_a_poll_alone_and_wrong_ones_are_not_taken() ->
     let (chain, key) = (world.file("cert.pem"), world.file("key.pem"));
     let right = (fs::read(&chain)?, fs::read(&key)?);
     fs::write(&chain, &right.0[..right.0.len() / 2])?;
-    scene
-        .stage
-        .listener
-        .wait_for_output(DEADLINE, "the last good certificates stay in use");
+    scene.stage.listener.wait_for_output(DEADLINE, STAY);
+    let words = "certificates of listener `direct` could not be read since";
+    ensure!(warns(&scene, words)?);
     ensure!(scene.one()?.certificate()? == old, "the old one is shown");
     ensure!(scene.answers(&world.one, ONE)?.status == 200);
 
@@ -157,6 +160,7 @@ fn certificates_that_change_leave_a_poll_alone_and_wrong_ones_are_not_taken() ->
     wait_until(DEADLINE, "the new certificate", || {
         trust.connect(&world.one, ONE).is_ok()
     });
+    ensure!(!warns(&scene, words)?);
     let mut new = trust.connect(&world.one, ONE)?;
     ensure!(new.certificate()? != old);
     ensure!(new.ask(scene.describe("x")?)?.status == 200);
@@ -168,10 +172,7 @@ fn certificates_that_change_leave_a_poll_alone_and_wrong_ones_are_not_taken() ->
     // A key that fits no chain.
     fs::write(&key, &right.1)?;
     wait_until(DEADLINE, "a second refusal", || {
-        let said = scene.stage.listener.stderr();
-        said.matches("the last good certificates stay in use")
-            .count()
-            >= 3
+        scene.stage.listener.stderr().matches(STAY).count() >= 2
     });
     ensure!(
         trust
@@ -184,6 +185,109 @@ fn certificates_that_change_leave_a_poll_alone_and_wrong_ones_are_not_taken() ->
     ensure!(is_held(&mut polling)?, "the poll of before");
     scene.backend.release();
     ensure!(polling.answer()?.status == 200);
+    Ok(())
+}
+
+/// Whether `status` warns of something.
+fn warns(scene: &Scene, words: &str) -> Result<bool> {
+    let status = scene.stage.status()?;
+    let warnings = status["listener"]["warnings"].as_array();
+    let warnings = warnings.context("no warnings")?.iter();
+    let mut said = warnings.filter_map(Value::as_str);
+    Ok(said.any(|warning| warning.contains(words)))
+}
+
+/// Starts the listener again, which now wants certificates of an authority.
+fn want_certificates(scene: &mut Scene, authority: &str) -> Result<()> {
+    let world = &scene.stage.world;
+    let (settings, authorities) = (world.file("listener.toml"), world.file(AUTHORITIES));
+    fs::write(&authorities, authority)?;
+    let of_host = "host = \"swf\"";
+    let wanted = format!(
+        "{of_host}\nclient_certificates = \"required\"\nclient_authorities = \"{}\"",
+        authorities.display()
+    );
+    let text = fs::read_to_string(&settings)?.replace(of_host, &wanted);
+    fs::write(&settings, text)?;
+    scene.stage.listener.kill()?;
+    scene.stage.restart_listener()?;
+    scene.stage.wait_until_listening();
+    Ok(())
+}
+
+/// What a client is answered that shows a certificate.
+fn ask_with(scene: &Scene, identity: &Identity) -> Result<u16> {
+    let world = &scene.stage.world;
+    let trust = Trust::showing(&world.file("ca.pem"), Some(identity))?;
+    let mut client = trust.connect(&world.one, ONE)?;
+    Ok(client.ask(scene.describe("x")?)?.status)
+}
+
+#[test]
+fn connections_end_when_the_authority_that_let_them_in_goes() -> Result<()> {
+    let Some(mut scene) = Scene::new("authority", "")? else {
+        return Ok(());
+    };
+    let (old, new) = (Identity::new()?, Identity::new()?);
+    want_certificates(&mut scene, &old.authority)?;
+    let world = &scene.stage.world;
+    let trust = Trust::showing(&world.file("ca.pem"), Some(&old))?;
+    let mut idle = trust.connect(&world.one, ONE)?;
+    ensure!(idle.ask(scene.describe("x")?)?.status == 200);
+    let mut polling = trust.connect(&world.one, ONE)?;
+    polling.send(scene.poll()?)?;
+    scene.backend.wait_for_polls(1);
+    ensure!(ask_with(&scene, &new).is_err(), "another authority's");
+
+    fs::write(world.file(AUTHORITIES), &new.authority)?;
+    let came = idle.come(DEADLINE)?;
+    ensure!(matches!(came, Came::End), "{came:?}");
+    ensure!(ask_with(&scene, &old).is_err());
+    ensure!(ask_with(&scene, &new)? == 200);
+    // What is under way has its answer, and no more.
+    ensure!(is_held(&mut polling)?, "the poll of before");
+    scene.backend.release();
+    ensure!(polling.answer()?.status == 200);
+    let came = polling.come(DEADLINE)?;
+    ensure!(matches!(came, Came::End), "{came:?}");
+    Ok(())
+}
+
+#[test]
+fn what_could_not_be_read_when_it_changed_is_read_once_it_can_be() -> Result<()> {
+    let Some(mut scene) = Scene::new("unread", "")? else {
+        return Ok(());
+    };
+    let (old, new) = (Identity::new()?, Identity::new()?);
+    want_certificates(&mut scene, &old.authority)?;
+    ensure!(ask_with(&scene, &old)? == 200);
+    let says = |words: &str| {
+        wait_until(DEADLINE, words, || {
+            scene.stage.listener.stderr().contains(words)
+        });
+    };
+
+    // No file can be opened, and nothing of that is left behind in the files.
+    let pid = scene.stage.listener.id();
+    let pid = Pid::from_raw(pid.try_into()?).context("no process")?;
+    let limit = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(3),
+        maximum: limit.maximum,
+    };
+    let before = prlimit(Some(pid), Resource::Nofile, none)?;
+    fs::write(scene.stage.world.file(AUTHORITIES), &new.authority)?;
+    let alice = &scene.alice.id;
+    run(scene.stage.command().args(["keys", "disable", alice]))?;
+    says("the last good certificates of listener `direct` stay in use");
+    says("the last good access keys stay in use");
+
+    prlimit(Some(pid), Resource::Nofile, before)?;
+    says("certificates of listener `direct` could be read again");
+    says("access keys could be read again");
+    ensure!(ask_with(&scene, &old).is_err());
+    ensure!(ask_with(&scene, &new)? == 400, "a key that is disabled");
+    ensure!(!warns(&scene, "could not be read since")?);
     Ok(())
 }
 

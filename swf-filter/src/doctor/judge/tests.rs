@@ -47,6 +47,7 @@ fn listener_status() -> ListenerStatus {
         }],
         requests: Vec::new(),
         actions: Vec::new(),
+        files: Vec::new(),
         audit_lost: 0,
         warnings: Vec::new(),
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::control::api::{DecisionExplanation, StatementInfo};
-use crate::report::visible;
+use crate::report::{visible, write_json};
 
 /// Statements of a record, at most.
 const STATEMENTS: usize = 16;
@@ -245,10 +245,10 @@ impl Entry {
         }
     }
 
-    /// Adds it as a line of JSON, with its end.
+    /// Adds it as a line of JSON, with its end. Nothing in it moves the cursor of a terminal that shows the file.
     pub(super) fn write(&self, lines: &mut Vec<u8>) {
         let start = lines.len();
-        if serde_json::to_writer(&mut *lines, self).is_err() {
+        if write_json(&mut *lines, self).is_err() {
             // INVARIANT: a vector takes everything, and all keys are strings.
             lines.truncate(start);
         }

@@ -11,6 +11,7 @@ use super::journal::JournalSocket;
 use super::writer::Batch;
 use super::*;
 use crate::control::api::StatementInfo;
+use crate::report::visible;
 
 fn record(reason: &'static str) -> Record {
     let peer = "192.0.2.1:40000".parse().unwrap();
@@ -158,13 +159,17 @@ fn text_of_clients_is_cut_and_stays_on_its_line() {
     let path = folder.path().join("audit.jsonl");
     let (audit, writing) = Audit::start(&targets(&path)).unwrap();
     let mut hostile = record("bad-form");
-    hostile.user_agent = Some("a\"}\n{\"kind\":\"lost\",\"lost\":9}\n\x1b[2J".into());
+    let agent = "a\"}\n{\"kind\":\"lost\",\"lost\":9}\n\x1b[2J\u{9b}2J\u{202e}\u{7f}";
+    hostile.user_agent = Some(agent.into());
     hostile.action = Some("ä".repeat(300).as_str().into());
     hostile.access_key_id = Some("b".repeat(256).as_str().into());
     hostile.set_statements(vec![statement(); 100].into_iter());
     audit.record(hostile);
     writing.finish();
     assert_eq!(read(&path), ["bad-form"]);
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.trim_end();
+    assert_eq!(visible(text), text);
     let Some(Line::Entry(entry, _)) = Lines::open(&path).unwrap().read().unwrap() else {
         panic!("no line");
     };
@@ -173,6 +178,7 @@ fn text_of_clients_is_cut_and_stays_on_its_line() {
         panic!("another kind");
     };
     assert_eq!(record.action.unwrap().to_string(), "ä".repeat(255) + "…");
+    assert_eq!(&*record.user_agent.unwrap(), agent);
     assert_eq!(record.access_key_id.unwrap().len(), 256);
     assert_eq!((record.statements.len(), record.left_out), (16, 84));
 }

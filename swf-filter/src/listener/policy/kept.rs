@@ -161,7 +161,7 @@ impl Places {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.with_context(|| format!("cannot read {shown}"))?,
         };
-        let mark = serde_json::from_reader(io::BufReader::new(file));
+        let mark = serde_json::from_reader(io::BufReader::new(file.file));
         Ok(Some(mark.with_context(|| {
             format!("{shown} does not say which policy was in force")
         })?))

@@ -8,6 +8,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::*;
+use crate::listener::ways::Ways;
 use crate::sources::{Source as File, Sources};
 use crate::state;
 
@@ -78,10 +79,22 @@ fn proxied(source: &str, endpoint: Option<&str>) -> Arrival {
 }
 
 fn direct(peer: &str, interfaces: &[&str]) -> Arrival {
-    let interfaces = interfaces.iter().map(|name| Arc::from(*name)).collect();
-    let vlan = None;
-    let way = admission::Way { interfaces, vlan };
-    Arrival::direct(peer.parse().unwrap(), way.into())
+    let one = admission::Way {
+        interfaces: interfaces.iter().map(|name| Arc::from(*name)).collect(),
+        vlan: None,
+    };
+    direct_by(
+        peer,
+        if interfaces.is_empty() {
+            vec![]
+        } else {
+            vec![one]
+        },
+    )
+}
+
+fn direct_by(peer: &str, ways: Vec<Way>) -> Arrival {
+    Arrival::direct(peer.parse().unwrap(), Ways::new(ways).into())
 }
 
 #[test]
@@ -129,6 +142,27 @@ fn a_vpc_is_told_by_its_interface_or_its_endpoint_and_never_guessed() {
     assert_eq!(policy.network(&proxied("10.0.0.1", one)), vpc(one, address));
     assert_eq!(policy.network(&proxied("192.0.2.1", two)), vpc(two, None));
     assert_eq!(policy.network(&proxied("10.0.0.1", Some("vpce-b"))), None);
+}
+
+#[test]
+fn a_vpc_is_not_guessed_where_a_connection_may_have_come_in_by_several() {
+    let policy = enforced(1);
+    let way = |interfaces: &[&str]| Way {
+        interfaces: interfaces.iter().map(|name| Arc::from(*name)).collect(),
+        vlan: None,
+    };
+    let network = |address: &str, ways| {
+        let arrival = direct_by(&format!("{address}:1"), ways);
+        let network = policy.network(&arrival)?;
+        Some(matches!(network, Network::Vpc { .. }))
+    };
+    let (one, other) = (way(&["eth1", "bond0"]), way(&["eth2", "bond0"]));
+    let several = vec![one.clone(), other];
+    assert_eq!(network("10.0.0.1", several.clone()), None);
+    assert_eq!(network("10.0.0.1", vec![one.clone()]), Some(true));
+    assert_eq!(network("10.0.0.1", vec![one.clone(), one]), Some(true));
+    // Nobody claims it.
+    assert_eq!(network("203.0.113.67", several), Some(false));
 }
 
 /// A daemon that tells of one policy, and ends when it is dropped.

@@ -22,6 +22,7 @@ use rustls::server::{
 use rustls::{CipherSuite, ProtocolVersion, ServerConfig};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -32,6 +33,7 @@ use self::load::{Files, Names};
 use self::refusal::Counts;
 pub use self::refusal::Refusal;
 use super::limits;
+use super::reload::Standing;
 use super::settings::{CertificateFiles, ClientCertificates, Http};
 use crate::explain::to_hex;
 
@@ -43,6 +45,9 @@ pub struct Tls {
     http: Http,
     provider: Arc<CryptoProvider>,
     current: ArcSwap<Loaded>,
+    standing: Standing,
+    /// Told whenever the authorities for client certificates are others.
+    authorities: watch::Sender<()>,
     refused: Counts,
 }
 
@@ -65,6 +70,8 @@ impl Tls {
             http,
             provider,
             current: ArcSwap::from_pointee(current),
+            standing: Standing::default(),
+            authorities: watch::Sender::new(()),
             refused: Counts::default(),
         })
     }
@@ -72,7 +79,7 @@ impl Tls {
     /// Reads the files again. When anything is wrong with one of them, all stays as it was.
     ///
     /// Clients go on with sessions that they have, unless it is the authorities for client certificates that changed: who
-    /// was let in by the old ones has to show a certificate again.
+    /// was let in by the old ones has to show a certificate again. So has who is connected (`authorities_changed`).
     pub fn reload(&self) -> Result<Reloaded, TlsError> {
         let files = Files::read(
             &self.certificates,
@@ -87,17 +94,18 @@ impl Tls {
             .filter(|(path, digest)| old.files.digests.get(*path) != Some(*digest))
             .map(|(path, _)| path.clone())
             .collect();
-        let resumption = match &self.clients {
-            ClientCertificates::Optional { authorities }
-            | ClientCertificates::Required { authorities }
-                if changed.contains(authorities) =>
-            {
-                Resumption::new()?
-            }
-            _ => old.resumption.clone(),
+        let authorities = self.clients.authorities();
+        let are_others = authorities.is_some_and(|path| changed.iter().any(|one| one == path));
+        let resumption = if are_others {
+            Resumption::new()?
+        } else {
+            old.resumption.clone()
         };
         let new = Arc::new(Loaded::new(files, self.http, &self.provider, resumption)?);
         self.current.store(Arc::clone(&new));
+        if are_others {
+            self.authorities.send_replace(());
+        }
         Ok(Reloaded {
             changed,
             loaded: new,
@@ -112,15 +120,21 @@ impl Tls {
 
     /// All files that are read, to watch them.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let authorities = match &self.clients {
-            ClientCertificates::Off => None,
-            ClientCertificates::Optional { authorities }
-            | ClientCertificates::Required { authorities } => Some(authorities.as_path()),
-        };
         self.certificates
             .iter()
             .flat_map(|files| [files.chain.as_path(), files.key.as_path()])
-            .chain(authorities)
+            .chain(self.clients.authorities())
+    }
+
+    /// Whether what is in use is what the files say.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Has a change once the authorities for client certificates are others than they are now. A connection whose handshake begins
+    /// after this is asked for was then let in by old ones.
+    pub(super) fn authorities_changed(&self) -> watch::Receiver<()> {
+        self.authorities.subscribe()
     }
 
     /// The handshake, within [`limits::HANDSHAKE`]. A refusal is told to the peer as TLS has it, and counted.

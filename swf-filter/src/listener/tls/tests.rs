@@ -831,11 +831,14 @@ async fn sessions_of_clients_end_when_authorities_change() {
         let tls = Tls::new(&files, &clients, Http::One).unwrap();
         let client = Arc::new(site.client_with(&old, version));
         shake(&tls, &client, "a.example").await.session();
+        let told = tls.authorities_changed();
         tls.reload().unwrap();
+        assert!(!told.has_changed().unwrap());
         let outcome = shake(&tls, &client, "a.example").await;
         assert_eq!(outcome.client.unwrap(), HandshakeKind::Resumed);
         site.write("clients.pem", &new.pem());
         tls.reload().unwrap();
+        assert!(told.has_changed().unwrap());
         let outcome = shake(&tls, &client, "a.example").await;
         assert_eq!(outcome.refusal(), "bad-client-certificate");
     }

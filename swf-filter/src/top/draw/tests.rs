@@ -141,6 +141,7 @@ fn listener(requests: u64, name: &str) -> ListenerStatus {
         }],
         requests: vec![("allowed".to_owned(), requests), ("denied".to_owned(), 2)],
         actions: Vec::new(),
+        files: Vec::new(),
         audit_lost: 0,
         warnings: Vec::new(),
     }

@@ -51,6 +51,7 @@ fn listener(pid: u32, allowed: u64, expired: Option<u64>) -> ListenerStatus {
         upstreams: Vec::new(),
         requests: vec![("allowed".to_owned(), allowed), ("denied".to_owned(), 0)],
         actions: Vec::new(),
+        files: Vec::new(),
         audit_lost: 0,
         warnings: vec!["b".to_owned()],
     }
