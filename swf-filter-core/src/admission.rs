@@ -197,9 +197,8 @@ impl Entries {
         let mut vpcs = HashMap::new();
         for (number, source) in sources.clone() {
             match source {
-                Source::Prefixes(_) => {}
                 Source::Set(set) if known.insert(*set) => sets.push((number, *set)),
-                Source::Set(_) => {}
+                Source::Prefixes(_) | Source::Set(_) => {}
                 Source::Vpc(vpc) => {
                     vpcs.entry(*vpc).or_insert(number);
                 }

@@ -276,25 +276,60 @@ fn write(path: &Path, parts: &[&[u8]], access: Access<'_>) -> io::Result<()> {
     let directory = trust::directory(folder)?;
     let directory = directory.as_fd();
     let name = path.file_name().unwrap_or_default();
-    // A hidden file, which no directory of policies is read for, and a name that nobody else gives one.
-    let mut beside = OsString::from(HIDDEN);
-    beside.push(name);
-    beside.push(UNFINISHED);
-    // One that a crash left may be anybody's to read.
-    remove_from(directory, &beside)?;
     let mode = match access {
         Access::Like(_) => 0o600,
         Access::New(mode) => mode,
     };
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(directory, &beside, flags, Mode::from_raw_mode(mode))?;
-    let written = finish(file.into(), directory, parts, access);
+    let (beside, file) = make_beside(directory, name, Mode::from_raw_mode(mode))?;
+    let written = finish(file, directory, parts, access);
     let replaced = written.and_then(|()| Ok(renameat(directory, &beside, directory, name)?));
     replaced.inspect_err(|_| {
         // It would only take room, which may be what is missing.
         let _may_be_read_only = remove_from(directory, &beside);
     })?;
     Ok(fsync(directory)?)
+}
+
+/// Makes a file to be written beside the one of that name: a hidden one, which no directory of policies is read for, with a
+/// name that nobody else gives one.
+///
+/// The owner of the directory could put something in its place that cannot be removed, such as a directory. Where that is
+/// somebody else, whom root writes for, the name is then one that nobody can foresee.
+fn make_beside(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    mode: Mode,
+) -> io::Result<(OsString, File)> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut beside = OsString::from(HIDDEN);
+    beside.push(name);
+    beside.push(UNFINISHED);
+    // One that a crash left may be anybody's to read.
+    let removed = remove_from(directory, &beside);
+    match removed.and_then(|()| Ok(openat(directory, &beside, flags, mode)?)) {
+        Ok(file) => return Ok((beside, file.into())),
+        Err(error) if is_in_the_way(&error) && is_of_another(directory)? => {}
+        Err(error) => return Err(error),
+    }
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut beside = OsString::from(HIDDEN);
+    beside.push(name);
+    beside.push(format!(".{:016x}{UNFINISHED}", u64::from_ne_bytes(random)));
+    let file = openat(directory, &beside, flags, mode)?;
+    Ok((beside, file.into()))
+}
+
+fn is_of_another(directory: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(fstat(directory)?.st_uid != rustix::process::geteuid().as_raw())
+}
+
+/// Whether something has the name that cannot be removed.
+fn is_in_the_way(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory
+    )
 }
 
 /// Removes a file of a directory that need not be there.
@@ -359,6 +394,23 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert!(!left.exists() && other.exists());
+    }
+
+    #[test]
+    fn nothing_that_others_put_in_the_way_keeps_a_file_from_being_written() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let nobody = Some(65_534);
+        std::os::unix::fs::chown(folder.path(), nobody, nobody).unwrap();
+        let path = folder.path().join("file");
+        let trap = folder.path().join(".file.swf-filter");
+        fs::create_dir_all(trap.join("inside")).unwrap();
+        write_whole(&path, &[b"new"]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        let names = fs::read_dir(folder.path()).unwrap();
+        assert_eq!(names.count(), 2, "nothing is left beside");
     }
 
     #[test]

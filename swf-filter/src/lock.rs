@@ -72,8 +72,15 @@ impl Lock {
         let directory = trust::directory(directory)?;
         for _ in 0..TRIES {
             let file = match open(&directory) {
-                // Another user's, who is at it.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+                // Another user's, who is at it, or who put something in its place that cannot be removed.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::IsADirectory | io::ErrorKind::PermissionDenied
+                    ) =>
+                {
+                    return Ok(None);
+                }
                 file => file?,
             };
             let locked = match manner {
@@ -114,7 +121,8 @@ fn open(directory: &OwnedFd) -> io::Result<File> {
     for _ in 0..TRIES {
         match openat(directory, NAME, flags, Mode::empty()) {
             Ok(file) if is_private(&fstat(&file)?, &owner) => return Ok(file.into()),
-            Ok(_) | Err(Errno::LOOP) => unlinkat(directory, NAME, AtFlags::empty())?,
+            // A link, a socket, or what others can open.
+            Ok(_) | Err(Errno::LOOP | Errno::NXIO) => unlinkat(directory, NAME, AtFlags::empty())?,
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }

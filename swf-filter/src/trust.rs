@@ -61,6 +61,10 @@ impl Opened {
 /// Opens a regular file to be read. Anything else is refused before a byte is read: a pipe would block, a device may never end.
 pub(crate) fn open(path: &Path) -> io::Result<Opened> {
     let mut walk = Walk::begin(path)?;
+    open_at_end(&mut walk).map_err(|error| walk.told(error))
+}
+
+fn open_at_end(walk: &mut Walk) -> io::Result<Opened> {
     loop {
         let Some(name) = walk.step()? else {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -88,8 +92,10 @@ pub(crate) fn open(path: &Path) -> io::Result<Opened> {
 /// Opens a directory to write in. No link of others leads there, but to a directory of their own.
 pub(crate) fn directory(path: &Path) -> io::Result<OwnedFd> {
     let mut walk = Walk::begin(path)?;
-    if walk.step()?.is_some() {
-        return Err(io::ErrorKind::NotADirectory.into());
+    match walk.step() {
+        Ok(None) => {}
+        Ok(Some(_)) => return Err(walk.told(io::ErrorKind::NotADirectory.into())),
+        Err(error) => return Err(walk.told(error)),
     }
     if !walk.is_led_by_owner(walk.stat.st_uid) {
         return Err(led_astray());
@@ -235,6 +241,14 @@ impl Walk {
             self.names.push_front(name.to_owned());
         }
         Ok(())
+    }
+
+    /// What is told of a failure: whoever made a link learns nothing of what is where it leads, not even whether it is there.
+    fn told(&self, error: io::Error) -> io::Error {
+        match self.guide {
+            Guide::Nobody => error,
+            Guide::One(_) | Guide::Somebody => led_astray(),
+        }
     }
 
     /// Whether whoever made links on the way is the owner of what was found.
@@ -393,7 +407,7 @@ mod tests {
         let file = folder.path().join("file");
         write(&file, 0, 0o644);
         link(&file, &theirs.join("link"), ONE);
-        // The directory of the test is closed.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
         assert!(is_refused(&theirs.join("link")));
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         assert!(!is_refused(&theirs.join("link")));

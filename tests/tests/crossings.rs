@@ -323,11 +323,9 @@ fn nobody_but_owners_counts_packets_or_moves_their_window() -> Result<()> {
         return Ok(());
     };
     let frame = Frame::ip("203.0.113.9".parse()?, HOST.parse()?).tcp(40_000, 443);
-    let frame: String = frame
-        .to_bytes()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let frame = frame.to_bytes();
+    let frame: Vec<String> = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    let frame = frame.concat();
     let explain = post("explain", &format!("{{\"frame\":\"{frame}\"}}"));
     let before = stage.world.reasons()?;
     let refused = stage.asked_by_nobody(&explain)?;
@@ -475,7 +473,7 @@ fn answers_of_a_listener_have_an_end() -> Result<()> {
     let endless = [
         (format!("{OK}\r\n"), long.as_str()),
         (format!("{OK}Transfer-Encoding: chunked\r\n\r\n"), &chunk),
-        (format!("HTTP/1.1 500 Sorry\r\n\r\n{{"), &long),
+        ("HTTP/1.1 500 Sorry\r\n\r\n{".to_owned(), &long),
         (OK.to_owned(), "X: y\r\n"),
         (format!("{OK}X: "), &long),
     ];
@@ -493,7 +491,7 @@ fn answers_of_a_listener_have_an_end() -> Result<()> {
         let top = ["top", "--once", "--interval", "100ms"];
         ensure!(run(command(&stage.world).args(top)).is_ok(), "{first:?}");
         let (_, said) = self::said(command(&stage.world).arg("doctor"))?;
-        ensure!(said.contains("checks, "), "{first:?}: {said}");
+        ensure!(said.contains(" checks: "), "{first:?}: {said}");
         let page = "GET /snapshot.json HTTP/1.1\nHost: localhost\n";
         let page = http::exchange(&stage.world.host, "127.0.0.1:9464".parse()?, page, "")?;
         ensure!(
@@ -629,7 +627,7 @@ fn a_lock_that_others_take_keeps_root_from_nothing() -> Result<()> {
     let world = &stage.world;
     let policies = world.policies();
     fs::set_permissions(&policies, Permissions::from_mode(0o755))?;
-    let state = world.file("state");
+    let kept = world.file("state");
     let ranges = world.file("ranges.txt");
     fs::write(&ranges, "192.0.2.0/24\n")?;
     let import = |name: &str| {
@@ -642,7 +640,7 @@ fn a_lock_that_others_take_keeps_root_from_nothing() -> Result<()> {
     // Whatever nobody can open of it, they lock.
     let held = as_nobody(|| {
         let mut held = Vec::new();
-        for directory in [&policies, &state] {
+        for directory in [&policies, &kept] {
             let below = fs::read_dir(directory).into_iter().flatten().flatten();
             let paths = below.map(|entry| entry.path()).chain([directory.clone()]);
             for file in paths.filter_map(|path| File::open(path).ok()) {
@@ -660,7 +658,7 @@ fn a_lock_that_others_take_keeps_root_from_nothing() -> Result<()> {
     drop(held);
 
     // Of root's own commands, one writes at a time, whichever they are.
-    let lock = File::open(state.join(".swf-filter.lock"))?;
+    let lock = File::open(kept.join(".swf-filter.lock"))?;
     lock.lock()?;
     for mut command in [import("three"), {
         let mut apply = world.command();
@@ -690,8 +688,11 @@ fn keys_of_a_hostile_listener_can_be_replaced() -> Result<()> {
     let _held = as_nobody(|| {
         let lock = File::create_new(keys.join(".swf-filter.lock"))?;
         lock.set_permissions(Permissions::from_mode(0o600))?;
-        lock.lock()?;
-        Ok(lock)
+        let held = [lock, File::open(&keys)?];
+        for file in &held {
+            file.lock()?;
+        }
+        Ok(held)
     })?;
     let rotated = run(command(&world).args(["--output", "json", "keys", "rotate", "--keep", "0"]))?;
     let rotated: Value = serde_json::from_str(&rotated)?;

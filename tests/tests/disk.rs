@@ -163,7 +163,7 @@ fn a_disk_that_can_be_written_again_gets_what_it_lacks() -> Result<()> {
 }
 
 const PRINCIPALS: &str = "version = 1\n[[account]]\nid = \"111122223333\"\n[[user]]\nname = \"alice\"\npolicies = [\"alice.json\"]\n";
-const ALICE: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "swf:*", "Resource": "*"}}"#;
+const ALLOWED: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "swf:*", "Resource": "*"}}"#;
 
 /// A policy for a host that a listener fronts, and that lets `source` in. It takes some room.
 fn fronted(source: &str, room: usize) -> String {
@@ -186,7 +186,7 @@ impl Fronted {
         let files = (
             &[("10.toml", &*policy)][..],
             PRINCIPALS,
-            &[("alice.json", ALICE)][..],
+            &[("alice.json", ALLOWED)][..],
         );
         let Some(mut stage) = Stage::before(name, files, Behind::Own, "")? else {
             return Ok(None);
@@ -221,7 +221,7 @@ impl Fronted {
     fn wait_until_kept(&self) {
         wait_until(DEADLINE, "a policy on disk", || {
             let listener = self.listener();
-            listener.is_ok_and(|listener| listener["warnings"].to_string() == "[]")
+            listener.is_ok_and(|listener| listener["warnings"] == serde_json::json!([]))
         });
     }
 
@@ -409,7 +409,9 @@ fn access_keys_stay_readable(binary: &OsStr, which: &str, damage: Damage) -> Res
     let folder = TempDir::with_prefix("swft-")?;
     let [state, keys] = ["state", "keys"].map(|name| folder.path().join(name));
     let settings = folder.path().join("listener.toml");
-    let paths = format!("state = {state:?}\nkeys = {keys:?}\n");
+    let paths = [("state", &state), ("keys", &keys)];
+    let paths = paths.map(|(name, path)| format!("{name} = \"{}\"\n", path.display()));
+    let paths = paths.concat();
     fs::write(&settings, format!("{LISTENER}{paths}"))?;
     let disk = Disk::at(&folder.path().join(which))?;
     let ask = |arguments: &[&str]| {

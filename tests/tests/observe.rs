@@ -547,8 +547,8 @@ fn the_page_shows_the_truth_under_load() -> Result<()> {
     )?;
     browser.screenshot(&pictures()?.join("dashboard-stale.png"))?;
     sight.world.write_policy(
-        "20.toml",
-        "version = 1\n\"<img src=x onerror='document.title = 1'>\" = 1\n",
+        "<img src=x onerror='document.title = 1'>.toml",
+        "version = 1\nunknown = 1\n",
     )?;
     let _daemon = sight.world.restarted_daemon()?;
     let warned = "return document.querySelector('#warnings li')?.textContent.includes('<img src=x') ?? false";

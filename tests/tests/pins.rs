@@ -82,7 +82,7 @@ impl Gate {
         }
         ensure!(status["put_back"]["filters_missing"] == 0, "{status}");
         ensure!(status["put_back"]["pins_missing"] == 0, "{status}");
-        ensure!(status["warnings"].to_string() == "[]", "{status}");
+        ensure!(status["warnings"] == serde_json::json!([]), "{status}");
         self.ensure_enforced("all is well")?;
         Ok(status)
     }

@@ -548,7 +548,7 @@ fn a_history_that_only_cannot_be_read_now_is_not_said_to_begin_anew() -> Result<
     stage.world.write_policy("10.toml", policy(SHUT))?;
     let said = run(stage.world.command().arg("reload"))?;
     ensure!(
-        said.contains("warning: the state on disk is behind") && said.contains("Is a directory"),
+        said.contains("warning: the state on disk is behind") && said.contains("is a directory"),
         "{said}"
     );
     for words in [told, said] {

@@ -322,26 +322,26 @@ impl Facet {
     /// statements, and each text a few times.
     fn work<'a, I: Iterator<Item = &'a str>>(
         &'a self,
-        shows: Option<&'a BTreeSet<String>>,
+        only: Option<&'a BTreeSet<String>>,
         shown: &impl Fn(&'a str) -> I,
     ) -> usize {
-        let subjects = each(&self.needing, shows).chain(each(&self.barring, shows));
+        let subjects = each(&self.needing, only).chain(each(&self.barring, only));
         let texts = subjects.flat_map(|(subject, _)| shown(subject));
         texts.map(|text| 4 * text.len() + self.free.words()).sum()
     }
 
     /// Takes statements out of `found` that what a request shows of a subject does not meet. It shows nothing of other
-    /// subjects than `shows`, if these are given.
+    /// subjects than `only`, if these are given.
     fn narrow<'a, I: Iterator<Item = &'a str>>(
         &'a self,
-        shows: Option<&'a BTreeSet<String>>,
+        only: Option<&'a BTreeSet<String>>,
         shown: impl Fn(&'a str) -> I,
         with_bars: bool,
         found: &mut Bits,
     ) {
         if !self.needing.is_empty() {
             let mut met = self.free.clone();
-            for (subject, forms) in each(&self.needing, shows) {
+            for (subject, forms) in each(&self.needing, only) {
                 for text in shown(subject) {
                     forms.each(text, |posting| posting.put_in(&mut met));
                 }
@@ -349,7 +349,7 @@ impl Facet {
             found.keep(&met);
         }
         if with_bars {
-            for (subject, forms) in each(&self.barring, shows) {
+            for (subject, forms) in each(&self.barring, only) {
                 for text in shown(subject) {
                     forms.each(text, |posting| posting.take_from(found));
                 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::arn::ArnPattern;
 use super::context::Context;
-use super::pattern::{Case, Pattern, fold};
+use super::pattern::{Case, Pattern, fold, fold_work};
 use super::principal::{Caller, Principal, account_of, role_name};
 
 /// Patterns of texts.
@@ -48,7 +48,7 @@ impl Patterns {
     /// Whether one of them matches `subject`.
     #[must_use]
     pub fn matches(&self, subject: &str, context: &Context<'_>) -> bool {
-        if !context.spend(1 + subject.len()) {
+        if !context.spend(1 + subject.len() + fold_work(subject, self.case)) {
             return false;
         }
         let subject = &*fold(subject, self.case);

@@ -195,7 +195,8 @@ impl Pattern {
     /// Where `context` has no work left, nothing matches; whoever judges by it has to ask whether that is so.
     #[must_use]
     pub fn matches(&self, subject: &str, context: &Context<'_>) -> bool {
-        context.spend(subject.len()) && self.matches_folded(&fold(subject, self.case), context)
+        context.spend(fold_work(subject, self.case))
+            && self.matches_folded(&fold(subject, self.case), context)
     }
 
     /// The same for a subject that is in lower case already if case does not count.
@@ -205,12 +206,12 @@ impl Pattern {
         }
         match &*self.pieces {
             [Piece::Literal(literal)] => **literal == *subject,
-            _ => self.match_folded(subject, context).is_some(),
+            _ => self.walk(subject, context).is_some(),
         }
     }
 
     /// `Some` if the pattern matches.
-    fn match_folded(&self, subject: &str, context: &Context<'_>) -> Option<()> {
+    fn walk(&self, subject: &str, context: &Context<'_>) -> Option<()> {
         let mut segments = self.pieces.split(|piece| *piece == Piece::AnyRun);
         let first = segments.next().unwrap_or_default();
         let mut rest = self.strip_start(subject, first, context)?;
@@ -233,9 +234,9 @@ impl Pattern {
     ) -> Option<&'t str> {
         segment
             .iter()
-            .try_fold(text, |rest, piece| match self.text_of(piece, context)? {
-                Some(text) => rest.strip_prefix(&*text),
-                None => skip_first(rest),
+            .try_fold(text, |rest, piece| match self.wanted(piece, context)? {
+                Wanted::AnyOne => skip_first(rest),
+                Wanted::Text(text) => rest.strip_prefix(&*text),
             })
     }
 
@@ -248,9 +249,9 @@ impl Pattern {
     ) -> Option<&'t str> {
         segment
             .iter()
-            .try_rfold(text, |rest, piece| match self.text_of(piece, context)? {
-                Some(text) => rest.strip_suffix(&*text),
-                None => skip_last(rest),
+            .try_rfold(text, |rest, piece| match self.wanted(piece, context)? {
+                Wanted::AnyOne => skip_last(rest),
+                Wanted::Text(text) => rest.strip_suffix(&*text),
             })
     }
 
@@ -264,12 +265,20 @@ impl Pattern {
         if let [Piece::Literal(literal)] = segment {
             return text.split_once(&**literal).map(|(_, rest)| rest);
         }
+        // What is longer than the text is not in it, however much longer variables make it.
+        let room = text.len();
         let mut wanted = Vec::with_capacity(segment.len());
         for piece in segment {
-            match self.text_of(piece, context)? {
-                Some(text) => wanted.extend(text.chars().map(Some)),
-                None => wanted.push(None),
+            match self.wanted(piece, context)? {
+                Wanted::AnyOne => wanted.push(None),
+                Wanted::Text(text) => wanted.extend(text.chars().map(Some).take(room + 1)),
             }
+            if wanted.len() > room {
+                return None;
+            }
+        }
+        if !context.spend(CHARACTER * wanted.len()) {
+            return None;
         }
         // Any characters that a search begins with only need to be there.
         let free = wanted.iter().take_while(|one| one.is_none()).count();
@@ -279,26 +288,24 @@ impl Pattern {
             return text.split_once(&literal).map(|(_, rest)| rest);
         }
         let automaton = Automaton::new(wanted);
-        if !context.spend(automaton.steps(text)) {
-            return None;
-        }
-        automaton.rest_after(text)
+        let rest = automaton.rest_after(text);
+        let looked_at = text.len() - rest.map_or(0, str::len);
+        let is_paid = context.spend(automaton.work(looked_at));
+        rest.filter(|_| is_paid)
     }
 
-    /// The text that a piece stands for, `Some(None)` if that is any one character, and none if its variable has no value.
-    fn text_of<'a>(
-        &self,
-        piece: &'a Piece,
-        context: &'a Context<'_>,
-    ) -> Option<Option<Cow<'a, str>>> {
+    /// What a piece of a segment stands for; none if its variable has no value.
+    fn wanted<'a>(&self, piece: &'a Piece, context: &'a Context<'_>) -> Option<Wanted<'a>> {
         match piece {
-            Piece::AnyOne | Piece::AnyRun => Some(None),
-            Piece::Literal(literal) => Some(Some(Cow::Borrowed(literal))),
+            Piece::AnyOne | Piece::AnyRun => Some(Wanted::AnyOne),
+            Piece::Literal(literal) => Some(Wanted::Text(Cow::Borrowed(literal))),
             Piece::Variable { key, default } => {
                 context.spend_looks(1);
                 let value = context.single(key).or(default.as_deref())?;
-                context.spend(value.len());
-                Some(Some(fold(value, self.case)))
+                if !context.spend(value.len() + fold_work(value, self.case)) {
+                    return None;
+                }
+                Some(Wanted::Text(fold(value, self.case)))
             }
         }
     }
@@ -325,6 +332,12 @@ pub(crate) enum Symbol {
     One,
     /// Any run of characters.
     Run,
+}
+
+/// What a segment asks for at one place.
+enum Wanted<'a> {
+    AnyOne,
+    Text(Cow<'a, str>),
 }
 
 enum Variable<'a> {
@@ -390,9 +403,22 @@ fn flush(literal: &mut String, case: Case, pieces: &mut Vec<Piece>) {
     }
 }
 
+/// What it takes to look at a character by itself, in units of work.
+const CHARACTER: usize = 32;
+
+/// What [`fold`] takes, in units of work.
+pub(super) fn fold_work(text: &str, case: Case) -> usize {
+    match case {
+        Case::Fold if text.is_ascii() => text.len(),
+        Case::Fold => CHARACTER * text.len(),
+        Case::Keep => 1,
+    }
+}
+
 /// A text as patterns hold it.
 pub(super) fn fold(text: &str, case: Case) -> Cow<'_, str> {
     match case {
+        Case::Fold if text.is_ascii() => text.to_ascii_lowercase().into(),
         Case::Fold => text.chars().flat_map(char::to_lowercase).collect(),
         Case::Keep => text.into(),
     }

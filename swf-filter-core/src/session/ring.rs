@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{Reach, Session, Tag};
+use crate::credentials::{Prefix, unique_id};
 use crate::iam::principal::Caller;
 use crate::seal::{NONCE, SealingKey};
 use crate::sigv4::Secret;
@@ -103,7 +104,7 @@ impl Ring {
         let bytes = STANDARD.decode(token).map_err(|_| TokenFault::Form)?;
         let (head, sealed) = bytes.split_first_chunk::<HEAD>().ok_or(TokenFault::Form)?;
         let [version, id @ ..] = *head;
-        if version != VERSION {
+        if !matches!(version, UNBOUND | VERSION) {
             return Err(TokenFault::Form);
         }
         let id = KeyId::from_be_bytes(id);
@@ -111,7 +112,7 @@ impl Ring {
         let (_, key) = own.ok_or(TokenFault::UnknownKey { id })?;
         let text = key.open(&purpose(*head), sealed);
         let text = text.map_err(|_| TokenFault::Altered)?;
-        let session = Inside::read(&text).ok_or(TokenFault::Form)?;
+        let session = Inside::read(&text, version).ok_or(TokenFault::Form)?;
         let is_own = session
             .access_key_id
             .as_bytes()
@@ -123,9 +124,13 @@ impl Ring {
     }
 }
 
-/// What stands before what is sealed: the version of [`Inside`], and the key's id, with the highest byte first.
+/// What stands before what is sealed: the version of its layout, and the key's id, with the highest byte first.
 const HEAD: usize = 1 + size_of::<KeyId>();
+/// [`Inside`], and the unique id behind it.
 const VERSION: u8 = 2;
+/// [`Inside`] alone. An upgrade must not end sessions, so these are bound to the id that follows from the ARN: that of all users
+/// and roles for which the policy states no other.
+const UNBOUND: u8 = 1;
 
 fn head(id: KeyId) -> [u8; HEAD] {
     let [a, b, c, d] = id.to_be_bytes();
@@ -144,7 +149,6 @@ struct Inside<'a> {
     secret: &'a str,
     caller: &'a str,
     role: Option<&'a str>,
-    unique_id: &'a str,
     parent: Option<&'a str>,
     /// Seconds since 1970.
     issued: i64,
@@ -163,7 +167,6 @@ impl Inside<'_> {
             secret: session.secret.expose(),
             caller: session.caller.arn(),
             role: session.caller.role().map(|role| &**role),
-            unique_id: &session.unique_id,
             parent: session.parent.as_deref(),
             issued: session.issued.as_second(),
             expires: session.expires.as_second(),
@@ -175,15 +178,21 @@ impl Inside<'_> {
         };
         // Growing would leave copies of the secret behind.
         let room = Vec::with_capacity(LONGEST_TOKEN);
-        match postcard::to_extend(&inside, room) {
+        match postcard::to_extend(&(inside, &*session.unique_id), room) {
             Ok(text) => Zeroizing::new(text),
             // Writing texts and numbers to memory does not fail.
             Err(error) => unreachable!("{error}"),
         }
     }
 
-    fn read(text: &[u8]) -> Option<Session> {
+    fn read(text: &[u8], version: u8) -> Option<Session> {
         let (inside, rest) = postcard::take_from_bytes::<Inside<'_>>(text).ok()?;
+        let (id, rest) = if version == UNBOUND {
+            (None, rest)
+        } else {
+            let (id, rest) = postcard::take_from_bytes::<&str>(rest).ok()?;
+            (Some(id), rest)
+        };
         if !rest.is_empty() {
             return None;
         }
@@ -200,8 +209,12 @@ impl Inside<'_> {
         Some(Session {
             access_key_id: inside.access_key_id.into(),
             secret: Secret::new(inside.secret.to_owned()),
+            unique_id: match (id, caller.role()) {
+                (Some(id), _) => id.into(),
+                (None, Some(role)) => unique_id(Prefix::Role, role).into(),
+                (None, None) => unique_id(Prefix::User, caller.arn()).into(),
+            },
             caller,
-            unique_id: inside.unique_id.into(),
             parent: inside.parent.map(Box::from),
             issued: Timestamp::from_second(inside.issued).ok()?,
             expires: Timestamp::from_second(inside.expires).ok()?,
@@ -209,5 +222,47 @@ impl Inside<'_> {
             source_identity: inside.source_identity.map(Box::from),
             tags: tags.collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_the_version_before_is_bound_to_the_id_that_follows_from_the_arn() {
+        let role = "arn:aws:iam::111122223333:role/worker";
+        let inside = |role| Inside {
+            access_key_id: "ASIAAAAAAAAAAAAAAAAA",
+            secret: "of no use",
+            caller: match role {
+                Some(_) => "arn:aws:sts::111122223333:assumed-role/worker/one",
+                None => "arn:aws:iam::111122223333:user/alice",
+            },
+            role,
+            parent: None,
+            issued: 1_700_000_000,
+            expires: 1_700_003_600,
+            policy: None,
+            source_identity: None,
+            tags: Vec::new(),
+        };
+        let ring = Ring::new(vec![(7, SealingKey::new([7; 32]))]).unwrap();
+        let [_, id @ ..] = head(7);
+        let [a, b, c, d] = id;
+        let head = [UNBOUND, a, b, c, d];
+        let (_, key) = &ring.keys[0];
+        let user = "arn:aws:iam::111122223333:user/alice";
+        for (role, id) in [
+            (Some(role), unique_id(Prefix::Role, role)),
+            (None, unique_id(Prefix::User, user)),
+        ] {
+            let text = postcard::to_stdvec(&inside(role)).unwrap();
+            let mut token = head.to_vec();
+            token.extend(key.seal(&purpose(head), &text, [0; NONCE]));
+            let token = STANDARD.encode(&token);
+            let session = ring.open(&token, "ASIAAAAAAAAAAAAAAAAA").unwrap();
+            assert_eq!(*session.unique_id, *id);
+        }
     }
 }

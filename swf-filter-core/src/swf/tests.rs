@@ -360,6 +360,9 @@ mod calls {
         }
     }
 
+    /// A body with a text in it.
+    type Body<'a> = &'a dyn Fn(&str) -> Value;
+
     #[test]
     fn what_documents_can_see_is_no_longer_than_swf_takes() {
         let decision = |kind: &str, attributes: Value| {
@@ -367,7 +370,6 @@ mod calls {
             json!({"taskToken": "t", "decisions": [{"decisionType": kind, member: attributes}]})
         };
         let completed = Action::RespondDecisionTaskCompleted;
-        type Body<'a> = &'a dyn Fn(&str) -> Value;
         let members: [(Action, &str, usize, Body<'_>); 12] = [
             (
                 Action::DescribeDomain,

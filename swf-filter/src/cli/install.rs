@@ -23,7 +23,7 @@ use crate::sources::{Source, Sources};
 
 /// The right to write policy files. Others wait, or are refused, as long as this one is there.
 pub(super) struct Turn(
-    #[expect(dead_code, reason = "it is held, which is all that it is for")] Lock,
+    #[expect(dead_code, reason = "it is held, which is all that it is for")] Option<Lock>,
 );
 
 impl Turn {
@@ -38,9 +38,13 @@ impl Turn {
         let deadline = Instant::now() + time;
         let mut tell = Some(tell);
         loop {
-            let taken = Lock::alone(state, Afterwards::There);
-            if let Some(lock) = taken.with_context(|| format!("cannot lock `{shown}`"))? {
-                return Ok(Self(lock));
+            let taken = match Lock::alone(state, Afterwards::There) {
+                // What is no directory nobody can lock, nor write state to. A policy must not wait for that to be mended.
+                Err(error) if is_no_directory(&error) => return Ok(Self(None)),
+                taken => taken.with_context(|| format!("cannot lock `{shown}`"))?,
+            };
+            if let Some(lock) = taken {
+                return Ok(Self(Some(lock)));
             }
             let why = busy(&shown);
             ensure!(Instant::now() < deadline, "{why}");
@@ -71,7 +75,7 @@ impl Turn {
         let shown = visible(&directory.to_string_lossy());
         let taken = Lock::alone(directory, Afterwards::Gone);
         let lock = taken.with_context(|| format!("cannot lock `{shown}`"))?;
-        lock.map(Self)
+        lock.map(|lock| Self(Some(lock)))
             .with_context(|| busy(&shown))
             .context(NOTHING_CHANGED)
     }
@@ -88,6 +92,13 @@ fn is_denied(error: &anyhow::Error) -> bool {
     causes
         .into_iter()
         .any(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn is_no_directory(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory
+    )
 }
 
 const NOTHING_CHANGED: &str = "nothing was changed; do this again once nobody else writes";
@@ -183,11 +194,13 @@ fn free_name(path: &Path) -> io::Result<Option<PathBuf>> {
         let mut name = path.as_os_str().to_owned();
         name.push(&ending);
         let name = PathBuf::from(name);
-        match fs::symlink_metadata(&name) {
+        let there = match fs::symlink_metadata(&name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(name)),
             metadata => metadata?,
         };
-        if text.is_some() && whole(&name) == text {
+        // Nothing is read that cannot be it: there may be many, and large ones.
+        let is_as_long = |text: &[u8]| there.len() == text.len() as u64;
+        if text.as_deref().is_some_and(is_as_long) && whole(&name) == text {
             return Ok(None);
         }
         ending = format!("~{number}");
@@ -351,6 +364,8 @@ mod tests {
         // It goes on once the other is gone, and not before.
         let _second = Turn::within(Duration::from_mins(1), folder.path(), |_| drop(first)).unwrap();
         assert!(Turn::now(folder.path()).is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let left = fs::read_dir(folder.path()).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [".swf-filter.lock"]);
     }
 }

@@ -248,7 +248,7 @@ impl Resolved {
     fn known(user: &Identity) -> Self {
         Self {
             arn: user.arn.to_string(),
-            id: user.stated_id().map(|id| id.to_string()),
+            id: user.stated_id().map(ToString::to_string),
             warnings: Vec::new(),
         }
     }

@@ -39,12 +39,12 @@ pub(super) fn allow(process: Process) -> Result<(), Error> {
     };
     let calls = ALLOWED.iter().chain(ALLOWED_HERE).chain(bpf);
     let mut rules: Rules = calls.map(|call| (*call, Vec::new())).collect();
-    rules.extend(conditional(process)?);
+    rules.extend(conditional()?);
     apply(rules, SeccompAction::Errno(ENOSYS), SeccompAction::Allow)
 }
 
 /// Calls that depend on what they ask for. An error is one of this file.
-fn conditional(process: Process) -> Result<Rules, BackendError> {
+fn conditional() -> Result<Rules, BackendError> {
     let without = |argument, bits: i32| rule(&[(argument, Is::MaskedEq(number(bits)), 0)]);
     let not = [libc::TIOCLINUX, libc::TIOCSTI].map(|request| (1, Is::Ne, request));
     Ok(Rules::from([
@@ -53,20 +53,17 @@ fn conditional(process: Process) -> Result<Rules, BackendError> {
         (libc::SYS_ioctl, vec![rule(&not)?]),
         (libc::SYS_mmap, vec![without(2, libc::PROT_EXEC)?]),
         (libc::SYS_mprotect, vec![without(2, libc::PROT_EXEC)?]),
-        (libc::SYS_socket, sockets(process)?),
-        (vec![rule(&[(0, Is::Eq, number(libc::AF_UNIX))])?],),
+        (libc::SYS_socket, sockets()?),
+        (
+            libc::SYS_socketpair,
+            vec![rule(&[(0, Is::Eq, number(libc::AF_UNIX))])?],
+        ),
     ]))
 }
 
 /// Which sockets can be opened, whoever the user is: none that sends or sees packets as they are.
-fn sockets(process: Process) -> Result<Vec<SeccompRule>, BackendError> {
-    let netlink: &[Socket] = match process {
-        // Which interfaces there are, and when that changes.
-        Process::Daemon => &[(libc::AF_NETLINK, libc::SOCK_DGRAM, libc::NETLINK_ROUTE)],
-        Process::Listener => &[],
-    };
-    let sockets = SOCKETS.iter().chain(netlink);
-    let rules = sockets.map(|(family, kind, protocol)| {
+fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
+    let rules = SOCKETS.iter().map(|(family, kind, protocol)| {
         rule(&[
             (0, Is::Eq, number(*family)),
             // Beside it are SOCK_CLOEXEC and SOCK_NONBLOCK.
@@ -98,7 +95,7 @@ fn apply(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Resu
 /// Family, kind and protocol of a socket; protocol 0 is the usual one of its kind.
 type Socket = (i32, i32, i32);
 
-const SOCKETS: [Socket; 10] = [
+const SOCKETS: [Socket; 11] = [
     (libc::AF_INET, libc::SOCK_STREAM, 0),
     (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP),
     (libc::AF_INET, libc::SOCK_DGRAM, 0),
@@ -107,6 +104,8 @@ const SOCKETS: [Socket; 10] = [
     (libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP),
     (libc::AF_INET6, libc::SOCK_DGRAM, 0),
     (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+    // Which interfaces there are, and when that changes.
+    (libc::AF_NETLINK, libc::SOCK_DGRAM, libc::NETLINK_ROUTE),
     (libc::AF_UNIX, libc::SOCK_DGRAM, 0),
     (libc::AF_UNIX, libc::SOCK_STREAM, 0),
 ];
@@ -292,7 +291,6 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_shutdown,
     libc::SYS_sigaltstack,
     libc::SYS_signalfd4,
-    libc::SYS_socketpair,
     libc::SYS_splice,
     libc::SYS_statfs,
     libc::SYS_statx,

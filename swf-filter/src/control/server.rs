@@ -1,35 +1,39 @@
 //! The daemon's end of the control socket.
 //!
 //! [`routes`](super::routes) says who may ask what. Changes are for root and the daemon's own user, and are logged with who asked for them. These
-//! two are the *owners*. Others have a share of connections of their own, so that they never keep an owner out, and every step of a connection
+//! two are the *owners*. Each other user has a share of connections of its own, so that none keeps another out, and every step of a connection
 //! has its time.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream as Probe;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{self, Poll};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::stream;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
-use hyper::body::{Bytes, Frame, Incoming};
+use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, Semaphore, broadcast, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{debug, info, warn};
@@ -45,13 +49,13 @@ use crate::state::By;
 
 /// Bytes of a request's head at most.
 const MAX_HEAD: usize = 32 * 1024;
-/// Connections at a time, of owners and of others each.
+/// Connections at a time, of owners and of each other user.
 const MAX_CONNECTIONS: usize = 64;
 /// How many of these may be streams of events, which have no end.
 const MAX_STREAMS: usize = 32;
 /// Rules and hosts that may be asked for by how busy they are.
 const MAX_BUSIEST: usize = 1000;
-/// Answers at a time that take much time or memory, of owners and of others each.
+/// Answers at a time that take much time or memory, of owners and of each other user.
 const MAX_LARGE_ANSWERS: usize = 1;
 /// How long a client may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
@@ -121,17 +125,58 @@ impl fmt::Display for Command {
             Self::Detach(request) => ("detach", request.interface.as_deref()),
         };
         match interface {
-            Some(name) => write!(f, "{words} `{}`", visible(name)),
+            Some(name) => {
+                let name: String = name.chars().take(LONGEST_NAME).collect();
+                write!(f, "{words} `{}`", visible(&name))
+            }
             None => f.write_str(words),
         }
     }
 }
 
-/// What owners, or others, may use at a time.
+/// Characters of an interface's name that are logged: more than any has.
+const LONGEST_NAME: usize = 64;
+/// Refusals of one user that are logged a second.
+const REFUSALS_A_SECOND: u32 = 25;
+/// Users besides the owners that may be connected at a time.
+const MAX_USERS: usize = 8;
+
+/// What owners, or one other user, may use at a time.
 struct Share {
     connections: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     large_answers: Arc<Semaphore>,
+    /// Since when refusals are counted, and how many there were.
+    refusals: Mutex<(Instant, u32)>,
+}
+
+/// The shares of all who are connected. Each user has one, so that none keeps the listener's user from its policy.
+struct Shares {
+    owners: Arc<Share>,
+    others: HashMap<u32, Arc<Share>>,
+}
+
+impl Shares {
+    fn new() -> Self {
+        Self {
+            owners: Share::new(),
+            others: HashMap::new(),
+        }
+    }
+
+    /// The share of a user; none if there are too many users.
+    fn of(&mut self, peer: Peer) -> Option<Arc<Share>> {
+        if peer.is_owner() {
+            return Some(Arc::clone(&self.owners));
+        }
+        // Those of users who have left.
+        self.others.retain(|_, share| Arc::strong_count(share) > 1);
+        if self.others.len() >= MAX_USERS && !self.others.contains_key(&peer.uid) {
+            return None;
+        }
+        let share = self.others.entry(peer.uid).or_insert_with(Share::new);
+        Some(Arc::clone(share))
+    }
 }
 
 impl Share {
@@ -141,7 +186,19 @@ impl Share {
             connections: semaphore(MAX_CONNECTIONS),
             streams: semaphore(MAX_STREAMS),
             large_answers: semaphore(MAX_LARGE_ANSWERS),
+            refusals: Mutex::new((Instant::now(), 0)),
         })
+    }
+
+    /// Whether one more refusal is logged.
+    fn tells_refusal(&self) -> bool {
+        let refusals = self.refusals.lock();
+        let mut refusals = refusals.unwrap_or_else(PoisonError::into_inner);
+        if refusals.0.elapsed() >= Duration::from_secs(1) {
+            *refusals = (Instant::now(), 0);
+        }
+        refusals.1 = refusals.1.saturating_add(1);
+        refusals.1 <= REFUSALS_A_SECOND
     }
 }
 
@@ -184,9 +241,10 @@ pub(crate) fn open(path: &Path) -> Result<UnixListener> {
             "something else than a socket is at {}; name another place, or move it away",
             path.display()
         );
-        match Probe::connect(path) {
-            Ok(_) => bail!("somebody answers on {} already", path.display()),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        match connect(path) {
+            // Whoever has a full queue listens, too.
+            Ok(()) | Err(Errno::AGAIN) => bail!("somebody answers on {} already", path.display()),
+            Err(Errno::CONNREFUSED) => {}
             Err(error) => {
                 let words = format!("cannot tell whether somebody answers on {}", path.display());
                 return Err(error).context(words);
@@ -199,6 +257,13 @@ pub(crate) fn open(path: &Path) -> Result<UnixListener> {
     let_group_connect(path)
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     Ok(listener)
+}
+
+/// Tries whether somebody listens, and never waits for it: a queue that somebody keeps full would hold up the start.
+fn connect(path: &Path) -> rustix::io::Result<()> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 /// Gives a socket its mode. Whoever else may write to its directory may have put something in its place by now, which keeps its own.
@@ -218,7 +283,7 @@ fn let_group_connect(path: &Path) -> io::Result<()> {
 
 /// Answers on the socket at `path` for ever. Should somebody remove it, it is made again.
 pub(crate) async fn serve(mut listener: UnixListener, path: PathBuf, control: Arc<impl Control>) {
-    let (owners, others) = (Share::new(), Share::new());
+    let mut shares = Shares::new();
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut place = Place::of(path);
@@ -241,7 +306,10 @@ pub(crate) async fn serve(mut listener: UnixListener, path: PathBuf, control: Ar
                 continue;
             }
         };
-        let share = if peer.is_owner() { &owners } else { &others };
+        let Some(share) = shares.of(peer) else {
+            debug!(uid = peer.uid, "too many users: a connection is closed");
+            continue;
+        };
         let connections = Arc::clone(&share.connections);
         let permit = if peer.is_owner() {
             // Only owners keep others waiting here.
@@ -255,7 +323,7 @@ pub(crate) async fn serve(mut listener: UnixListener, path: PathBuf, control: Ar
         };
         let visit = Visit {
             peer,
-            share: Arc::clone(share),
+            share,
             control: Arc::clone(&control),
         };
         tokio::spawn(async move {
@@ -394,7 +462,9 @@ impl<C: Control> Visit<C> {
     ) -> Response<Answer> {
         let Peer { uid, pid } = self.peer;
         let most = route.body.most().min(Body::Small.most());
-        match timeout(REQUEST_TIME, command(route, request, most)).await {
+        let command = timeout(REQUEST_TIME, command(route, request, most)).await;
+        match command {
+            _ if !self.share.tells_refusal() => {}
             Ok(Ok(command)) => warn!(uid, pid, "refused over the control socket: {command}"),
             _ => warn!(uid, pid, "refused over the control socket: {}", route.path),
         }
@@ -469,20 +539,52 @@ impl<C: Control> Visit<C> {
         if route.effect.is_some() {
             info!(uid, pid, "asked over the control socket: {command}");
         }
-        let _turn = match route.weight {
-            Weight::Heavy => self.share.large_answers.acquire().await.ok(),
+        let turn = match route.weight {
+            Weight::Heavy => Arc::clone(&self.share.large_answers)
+                .acquire_owned()
+                .await
+                .ok(),
             Weight::Light => None,
         };
         let control = Arc::clone(&self.control);
         let answer = spawn_blocking(move || control.answer(command, By::user(uid), audience));
         match answer.await {
-            Ok(Ok(json)) => response(StatusCode::OK, Full::new(json.into()).boxed()),
+            Ok(Ok(json)) => {
+                let body = Full::new(json.into());
+                response(StatusCode::OK, BodyExt::boxed(InTurn { body, _turn: turn }))
+            }
             Ok(Err(error)) => failed(&error, audience),
             Err(_) => failure(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the daemon failed at this; its log tells more",
             ),
         }
+    }
+}
+
+/// A large answer, which takes the place of another until it was received.
+struct InTurn {
+    body: Full<Bytes>,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl hyper::body::Body for InTurn {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -595,4 +697,28 @@ fn response(status: StatusCode, body: Answer) -> Response<Answer> {
         hyper::header::HeaderValue::from_static("application/json"),
     );
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{bind, listen};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn somebody_who_answers_nobody_holds_up_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let flags = SocketFlags::CLOEXEC;
+        let squatter = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        bind(&squatter, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&squatter, 0).unwrap();
+        while connect(&path).is_ok() {}
+        assert_eq!(connect(&path), Err(Errno::AGAIN));
+        let error = open(&path).unwrap_err().to_string();
+        assert!(error.contains("somebody answers on"), "{error}");
+        // Once it is gone, its place is free.
+        drop(squatter);
+        open(&path).unwrap();
+    }
 }

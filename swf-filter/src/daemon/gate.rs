@@ -293,11 +293,13 @@ impl Gate {
         self.order.send_replace(ahead.order);
         let recorded = self.record(before.clone(), cause.clone());
         let counted = self.state.save_ledger(&ledger);
-        let before_number = replaced.map_or(placement.number, |replaced| replaced.number);
-        let kept = [placement.number, before_number];
+        let kept = (changed && from == Provenance::Text).then(|| {
+            let before = replaced.map_or(placement.number, |replaced| replaced.number);
+            [placement.number, before]
+        });
         let late = match ahead.on_disk.and(counted).and(recorded) {
             Ok(()) => {
-                if changed && from == Provenance::Text {
+                if let Some(kept) = kept {
                     self.state.keep(&kept);
                 }
                 None

@@ -150,11 +150,13 @@ async fn until_told_to_end(
     mut signals: Signals,
 ) {
     let mut generations = daemon.generations();
+    let mut late = daemon.gate.late();
     let mut alive = pin!(service::keep_alive());
     loop {
         tokio::select! {
             () = &mut alive => {}
             Ok(()) = generations.changed() => service::status(&enforcing(&daemon)),
+            Ok(()) = late.changed() => service::status(&enforcing(&daemon)),
             _ = signals.hangup.recv() => {
                 service::reloading();
                 if let Err(error) = daemon.run_blocking(Daemon::hang_up).await {

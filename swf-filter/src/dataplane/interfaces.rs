@@ -222,3 +222,88 @@ pub fn masters(interfaces: &[Interface], name: &str) -> Vec<Arc<str>> {
         .map(|interface| Arc::clone(&interface.name))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_core::Parseable;
+
+    use super::*;
+
+    /// An attribute as the kernel lays it out, to a multiple of four bytes (include/uapi/linux/netlink.h).
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).unwrap();
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    /// What the kernel tells of interface 7, in `RTM_NEWLINK`.
+    fn told(attributes: &[Vec<u8>]) -> Interface {
+        // struct ifinfomsg: family, padding, type ARPHRD_ETHER, index, flags, change.
+        let mut bytes = [0; 16];
+        bytes[2..4].copy_from_slice(&1_u16.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&7_i32.to_ne_bytes());
+        let mut bytes = bytes.to_vec();
+        bytes.extend(attribute(3, b"eth1.120\0"));
+        bytes.extend(attributes.concat());
+        interface(LinkMessage::parse(&bytes).unwrap()).unwrap()
+    }
+
+    fn link(index: u32) -> Vec<u8> {
+        attribute(5, &index.to_ne_bytes())
+    }
+
+    /// `IFLA_LINKINFO` of a kind, with its data.
+    fn info(kind: &str, data: &[Vec<u8>]) -> Vec<u8> {
+        let mut told = attribute(1, format!("{kind}\0").as_bytes());
+        if !data.is_empty() {
+            told.extend(attribute(2, &data.concat()));
+        }
+        attribute(18, &told)
+    }
+
+    /// As `vlan_fill_info` in `net/8021q/vlan_netlink.c` has it.
+    fn vlan_120() -> Vec<Vec<u8>> {
+        let flags = [1_u32.to_ne_bytes(), u32::MAX.to_ne_bytes()].concat();
+        vec![
+            attribute(5, &0x8100_u16.to_be_bytes()),
+            attribute(1, &120_u16.to_ne_bytes()),
+            attribute(2, &flags),
+        ]
+    }
+
+    #[test]
+    fn what_an_interface_is_made_on_is_told_by_its_kind() {
+        let here = |vlan| Some(Lower::Here { index: 3, vlan });
+        let elsewhere = attribute(37, &0_i32.to_ne_bytes());
+        for (attributes, lower) in [
+            (vec![link(3), info("vlan", &vlan_120())], here(Some(120))),
+            (vec![info("vlan", &vlan_120()), link(3)], here(Some(120))),
+            (vec![link(3), info("macvlan", &[])], here(None)),
+            (vec![link(3), info("ipvlan", &[])], here(None)),
+            // A peer, and what carries a tunnel.
+            (vec![link(3), info("veth", &[])], None),
+            (vec![link(3), info("gre", &[])], None),
+            (vec![link(3), info("bridge", &[])], None),
+            (vec![link(3)], None),
+            (
+                vec![link(3), elsewhere.clone(), info("vlan", &vlan_120())],
+                Some(Lower::Unknown),
+            ),
+            (
+                vec![link(3), elsewhere, info("macvlan", &[])],
+                Some(Lower::Unknown),
+            ),
+            (vec![info("vlan", &vlan_120())], Some(Lower::Unknown)),
+            (vec![link(3), info("vlan", &[])], Some(Lower::Unknown)),
+        ] {
+            assert_eq!(told(&attributes).lower, lower, "{attributes:?}");
+        }
+        let told = told(&[link(3), attribute(10, &9_u32.to_ne_bytes())]);
+        assert_eq!(
+            (told.index, &*told.name, told.master),
+            (7, "eth1.120", Some(9))
+        );
+    }
+}

@@ -401,6 +401,8 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+type Next = fn(&Stage);
+
 #[test]
 fn wherever_a_new_key_is_cut_off_the_store_opens() {
     let names = [STORE_KEY, "state/access-keys", "keys/store.mark"];
@@ -424,7 +426,6 @@ fn wherever_a_new_key_is_cut_off_the_store_opens() {
             fs::write(stage.path(name), bytes).unwrap();
         }
     };
-    type Next = fn(&Stage);
     let next: [Next; 2] = [
         |stage| {
             stage.store.rekey().unwrap();

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -87,7 +88,7 @@ struct Arrived {
     policy: Arc<Enforced>,
     host: usize,
     /// What its body takes of what there may be.
-    _room: Share,
+    _room: Vec<Share>,
 }
 
 /// What else a request is judged by.
@@ -204,9 +205,9 @@ impl Connection {
         if head.headers.len() > limits::FIELDS {
             return Err(HeadFault::TooManyFields.into());
         }
-        let room = self.room(&body)?;
         // Before anything is answered: a client that still sends would see its connection break, and not the answer.
-        let body = whole(body).await?;
+        let taken = timeout(limits::BODY_TIME, self.take(body)).await;
+        let (body, room) = taken.map_err(|late| Refusal::Body(late.to_string().into()))??;
         // Only now: a body takes its time, and the policy may have changed in it.
         let policy = self.shared.policy.borrow().clone();
         let policy = policy.ok_or(Refusal::NoPolicy)?;
@@ -275,16 +276,47 @@ impl Connection {
         }
     }
 
-    /// Room for a body, of which nothing is known yet but its length, if that.
-    fn room<B: HttpBody>(&self, body: &B) -> Result<Share, Refusal> {
-        let most = limits::BODY as u64;
-        let length = body
-            .size_hint()
-            .upper()
-            .map_or(most, |length| length.min(most));
-        let length = usize::try_from(length).unwrap_or(limits::BODY);
-        let room = self.shared.bodies.take(Client::of(&self.arrival), length);
-        room.ok_or(Refusal::NoRoom)
+    /// A body, when all of it has come, with what it takes of what there may be. Room for a large one is taken as it comes: one
+    /// that is announced and does not come takes none.
+    async fn take<B>(&self, body: B) -> Result<(Bytes, Vec<Share>), Refusal>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let client = || Client::of(&self.arrival);
+        let announced = body.size_hint().upper();
+        let light = announced.and_then(|length| usize::try_from(length).ok());
+        let light = light.filter(|length| *length <= limits::LIGHT_BODY);
+        let mut room = Vec::new();
+        let mut reserved = light.unwrap_or_default();
+        if light.is_some() {
+            let share = self.shared.light_bodies.take(client(), reserved);
+            room.push(share.ok_or(Refusal::NoRoom)?);
+        }
+        let mut body = pin!(Limited::new(body, limits::BODY));
+        let mut bytes = Vec::with_capacity(reserved);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    let bytes = limits::BODY + 1;
+                    Refusal::Call(CallFault::Large { bytes })
+                } else {
+                    Refusal::Body(error.to_string().into())
+                }
+            })?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let length = bytes.len() + data.len();
+            if length > reserved {
+                let more = (length - reserved).next_multiple_of(limits::ROOM);
+                let share = self.shared.bodies.take(client(), more);
+                room.push(share.ok_or(Refusal::NoRoom)?);
+                reserved += more;
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok((bytes.into(), room))
     }
 
     /// Whether the policy in force still lets the connection's source in.
@@ -304,6 +336,12 @@ impl Connection {
         facts: Facts<'_>,
         record: &mut Record,
     ) -> Result<Approved, Refusal> {
+        // Of a large body its signature is verified first, though AWS answers what is no JSON before: hashing it is some ten times
+        // cheaper than reading it, and so is all that a stranger can have done.
+        let early = match arrived.body.len() {
+            ..=limits::LIGHT_BODY => None,
+            _ => Some(self.authenticate(arrived, Service::Swf, record)?),
+        };
         let call = read_swf(arrived, record);
         if let Err(
             refusal @ (Refusal::Call(CallFault::Malformed { .. } | CallFault::Large { .. })
@@ -313,7 +351,10 @@ impl Connection {
             return Err(refusal);
         }
         // The other faults of a body are told to those only who have signed it.
-        let signer = self.authenticate(arrived, Service::Swf, record)?;
+        let signer = match early {
+            Some(signer) => signer,
+            None => self.authenticate(arrived, Service::Swf, record)?,
+        };
         let call = call?;
         let ruling = self.rule(arrived, facts, &signer, &call)?;
         record.resource = Some(ruling.resource.as_str().into());
@@ -527,24 +568,6 @@ fn refuse(refusal: &Refusal, service: Service, id: RequestId, record: &mut Recor
     Outcome {
         response,
         verdict: refusal.verdict(),
-    }
-}
-
-/// The body of a request, when all of it has come.
-async fn whole<B>(body: B) -> Result<Bytes, Refusal>
-where
-    B: HttpBody<Data = Bytes>,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let body = Limited::new(body, limits::BODY).collect();
-    match timeout(limits::BODY_TIME, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(CallFault::Large {
-            bytes: limits::BODY + 1,
-        }
-        .into()),
-        Ok(Err(error)) => Err(Refusal::Body(error.to_string().into())),
-        Err(late) => Err(Refusal::Body(late.to_string().into())),
     }
 }
 

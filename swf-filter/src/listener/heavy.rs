@@ -7,12 +7,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::crowd::Client;
 
@@ -43,20 +45,7 @@ struct Waiting {
     is_closed: bool,
 }
 
-struct Job {
-    since: Instant,
-    /// Does it, or gives it up.
-    run: Box<dyn FnOnce(Turn) + Send>,
-}
-
-/// Whether a job may be done.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// It waited for too long.
-    Missed,
-    /// It is its turn.
-    Now,
-}
+type Job = Box<dyn FnOnce() + Send>;
 
 /// Of the priorities from -20 to 19: a tenth of the weight of a thread that has none.
 const NICE: i32 = 10;
@@ -96,27 +85,40 @@ impl Heavy {
         T: Send + 'static,
     {
         let (sender, answer) = oneshot::channel();
-        let job = |state| {
-            let run = move |turn| {
-                if sender.is_closed() {
-                    return;
-                }
-                let answer = match turn {
-                    Turn::Now => Ok(catch_unwind(AssertUnwindSafe(|| work(state)))),
-                    Turn::Missed => Err(state),
-                };
-                let _nobody_waits = sender.send(answer);
-            };
-            Box::new(run) as Box<dyn FnOnce(Turn) + Send>
+        // Whoever is first takes it: a thread that begins, or the caller that has waited for long enough.
+        let waiting = Arc::new(Mutex::new(Some(state)));
+        let own = Arc::clone(&waiting);
+        let run = move || {
+            if let Some(state) = take(&own) {
+                let _nobody_waits = sender.send(catch_unwind(AssertUnwindSafe(|| work(state))));
+            }
         };
-        self.0.push(client, state, job)?;
-        match answer.await {
-            Ok(Ok(Ok(done))) => Ok(done),
-            Ok(Ok(Err(panic))) => resume_unwind(panic),
-            Ok(Err(state)) => Err(state),
-            Err(_) => unreachable!("threads answer each job as long as there is a queue"),
+        if !self.0.push(client, Box::new(run)) {
+            return take(&waiting).map_or_else(never, Err);
+        }
+        let mut answer = pin!(answer);
+        let answered = match timeout(self.0.limits.patience, &mut answer).await {
+            Ok(answered) => answered,
+            Err(_) => match take(&waiting) {
+                Some(state) => return Err(state),
+                None => answer.await,
+            },
+        };
+        match answered {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => never(),
         }
     }
+}
+
+fn take<S>(waiting: &Mutex<Option<S>>) -> Option<S> {
+    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.take()
+}
+
+fn never<T>() -> T {
+    unreachable!("a job is begun once, and answered then")
 }
 
 impl Drop for Heavy {
@@ -131,27 +133,20 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a job last in its client's queue, or gives back what it is made of.
-    fn push<S>(
-        &self,
-        client: Client,
-        state: S,
-        job: impl FnOnce(S) -> Box<dyn FnOnce(Turn) + Send>,
-    ) -> Result<(), S> {
-        let since = Instant::now();
+    /// Puts a job last in its client's queue, if there is room.
+    fn push(&self, client: Client, job: Job) -> bool {
         let mut waiting = self.lock();
         let own = waiting.jobs.entry(client.clone()).or_default();
         if own.len() >= self.limits.of_one {
-            return Err(state);
+            return false;
         }
-        let run = job(state);
-        own.push_back(Job { since, run });
+        own.push_back(job);
         if own.len() == 1 {
             waiting.turns.push_back(client);
         }
         drop(waiting);
         self.changed.notify_one();
-        Ok(())
+        true
     }
 
     /// Works until there is nobody left who could want it.
@@ -159,12 +154,7 @@ impl Queue {
         // Without it, the threads compete with all others, and work.
         let _as_before = setpriority_process(None, NICE);
         while let Some(job) = self.next() {
-            let turn = if job.since.elapsed() > self.limits.patience {
-                Turn::Missed
-            } else {
-                Turn::Now
-            };
-            (job.run)(turn);
+            job();
         }
     }
 
@@ -214,14 +204,14 @@ mod tests {
     /// A thread that is held until the sender is dropped, and what waits for its end.
     async fn held(heavy: &Heavy) -> (mpsc::Sender<()>, impl Future<Output = Result<(), ()>>) {
         let (release, wait) = mpsc::channel::<()>();
-        let (began, begun) = oneshot::channel();
+        let (start, started) = oneshot::channel();
         let mut work = Box::pin(heavy.run(client("holder"), (), move |()| {
-            began.send(()).unwrap();
+            start.send(()).unwrap();
             let _released = wait.recv();
         }));
         tokio::select! {
             _ = &mut work => panic!("it is held"),
-            begun = begun => begun.unwrap(),
+            started = started => started.unwrap(),
         }
         (release, work)
     }
@@ -234,7 +224,7 @@ mod tests {
         let jobs = ["a", "a", "a", "b", "c", "b"].map(|name| {
             let order = Arc::clone(&order);
             heavy.run(client(name), name, move |name| {
-                order.lock().unwrap().push(name)
+                order.lock().unwrap().push(name);
             })
         });
         let mut all = Box::pin(join_all(jobs));
@@ -261,11 +251,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_waited_for_too_long_is_not_done() {
-        let heavy = Heavy::start_threads(1, limits(2, Duration::ZERO)).unwrap();
-        let done: Result<(), _> = heavy
-            .run(client("a"), 7, |_| panic!("it is not done"))
-            .await;
-        assert_eq!(done, Err(7));
+        let heavy = Heavy::start_threads(1, limits(2, Duration::from_millis(50))).unwrap();
+        let (release, holding) = held(&heavy).await;
+        let waiting = heavy.run(client("a"), 7, |_| panic!("it is not done"));
+        let given_up: Result<(), _> = waiting.await;
+        assert_eq!(given_up, Err(7));
+        drop(release);
+        // What was begun in time is waited for.
+        holding.await.unwrap();
     }
 
     #[tokio::test]

@@ -8,11 +8,18 @@ pub const HEAD: usize = 16 * 1024;
 pub const FIELDS: usize = 64;
 /// Bytes of a body at most: what SWF takes (quotas of Amazon SWF, request size).
 pub const BODY: usize = 1 << 20;
-/// Bytes of bodies that one address, or one endpoint, may have here at a time: those of 32,000 calls of 2 KiB. Bodies come before
+/// Bytes of large bodies that one address, or one endpoint, may have here at a time, as far as they have come. Bodies come before
 /// it is known who signs.
 pub const BODIES_OF_ONE: usize = 64 << 20;
 /// The same for all together.
 pub const BODIES: usize = 1 << 30;
+/// The same of bodies of at most [`LIGHT_BODY`], whether they have come or not: one for each connection that there may be to one
+/// endpoint, and in all. So no large body, and none that does not come, ever keeps a small one out.
+pub const LIGHT_BODIES_OF_ONE: usize = 192 << 20;
+/// The same for all together.
+pub const LIGHT_BODIES: usize = 512 << 20;
+/// In what pieces room for a large body is taken, as it comes.
+pub const ROOM: usize = 64 << 10;
 /// Bytes of a body that is read and judged where it comes in: under 1 ms. Larger ones go to [`heavy`](super::heavy).
 pub const LIGHT_BODY: usize = 16 * 1024;
 /// Work that judging may take there: some 5 ms. What needs more begins anew, with the other large ones.

@@ -334,9 +334,9 @@ fn reload_certificates(frontings: &[Arc<Fronting>]) -> Outcome {
                 warn!(listener, "{doubt}");
             }
         });
-        let what = format!("certificates of listener `{listener}`");
         let read = read.map_err(|error| error.to_string());
-        all = all.and(fronting.tls.standing().note(&what, read));
+        let standing = fronting.tls.standing();
+        all = all.and(standing.note("certificates", Some(listener), read));
     }
     all
 }
@@ -348,6 +348,9 @@ fn reload_keys(shared: &Shared, places: &Places) -> Outcome {
     let keys = keys.map_err(|error| format!("{:#}", anyhow::Error::from(error)));
     let ring = ring(places).map(|ring| shared.ring.store(Arc::new(ring)));
     let ring = ring.map_err(|error| format!("{error:#}"));
-    let keys = shared.keys_standing.note("access keys", keys);
-    keys.and(shared.ring_standing.note("keys of session tokens", ring))
+    let keys = shared.keys_standing.note("access keys", None, keys);
+    let ring = shared
+        .ring_standing
+        .note("keys of session tokens", None, ring);
+    keys.and(ring)
 }

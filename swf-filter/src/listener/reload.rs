@@ -100,20 +100,31 @@ impl Standing {
         self.lock().clone()
     }
 
-    /// Takes note of what came of reading `what` again, and tells what is new about it.
-    pub(super) fn note(&self, what: &str, read: Result<(), String>) -> Outcome {
+    /// Takes note of what came of reading `what` again, of one `[[listener]]` or of all, and tells what is new about it.
+    pub(super) fn note(
+        &self,
+        what: &str,
+        listener: Option<&str>,
+        read: Result<(), String>,
+    ) -> Outcome {
         let mut behind = self.lock();
         match read {
             Ok(()) => {
                 if let Some(behind) = behind.take() {
                     let since = behind.since;
-                    info!("{what} could be read again, for the first time since {since:.0}");
+                    info!(
+                        listener,
+                        "{what} could be read again, for the first time since {since:.0}"
+                    );
                 }
                 Outcome::Read
             }
             Err(why) => {
                 if behind.as_ref().is_none_or(|behind| behind.why != why) {
-                    error!("the last good {what} stay in use, and reading is tried again: {why}");
+                    error!(
+                        listener,
+                        "the last good {what} stay in use, and reading is tried again: {why}"
+                    );
                 }
                 let since = behind.take().map(|behind| behind.since);
                 let since = since.unwrap_or_else(Timestamp::now);
@@ -170,7 +181,8 @@ mod tests {
     #[test]
     fn what_could_not_be_read_is_behind_since_then_until_it_could() {
         let standing = Standing::default();
-        let note = |read: Result<(), &str>| standing.note("keys", read.map_err(str::to_owned));
+        let note =
+            |read: Result<(), &str>| standing.note("keys", None, read.map_err(str::to_owned));
         assert_eq!(note(Ok(())), Outcome::Read);
         assert_eq!(standing.behind(), None);
         assert_eq!(note(Err("one")), Outcome::Failed);

@@ -33,8 +33,9 @@ const DERIVED: usize = 16_384;
 /// What all connections of the process share.
 pub(super) struct Shared {
     pub(super) settings: Settings,
-    /// Bytes of bodies that are under way.
+    /// Bytes of large bodies that have come, and of small ones that are under way.
     pub(super) bodies: Arc<Crowd>,
+    pub(super) light_bodies: Arc<Crowd>,
     /// Judges what takes long.
     pub(super) heavy: Heavy,
     pub(super) policy: Current,
@@ -169,6 +170,7 @@ impl Shared {
             keys_standing: Standing::default(),
             ring_standing: Standing::default(),
             bodies: Crowd::new(limits::BODIES_OF_ONE, limits::BODIES),
+            light_bodies: Crowd::new(limits::LIGHT_BODIES_OF_ONE, limits::LIGHT_BODIES),
             heavy: Heavy::start(limits::HEAVY)?,
             derived: Mutex::new(KeyCache::new(DERIVED)),
             tokens: Mutex::new(TokenCache::new(DEFAULT_CAPACITY)),

@@ -57,7 +57,7 @@ pub struct ListenerStatus {
     #[serde(default, deserialize_with = "bounded")]
     pub actions: Vec<ActionCount>,
     /// What is read from files again when they change.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded")]
     pub files: Vec<FilesInfo>,
     /// Records that the audit log did not get.
     pub audit_lost: u64,

@@ -218,8 +218,8 @@ mod tests {
         Some(ways.iter().map(told).collect())
     }
 
-    fn one(interfaces: &str, vlan: Option<u16>) -> Option<Vec<(String, Option<u16>)>> {
-        Some(vec![(interfaces.to_owned(), vlan)])
+    fn one(interfaces: &str, vlan: Option<u16>) -> Vec<(String, Option<u16>)> {
+        vec![(interfaces.to_owned(), vlan)]
     }
 
     #[test]
@@ -232,15 +232,18 @@ mod tests {
             on(4, Some(30), interface(5, "eth1.0.30")),
             on(2, None, interface(6, "mac")),
         ];
-        assert_eq!(told(&listed, 1), one("eth1", None));
-        assert_eq!(told(&listed, 2), one("eth1 eth1.120", Some(120)));
+        assert_eq!(told(&listed, 1), Some(one("eth1", None)));
+        assert_eq!(told(&listed, 2), Some(one("eth1 eth1.120", Some(120))));
         assert_eq!(
             told(&listed, 3),
-            one("eth1 eth1.120 eth1.120.30", Some(120))
+            Some(one("eth1 eth1.120 eth1.120.30", Some(120)))
         );
-        assert_eq!(told(&listed, 4), one("eth1 eth1.0", None));
-        assert_eq!(told(&listed, 5), one("eth1 eth1.0 eth1.0.30", Some(30)));
-        assert_eq!(told(&listed, 6), one("eth1 eth1.120 mac", Some(120)));
+        assert_eq!(told(&listed, 4), Some(one("eth1 eth1.0", None)));
+        assert_eq!(
+            told(&listed, 5),
+            Some(one("eth1 eth1.0 eth1.0.30", Some(30)))
+        );
+        assert_eq!(told(&listed, 6), Some(one("eth1 eth1.120 mac", Some(120))));
     }
 
     #[test]
@@ -256,8 +259,8 @@ mod tests {
         assert_eq!(told(&listed, 3), Some(vec![bond("eth1"), bond("eth2")]));
         let bridge = |name: &str| (format!("{name} bond0 bond0.7 br0"), Some(7));
         assert_eq!(told(&listed, 5), Some(vec![bridge("eth1"), bridge("eth2")]));
-        assert_eq!(told(&listed, 1), one("eth1 bond0", None));
-        assert_eq!(told(&listed[2..3], 3), one("bond0", None));
+        assert_eq!(told(&listed, 1), Some(one("eth1 bond0", None)));
+        assert_eq!(told(&listed[2..3], 3), Some(one("bond0", None)));
     }
 
     #[test]

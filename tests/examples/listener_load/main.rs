@@ -159,9 +159,12 @@ fn report(measured: &[Measured<'_>]) -> Part {
     part
 }
 
+/// One of two percentiles.
+type Pick = fn(&(f64, f64)) -> f64;
+
 /// What clients that mean harm do to the latencies of others: the ratio is to those without them.
 fn beside(one: &Measured<'_>) -> [Figure; 2] {
-    let cases: [(&str, fn(&(f64, f64)) -> f64); 2] = [
+    let cases: [(&str, Pick); 2] = [
         ("median latency beside 50 attackers", |(p50, _)| *p50),
         ("99th percentile beside 50 attackers", |(_, p99)| *p99),
     ];

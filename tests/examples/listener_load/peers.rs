@@ -75,7 +75,7 @@ impl Setting {
 
 /// Starts all of them.
 pub(crate) fn start(world: &World, setting: &Setting) -> Result<Vec<Peer>> {
-    let daemon = world.attacheddaemon()?;
+    let daemon = world.attached_daemon()?;
     let pinned = |program: &str| {
         let mut command = world.host.command("taskset");
         command.args(["-c", CORE, program]);

@@ -71,7 +71,11 @@ fn wrong_hellos_are_counted_and_leave_the_log_alone() -> Result<()> {
     });
     println!("{refusals:?}");
     let after = scene.stage.listener.stderr();
-    let said = &after[before.len()..];
-    ensure!(said.is_empty(), "{} bytes: {said:.1000}", said.len());
+    // Records beyond what is written a second are told of in one line.
+    let said = after[before.len()..].lines();
+    let said: Vec<&str> = said
+        .filter(|line| !line.contains("audit records were lost"))
+        .collect();
+    ensure!(said.is_empty(), "{said:.1000?}");
     Ok(())
 }

@@ -266,7 +266,9 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, Seen)> {
             list(r#"{"registrationStatus": "A", "\u0072egistrationStatus": "B"}"#),
             Stays(400, MALFORMED),
         ),
-        ("deep JSON", list(&deep), Stays(400, MALFORMED)),
+        ("deep JSON", list(&deep[..10_000]), Stays(400, MALFORMED)),
+        // Of a large body the signature comes first.
+        ("deep and large JSON", list(&deep), Stays(400, MISSING)),
         ("NUL for JSON", list("\0"), Stays(400, MALFORMED)),
         (
             "a mark of byte order",

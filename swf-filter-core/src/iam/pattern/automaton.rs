@@ -16,6 +16,8 @@ pub(super) struct Automaton {
 }
 
 const BITS: usize = u64::BITS as usize;
+/// What it takes to look a character up.
+const LOOK_UP: usize = 24;
 
 impl Automaton {
     /// Takes what is wanted, in order; none stands for any one character.
@@ -40,9 +42,9 @@ impl Automaton {
         }
     }
 
-    /// How many words at most are moved for `text`.
-    pub(super) fn steps(&self, text: &str) -> usize {
-        (self.any.len() + 2).saturating_mul(text.len())
+    /// What it takes for so many bytes, in units of work: each character is looked up, and moves all words.
+    pub(super) fn work(&self, bytes: usize) -> usize {
+        (self.any.len() + LOOK_UP).saturating_mul(bytes)
     }
 
     /// What follows the first place in `text` where all that is wanted stands.

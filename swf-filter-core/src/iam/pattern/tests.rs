@@ -87,10 +87,27 @@ fn work_is_linear_in_pattern_and_text() {
         assert!(long <= short * 2 + 10_000, "{text}: {short}, {long}");
         // Each 64 characters of a pattern with `?` between others cost one word a character.
         assert!(
-            long <= 200_000 * (text.len() as u64 / 64 + 8),
+            long <= 200_000 * (text.len() as u64 / 64 + 64),
             "{text}: {long}"
         );
     }
+}
+
+#[test]
+fn variables_cost_no_more_than_the_text_that_they_are_looked_for_in() {
+    let text = format!("*{}?x*", "${aws:referer}".repeat(130));
+    let pattern = pattern(&text);
+    let referer = "a".repeat(10_000);
+    let work = |meter: &crate::iam::Meter| {
+        let mut context = Context::default().metered(meter);
+        context.add("aws:referer", referer.as_str());
+        assert!(!pattern.matches("AssumedRole", &context));
+        meter.spent()
+    };
+    // One look at the first value says that it is too long.
+    assert!(work(&crate::iam::Meter::new(u64::MAX)) < 20_000);
+    // Without work left, no value is looked at.
+    assert!(work(&crate::iam::Meter::new(10)) < 4_000);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Doubts about policy documents.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::super::limits::ALL_PREFIXES;
 use super::super::{self as policy, Entry, Host, Mode, Policy, Source};
 use super::kind::{Shut, Without};
-use super::{Findings, Lint, has_lists_of, prefixes, weight};
+use super::{Findings, Lint, Lists, lists, prefixes, weight};
 use crate::compile::Zone;
 use crate::compile::documents::summary;
 use crate::iam::addresses::{AddressSet, Ranges};
@@ -25,7 +25,7 @@ pub(super) fn lint(policy: &Policy, findings: &mut Findings<'_>) {
             }
         }
     }
-    let mut lists = Lists::new(policy);
+    let mut lists = Passing::new(policy);
     for host in &policy.hosts {
         let (Some(documents), Some(summary)) = (&host.documents, summary(policy, host)) else {
             continue;
@@ -80,9 +80,9 @@ fn fate(policy: &Policy, host: &Host) -> String {
 }
 
 /// The sources that lists of hosts let through, whatever documents say.
-struct Lists<'a> {
+struct Passing<'a> {
     policy: &'a Policy,
-    known: Vec<(&'a Host, Arc<Everywhere>)>,
+    known: HashMap<(policy::Effect, Lists<'a>), Arc<Everywhere>>,
     /// Prefixes that may still be looked at. A policy with more is refused when it is compiled.
     left: usize,
 }
@@ -95,11 +95,11 @@ struct Everywhere {
     spared: AddressSet,
 }
 
-impl<'a> Lists<'a> {
+impl<'a> Passing<'a> {
     fn new(policy: &'a Policy) -> Self {
         Self {
             policy,
-            known: Vec::new(),
+            known: HashMap::new(),
             left: ALL_PREFIXES,
         }
     }
@@ -133,8 +133,8 @@ impl<'a> Lists<'a> {
     }
 
     fn everywhere(&mut self, host: &'a Host) -> Option<Arc<Everywhere>> {
-        let is_same = |other: &Host| other.default == host.default && has_lists_of(host, other);
-        if let Some((_, known)) = self.known.iter().find(|(other, _)| is_same(other)) {
+        let key = (host.default, lists(host));
+        if let Some(known) = self.known.get(&key) {
             return Some(Arc::clone(known));
         }
         self.left = self.left.checked_sub(weight(self.policy, host))?;
@@ -147,7 +147,7 @@ impl<'a> Lists<'a> {
                 .intersection(&spared)
         };
         let known = Arc::new(Everywhere { passed, spared });
-        self.known.push((host, Arc::clone(&known)));
+        self.known.insert(key, Arc::clone(&known));
         Some(known)
     }
 

@@ -273,7 +273,7 @@ impl Shut {
     fn help(self) -> &'static str {
         match self {
             Self::Apart => {
-                "a source must get through both: let `allow` name the sources that the conditions of documents name, and `deny` none of them"
+                "a source must get through both: see that `allow` and the conditions of the documents name the same sources, and that `deny` does not hold them all"
             }
             Self::NoCaller(Without::Listed) => {
                 "add users or roles in principals.d, or leave `account` out while requests are not judged: `allow` alone then decides"

@@ -181,12 +181,11 @@ fn lint_half_claims(vpcs: &[Vpc], findings: &mut Findings<'_>) {
 fn lint_hosts(policy: &Policy, findings: &mut Findings<'_>) {
     let shapes = Shapes::new(policy);
     // Hosts with equal lists are compiled to one table, and are looked into once likewise.
-    let mut known: HashMap<[Vec<&Source>; 3], Vec<Relation>> = HashMap::new();
+    let mut known: HashMap<Lists<'_>, Vec<Relation>> = HashMap::new();
     // A policy with more than this is refused when it is compiled.
     let mut left = ALL_PREFIXES;
     for host in &policy.hosts {
-        let lists = [&host.allow, &host.audit, &host.deny];
-        let lists = lists.map(|list| list.iter().map(|entry| &entry.source).collect());
+        let lists = lists(host);
         if let Some(relations) = known.get(&lists) {
             lint_host(policy, host, relations, findings);
             continue;
@@ -200,6 +199,14 @@ fn lint_hosts(policy: &Policy, findings: &mut Findings<'_>) {
         lint_host(policy, host, &relations, findings);
         known.insert(lists, relations);
     }
+}
+
+/// What the lists of a host hold.
+type Lists<'a> = [Vec<&'a Source>; 3];
+
+fn lists(host: &Host) -> Lists<'_> {
+    let lists = [&host.allow, &host.audit, &host.deny];
+    lists.map(|list| list.iter().map(|entry| &entry.source).collect())
 }
 
 fn lint_host(policy: &Policy, host: &Host, relations: &[Relation], findings: &mut Findings<'_>) {

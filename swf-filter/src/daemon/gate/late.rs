@@ -23,32 +23,22 @@ pub(in crate::daemon) struct Late {
     saved: Option<Saved>,
     before: Before,
     cause: Cause,
-    /// The generations that are then needed.
-    kept: Vec<u64>,
+    /// The generations that are needed then, if others are not.
+    kept: Option<[u64; 2]>,
 }
 
 impl Late {
-    /// Of a change that brought a generation into force, or kept it there.
+    /// Of a change, or of what the history alone lacks.
     pub(super) fn new(
         saved: Option<Saved>,
         (before, cause): (Before, Cause),
-        kept: [u64; 2],
+        kept: Option<[u64; 2]>,
     ) -> Self {
         Self {
             saved,
             before,
             cause,
-            kept: kept.into(),
-        }
-    }
-
-    /// Of a change that the history alone lacks.
-    pub(super) fn of_history(before: Before, cause: Cause) -> Self {
-        Self {
-            saved: None,
-            before,
-            cause,
-            kept: Vec::new(),
+            kept,
         }
     }
 
@@ -80,8 +70,8 @@ impl Gate {
         let ledger = self.view().ledger.clone();
         self.state.save_ledger(&ledger)?;
         self.record(late.before, late.cause)?;
-        if late.saved.is_some() {
-            self.state.keep(&late.kept);
+        if let Some(kept) = late.kept {
+            self.state.keep(&kept);
         }
         self.late.send_replace(None);
         self.view()

@@ -137,7 +137,7 @@ impl Gate {
         self.view().warnings.push(words.clone().into());
         self.late.send_modify(|late| match late {
             Some(late) => late.confirm(cause),
-            None => *late = Some(Late::of_history(same, cause)),
+            None => *late = Some(Late::new(None, (same, cause), None)),
         });
         Some(words)
     }

@@ -387,7 +387,6 @@ async fn whatever_a_request_shows_can_be_denied() {
     let of_all = [
         "aws:CurrentTime",
         "aws:EpochTime",
-        "aws:SourceIp",
         "aws:userid",
         "swf-filter:TlsCipherSuite",
         "swf-filter:TlsVersion",
@@ -491,21 +490,21 @@ async fn small_requests_do_not_wait_for_large_ones() {
     let stage = stage(Behind::Answers).await;
     // All threads for large requests are held, each by a client of its own.
     let threads = std::thread::available_parallelism().unwrap().get();
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    let held = Arc::new(std::sync::Mutex::new(held));
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Arc::new(std::sync::Mutex::new(wait));
     for number in 0..threads {
-        let (shared, held) = (Arc::clone(&stage.connection.shared), Arc::clone(&held));
+        let (shared, wait) = (Arc::clone(&stage.connection.shared), Arc::clone(&wait));
         let client = Client::Endpoint(format!("vpce-{number}").into());
-        let (began, begun) = tokio::sync::oneshot::channel();
+        let (start, started) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
             let hold = move |()| {
-                let _gone = began.send(());
-                let _released = held.lock().unwrap().recv();
+                let _gone = start.send(());
+                let _released = wait.lock().unwrap().recv();
             };
             shared.heavy.run(client, (), hold).await
         });
         if number == 0 {
-            begun.await.unwrap();
+            started.await.unwrap();
         }
     }
     let padding = "x".repeat(limits::LIGHT_BODY);
@@ -565,9 +564,13 @@ async fn bodies_that_find_no_room_are_refused_until_others_are_gone() {
     let bodies = &stage.connection.shared.bodies;
     let almost = bodies.take(client, limits::BODIES_OF_ONE - 1);
     assert!(almost.is_some());
-    let call = || stage.signed("SimpleWorkflowService.ListDomains", "{}");
+    let large = format!(r#"{{"padding":"{}"}}"#, "x".repeat(limits::LIGHT_BODY));
+    let call = || stage.signed("SimpleWorkflowService.ListDomains", &large);
     let refused = (503, "ServiceUnavailableException".to_owned());
     assert_eq!(stage.ask(call()).await, refused);
+    // Small ones have room of their own.
+    let small = stage.signed("SimpleWorkflowService.ListDomains", "{}");
+    assert_ne!(stage.ask(small).await, refused);
     drop(almost);
     let answer = stage.ask(call()).await;
     assert_ne!(answer, refused);

@@ -254,11 +254,9 @@ fn places(folder: &TempDir) -> Places {
 }
 
 fn said(doubts: &watch::Receiver<Doubts>) -> String {
-    doubts
-        .borrow()
-        .words()
-        .map(|words| format!("{words}\n"))
-        .collect()
+    let doubts = doubts.borrow();
+    let words: Vec<&str> = doubts.words().map(String::as_str).collect();
+    words.join("\n")
 }
 
 /// Waits until there is nothing more to be said.
